@@ -1,0 +1,236 @@
+//! What is asked of every system, and for how long.
+
+use std::{str::FromStr, time::Duration};
+
+use crate::message::Order;
+
+/// One thing to measure, under the name it has in the results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Case {
+    /// Such as `echo32/c64/x8`.
+    pub(crate) name: &'static str,
+    /// What the driver does.
+    pub(crate) load: Load,
+}
+
+/// What the driver does to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// `callers` tasks, spread evenly over the connections, each calling again as soon as it has its answer.
+    Calls {
+        /// Which method.
+        method: Method,
+        /// Bytes in the body, there and back.
+        size: usize,
+        /// Calls in flight.
+        callers: usize,
+        /// Connections that share them.
+        connections: usize,
+    },
+    /// One server stream of that many small messages.
+    SmallItems,
+    /// One server stream of [`BULK_ITEM_BYTES`] messages.
+    Bulk,
+    /// That many connections which were used once and now do nothing.
+    Idle {
+        /// How many.
+        connections: usize,
+    },
+}
+
+/// The unary methods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    /// The handler has its answer at its first poll.
+    Echo,
+    /// The handler yields once before it answers.
+    EchoAwait,
+}
+
+/// Bytes in a message of [`Load::Bulk`].
+pub(crate) const BULK_ITEM_BYTES: u64 = 64 * 1024;
+/// Bytes in a message of [`Load::SmallItems`].
+const SMALL_ITEM_BYTES: u64 = 32;
+
+/// Every case, in the order in which they run and are shown.
+pub(crate) const CASES: &[Case] = &[
+    echo("echo32/c1", 32, 1, 1),
+    echo("echo32/c64", 32, 64, 1),
+    echo("echo32/c64/x8", 32, 64, 8),
+    echo("echo32/c512", 32, 512, 1),
+    echo("echo32/c512/x8", 32, 512, 8),
+    echo("echo4096/c1", 4096, 1, 1),
+    echo("echo4096/c64", 4096, 64, 1),
+    echo("echo4096/c64/x8", 4096, 64, 8),
+    echo("echo4096/c512", 4096, 512, 1),
+    echo("echo4096/c512/x8", 4096, 512, 8),
+    echo("echo1m/c1", 1 << 20, 1, 1),
+    Case {
+        name: "await32/c512",
+        load: Load::Calls {
+            method: Method::EchoAwait,
+            size: 32,
+            callers: 512,
+            connections: 1,
+        },
+    },
+    Case {
+        name: "stream32",
+        load: Load::SmallItems,
+    },
+    Case {
+        name: "bulk",
+        load: Load::Bulk,
+    },
+    Case {
+        name: "idle",
+        load: Load::Idle { connections: 1_000 },
+    },
+];
+
+/// How long and how much: the full run, or the quick one for a first look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Scale {
+    /// How often everything is repeated; results are medians.
+    pub(crate) repetitions: usize,
+    /// Calls before this are not counted: handshakes, caches, windows that grow.
+    pub(crate) warm_up: Duration,
+    /// Calls that end within this are counted.
+    pub(crate) window: Duration,
+    /// How long idle connections are watched.
+    pub(crate) idle_window: Duration,
+    /// Between opening idle connections and watching them.
+    pub(crate) idle_settling: Duration,
+    /// Messages of [`Load::SmallItems`].
+    pub(crate) small_items: u64,
+    /// Messages of [`Load::Bulk`].
+    pub(crate) bulk_items: u64,
+}
+
+/// Everything, long enough to compare figures.
+pub(crate) const FULL: Scale = Scale {
+    repetitions: 3,
+    warm_up: Duration::from_millis(700),
+    window: Duration::from_secs(2),
+    idle_window: Duration::from_secs(5),
+    idle_settling: Duration::from_secs(1),
+    small_items: 1_000_000,
+    bulk_items: (1 << 30) / BULK_ITEM_BYTES,
+};
+
+/// The same cases for less time and once: enough to see a change of a third.
+pub(crate) const QUICK: Scale = Scale {
+    repetitions: 1,
+    warm_up: Duration::from_millis(300),
+    window: Duration::from_millis(600),
+    idle_window: Duration::from_secs(2),
+    idle_settling: Duration::from_millis(500),
+    small_items: 200_000,
+    bulk_items: (128 << 20) / BULK_ITEM_BYTES,
+};
+
+impl Scale {
+    /// What a streaming load orders, `None` for the other loads.
+    pub(crate) fn order(&self, load: Load) -> Option<Order> {
+        match load {
+            Load::SmallItems => Some(Order {
+                count: self.small_items,
+                size: SMALL_ITEM_BYTES,
+            }),
+            Load::Bulk => Some(Order {
+                count: self.bulk_items,
+                size: BULK_ITEM_BYTES,
+            }),
+            Load::Calls { .. } | Load::Idle { .. } => None,
+        }
+    }
+
+    /// After this a driver hangs: its own time, and enough for the slowest system to connect, stream and finish its last calls.
+    pub(crate) fn patience(&self, load: Load) -> Duration {
+        let own = match load {
+            Load::Calls { .. } => self.warm_up + self.window,
+            Load::SmallItems | Load::Bulk => Duration::ZERO,
+            Load::Idle { .. } => self.idle_settling + self.idle_window,
+        };
+        own + Duration::from_secs(30)
+    }
+}
+
+impl Load {
+    /// Whether a system without streams can do it.
+    pub(crate) fn streams(self) -> bool {
+        matches!(self, Self::SmallItems | Self::Bulk)
+    }
+}
+
+impl FromStr for Case {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        CASES
+            .iter()
+            .find(|case| case.name == name)
+            .copied()
+            .ok_or_else(|| format!("there is no case {name}"))
+    }
+}
+
+/// Whether a case's name answers to a filter: the filter's parts, between `*`, occur in it in that order.
+pub(crate) fn answers_to(name: &str, filter: &str) -> bool {
+    let mut rest = name;
+    for part in filter.split('*') {
+        let Some(place) = rest.find(part) else {
+            return false;
+        };
+        rest = &rest[place + part.len()..];
+    }
+    true
+}
+
+const fn echo(name: &'static str, size: usize, callers: usize, connections: usize) -> Case {
+    Case {
+        name,
+        load: Load::Calls {
+            method: Method::Echo,
+            size,
+            callers,
+            connections,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_is_found_by_its_name_and_only_by_it() {
+        for case in CASES {
+            assert_eq!(case.name.parse(), Ok(*case));
+        }
+        assert!("echo32".parse::<Case>().is_err());
+    }
+
+    #[test]
+    fn callers_spread_evenly_over_their_connections() {
+        for case in CASES {
+            if let Load::Calls {
+                callers,
+                connections,
+                ..
+            } = case.load
+            {
+                assert_eq!(callers % connections, 0, "{}", case.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_filter_is_text_with_stars_anywhere_in_the_name() {
+        assert!(answers_to("echo32/c64/x8", ""));
+        assert!(answers_to("echo32/c64/x8", "c64"));
+        assert!(answers_to("echo32/c64/x8", "echo32*x8"));
+        assert!(!answers_to("echo32/c64", "echo32*x8"));
+        assert!(!answers_to("echo32/c64/x8", "x8*echo32"));
+    }
+}

@@ -1,0 +1,338 @@
+//! The driving process: puts one case's load on a server and measures both ends.
+//!
+//! Calls run in a closed loop: as many tasks as calls are in flight, each calling again at once. Only calls that end within the window
+//! count. CPU time is read at both ends of the window, of this process and the server's together, and includes what each end's
+//! runtime, TLS and kernel work cost; the histogram's share is the same for every system.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use tokio::task::JoinSet;
+
+use crate::{
+    args::DriveArguments,
+    cases::{FULL, Load, Method, QUICK, Scale},
+    certs::Certs,
+    end,
+    measure::{Counts, Histogram, Process},
+    message::{Message, Order, body},
+    system::{System, SystemName, with_system},
+};
+
+/// The measured values, by the metric's name.
+pub(crate) type Values = BTreeMap<String, f64>;
+
+/// How long the callers may take for the call they are in when the window ends.
+const LAST_CALLS: Duration = Duration::from_secs(15);
+/// Of a stream's length, what runs before to warm it up.
+const WARM_UP_SHARE: u64 = 10;
+const MEGABYTE: f64 = 1e6;
+
+/// Drives the case and prints its values as one line of JSON.
+pub(crate) fn drive(arguments: &DriveArguments) -> anyhow::Result<()> {
+    end::settle(&arguments.end)?;
+    let values = with_system!(arguments.end.system, drive_system(arguments))?;
+    println!("{}", serde_json::to_string(&values)?);
+    Ok(())
+}
+
+fn drive_system<S: System>(arguments: &DriveArguments) -> anyhow::Result<Values> {
+    let runtime = end::runtime(arguments.end.threads)?;
+    runtime.block_on(async {
+        let certs = Certs::at(&arguments.end.certs);
+        let bench = Bench::<S> {
+            connector: S::connector(&certs).context("prepare to connect")?,
+            server: arguments.addr,
+            scale: if arguments.quick { QUICK } else { FULL },
+            ends: [Process::this(), Process::of(arguments.server_pid)],
+            threads: arguments.end.threads,
+        };
+        bench.run(arguments.case.load).await
+    })
+}
+
+struct Bench<S: System> {
+    connector: S::Connector,
+    server: SocketAddr,
+    scale: Scale,
+    ends: [Process; 2],
+    threads: usize,
+}
+
+impl<S: System> Bench<S> {
+    async fn run(&self, load: Load) -> anyhow::Result<Values> {
+        match (load, self.scale.order(load)) {
+            (
+                Load::Calls {
+                    method,
+                    size,
+                    callers,
+                    connections,
+                },
+                _,
+            ) => self.calls(method, size, callers, connections).await,
+            (Load::Idle { connections }, _) => self.idle(connections).await,
+            (Load::SmallItems | Load::Bulk, Some(order)) => self.stream(load, order).await,
+            (Load::SmallItems | Load::Bulk, None) => unreachable!("streams have orders"),
+        }
+    }
+
+    async fn calls(
+        &self,
+        method: Method,
+        size: usize,
+        callers: usize,
+        connections: usize,
+    ) -> anyhow::Result<Values> {
+        let clients = self.connect(connections).await?;
+        let loops = Arc::new(Loops::new(self.threads));
+        let mut tasks = JoinSet::new();
+        for (number, client) in (0..callers).zip(clients.iter().cycle()) {
+            let caller = Caller::<S> {
+                client: client.clone(),
+                method,
+                body: body(size),
+                histogram: number % self.threads,
+            };
+            tasks.spawn(caller.run(Arc::clone(&loops)));
+        }
+
+        let window = tokio::select! {
+            window = self.window(&loops) => window?,
+            Some(ended) = tasks.join_next() => {
+                ended??;
+                anyhow::bail!("a caller ended before the window");
+            }
+        };
+        tokio::time::timeout(LAST_CALLS, all(tasks))
+            .await
+            .context("the last calls did not end")??;
+
+        let calls = window.counts.total();
+        anyhow::ensure!(calls > 0, "no call ended within the window");
+        let mut values = Values::new();
+        let mut value = |name: &str, value: f64| values.insert(String::from(name), value);
+        value("ops_per_s", calls as f64 / window.time.as_secs_f64());
+        for (name, share) in [("p50_us", 0.50), ("p99_us", 0.99)] {
+            if let Some(latency) = window.counts.quantile_us(share) {
+                value(name, latency);
+            }
+        }
+        value("cpu_us_per_op", micros(window.cpu) / calls as f64);
+        value("rss_mb", self.peak_mb()?);
+        Ok(values)
+    }
+
+    /// Lets the callers warm up, then counts for the window's time and stops them.
+    async fn window(&self, loops: &Loops) -> anyhow::Result<Window> {
+        tokio::time::sleep(self.scale.warm_up).await;
+        let (began, cpu) = (Instant::now(), self.cpu()?);
+        loops.turn(Phase::Counting);
+        tokio::time::sleep(self.scale.window).await;
+        loops.turn(Phase::Stopping);
+        Ok(Window {
+            time: began.elapsed(),
+            cpu: self.cpu()?.saturating_sub(cpu),
+            counts: loops.counts(),
+        })
+    }
+
+    async fn stream(&self, load: Load, order: Order) -> anyhow::Result<Values> {
+        let mut client = self.connect_one().await?;
+        let warm_up = Order {
+            count: order.count / WARM_UP_SHARE,
+            ..order
+        };
+        S::stream(&mut client, warm_up).await.context("warm up")?;
+
+        let (began, cpu) = (Instant::now(), self.cpu()?);
+        S::stream(&mut client, order).await?;
+        let (time, cpu) = (
+            began.elapsed().as_secs_f64(),
+            self.cpu()?.saturating_sub(cpu),
+        );
+
+        let items = order.count as f64;
+        let rate = if load == Load::Bulk {
+            ("mb_per_s", items * order.size as f64 / MEGABYTE / time)
+        } else {
+            ("ops_per_s", items / time)
+        };
+        let values = [
+            rate,
+            ("cpu_us_per_op", micros(cpu) / items),
+            ("rss_mb", self.peak_mb()?),
+        ];
+        Ok(values
+            .map(|(name, value)| (String::from(name), value))
+            .into())
+    }
+
+    /// Of idle connections, `cpu_us_per_op` is what one costs per second, and memory is what they need now, not what their handshakes needed.
+    async fn idle(&self, connections: usize) -> anyhow::Result<Values> {
+        let mut clients = self.connect(connections).await?;
+        for client in &mut clients {
+            let hello = Message {
+                id: 0,
+                body: body(32),
+            };
+            S::echo(client, hello)
+                .await
+                .context("use a connection once")?;
+        }
+        tokio::time::sleep(self.scale.idle_settling).await;
+
+        let (began, cpu) = (Instant::now(), self.cpu()?);
+        tokio::time::sleep(self.scale.idle_window).await;
+        let (time, cpu) = (
+            began.elapsed().as_secs_f64(),
+            self.cpu()?.saturating_sub(cpu),
+        );
+
+        let values = [
+            ("cpu_us_per_op", micros(cpu) / connections as f64 / time),
+            ("rss_mb", self.resident_mb()?),
+        ];
+        drop(clients);
+        Ok(values
+            .map(|(name, value)| (String::from(name), value))
+            .into())
+    }
+
+    async fn connect(&self, connections: usize) -> anyhow::Result<Vec<S::Client>> {
+        let mut clients = Vec::with_capacity(connections);
+        for number in 0..connections {
+            let client = self.connect_one().await;
+            clients.push(client.with_context(|| format!("open connection {number}"))?);
+        }
+        Ok(clients)
+    }
+
+    async fn connect_one(&self) -> anyhow::Result<S::Client> {
+        S::connect(&self.connector, self.server)
+            .await
+            .context("connect")
+    }
+
+    /// Of both ends together.
+    fn cpu(&self) -> anyhow::Result<Duration> {
+        self.ends.iter().map(Process::cpu).sum()
+    }
+
+    fn peak_mb(&self) -> anyhow::Result<f64> {
+        let peaks = self.ends.iter().map(|end| Ok(end.memory()?.peak_bytes));
+        Ok(peaks.sum::<anyhow::Result<u64>>()? as f64 / MEGABYTE)
+    }
+
+    fn resident_mb(&self) -> anyhow::Result<f64> {
+        let sizes = self.ends.iter().map(|end| Ok(end.memory()?.now_bytes));
+        Ok(sizes.sum::<anyhow::Result<u64>>()? as f64 / MEGABYTE)
+    }
+}
+
+/// What came out of the time in which calls were counted.
+struct Window {
+    time: Duration,
+    cpu: Duration,
+    counts: Counts,
+}
+
+/// What the callers share: what they shall do, and where they count.
+struct Loops {
+    phase: AtomicU8,
+    /// One per thread of the runtime, so that threads do not fight for a counter.
+    histograms: Vec<Histogram>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    WarmingUp,
+    Counting,
+    Stopping,
+}
+
+impl Loops {
+    fn new(threads: usize) -> Self {
+        Self {
+            phase: AtomicU8::new(Phase::WarmingUp as u8),
+            histograms: (0..threads).map(|_| Histogram::new()).collect(),
+        }
+    }
+
+    fn turn(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    fn is(&self, phase: Phase) -> bool {
+        self.phase.load(Ordering::Relaxed) == phase as u8
+    }
+
+    fn counts(&self) -> Counts {
+        let mut sum = Counts::default();
+        for histogram in &self.histograms {
+            sum.add(&histogram.counts());
+        }
+        sum
+    }
+}
+
+/// One call in flight, again and again.
+struct Caller<S: System> {
+    client: S::Client,
+    method: Method,
+    body: Bytes,
+    histogram: usize,
+}
+
+impl<S: System> Caller<S> {
+    async fn run(mut self, loops: Arc<Loops>) -> anyhow::Result<()> {
+        let mut began = Instant::now();
+        let mut id = 0;
+        while !loops.is(Phase::Stopping) {
+            id += 1;
+            let answer = self.call(id).await?;
+            anyhow::ensure!(
+                answer.id == id && answer.body.len() == self.body.len(),
+                "call {id} got the answer of another call"
+            );
+            // The end of a call is the beginning of the next: one look at the clock for both.
+            let ended = Instant::now();
+            if loops.is(Phase::Counting) {
+                loops.histograms[self.histogram].record(ended - began);
+            }
+            began = ended;
+        }
+        Ok(())
+    }
+
+    async fn call(&mut self, id: u64) -> anyhow::Result<Message> {
+        let message = Message {
+            id,
+            body: self.body.clone(),
+        };
+        match self.method {
+            Method::Echo => S::echo(&mut self.client, message).await,
+            Method::EchoAwait => S::echo_await(&mut self.client, message).await,
+        }
+    }
+}
+
+async fn all(mut tasks: JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+    }
+    Ok(())
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}

@@ -1,0 +1,93 @@
+//! What a serving and a driving process have in common: their CPUs, their runtime, and that they do not outlive the bench.
+
+use std::{future::Future, io::Read as _, process, thread};
+
+use anyhow::Context as _;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::args::EndArguments;
+
+/// A server of many connections needs a descriptor for each.
+const DESCRIPTORS: u64 = 8192;
+
+/// Keeps this process to its CPUs, gives it enough descriptors and makes it end with the bench. Before any other thread exists.
+pub(crate) fn settle(end: &EndArguments) -> anyhow::Result<()> {
+    pin(&end.cpus)?;
+    allow_descriptors()?;
+    end_with_standard_input();
+    Ok(())
+}
+
+/// One thread is the runtime without work stealing, more are that many workers.
+pub(crate) fn runtime(threads: usize) -> anyhow::Result<Runtime> {
+    let mut builder = match threads {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    builder
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .context("start the runtime")
+}
+
+/// Runs a task of a server for as long as its process lives. The process is ended from outside in the middle of whatever it does, so
+/// nobody could wait for it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the tasks of a server end with its process; peers are run as their documentation runs them"
+)]
+pub(crate) fn spawn<F>(task: F)
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    tokio::spawn(task);
+}
+
+/// The CPUs that this process may use.
+pub(crate) fn allowed_cpus() -> anyhow::Result<Vec<usize>> {
+    let allowed = sched_getaffinity(None).context("ask for the allowed CPUs")?;
+    Ok((0..CpuSet::MAX_CPU)
+        .filter(|cpu| allowed.is_set(*cpu))
+        .collect())
+}
+
+fn pin(cpus: &[usize]) -> anyhow::Result<()> {
+    if cpus.is_empty() {
+        return Ok(());
+    }
+    let mut set = CpuSet::new();
+    for cpu in cpus {
+        set.set(*cpu);
+    }
+    sched_setaffinity(None, &set).with_context(|| format!("keep to the CPUs {cpus:?}"))
+}
+
+fn allow_descriptors() -> anyhow::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= DESCRIPTORS) {
+        return Ok(());
+    }
+    let current = limit
+        .maximum
+        .map_or(DESCRIPTORS, |most| most.min(DESCRIPTORS));
+    let wanted = Rlimit {
+        current: Some(current),
+        ..limit
+    };
+    setrlimit(Resource::Nofile, wanted).context("allow more open descriptors")
+}
+
+/// The bench holds the other end of our standard input and never writes; when it closes, the bench is done with us or gone.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it leaves nothing behind but closed sockets, and ends even while its runtime hangs"
+)]
+fn end_with_standard_input() {
+    thread::spawn(|| {
+        let _ = std::io::stdin().read(&mut [0]);
+        process::exit(0);
+    });
+}

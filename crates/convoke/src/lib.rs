@@ -1,0 +1,68 @@
+//! What programs that use Convoke depend on: one name, and behind it the parts.
+//!
+//! A service is a trait. This is a whole program with server, client and call; ten lines when imports, braces and `main`
+//! are not counted:
+//!
+//! ```
+//! use convoke::rpc::{Endpoint, NoError, identity::Development};
+//!
+//! #[convoke::service]
+//! trait Greeter {
+//!     async fn greet(&self, name: String) -> Result<String, NoError>;
+//! }
+//!
+//! struct Polite;
+//!
+//! impl Greeter for Polite {
+//!     async fn greet(&self, name: String) -> Result<String, NoError> { Ok(format!("Hello, {name}!")) }
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let cluster = Development::new(); // a throw-away issuer: nothing runs without TLS
+//!     let server = Endpoint::development(&cluster)?.serve(GreeterServer::new(Polite))?;
+//!     let greeter = GreeterClient::new(Endpoint::development(&cluster)?.channel(server.target()?));
+//!     println!("{}", greeter.greet(&"Ada".into()).await?);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! From here on:
+//!
+//! - [`macro@service`] says what a trait may ask for: streams, deadlines, who may call.
+//! - [`rpc`] has the parts that the program above put together, each with its settings: [`rpc::Endpoint::bind`] for an address
+//!   and an identity of your own, [`rpc::Server::builder`], [`rpc::Channel::new`].
+//! - [`rpc::CallError`] is what a failed call says: did the handler refuse, may the call have run, is it worth another try.
+//! - [`types`] has the words that all of Convoke shares.
+//!
+//! Deliberately not here: code. Everything is written in the crate that it is re-exported from.
+#![forbid(unsafe_code)]
+
+pub use convoke_rpc_macros::service;
+
+pub mod rpc {
+    //! Typed calls between nodes that know who the other is: identity, links, channels, servers.
+    //!
+    //! The traits made by [`macro@crate::service`] use the names of this module.
+
+    // Under its own name it would look for a crate that programs with the facade do not depend on.
+    pub use convoke_rpc_macros::service;
+
+    #[doc(inline)]
+    pub use convoke_rpc::*;
+}
+
+pub mod types {
+    //! The words that all of Convoke shares: who a node is, what it may do, and what a failure says.
+
+    #[doc(inline)]
+    pub use convoke_types::{
+        Blame, Changed, ClusterId, Code, NodeId, Problem, Retry, Role, RoleSet, Tag, Tags,
+        Timestamp,
+    };
+}
+
+/// The programs in the README, which are run as they stand there.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -1,0 +1,4 @@
+#[service]
+trait Hidden {
+    async fn secret(&self, context: &Context) -> Result<u64, Refused>;
+}

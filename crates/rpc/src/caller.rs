@@ -1,0 +1,676 @@
+//! Making calls: from a typed request to a typed answer, over whatever link the channel has.
+//!
+//! Generated clients are thin; everything a call needs happens here: its deadline, its body, the lane or stream it
+//! goes on, and whether it may be repeated when a link is lost under it.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use convoke_types::wire::rpc::{LANE_BODY_MAX, OPEN_CALL, StreamOpen, item, put_header};
+use convoke_types::{Changed, Code, Problem, Retry, codec};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout_at;
+
+use crate::channel::{Boxed, Channel, ClientLink, not_sent};
+use crate::context::{Context, TraceContext};
+use crate::error::CallError;
+use crate::interceptor::{ClientInterceptor, Outcome};
+use crate::lane::client::{Answer, NotTaken, Request, problem_from};
+use crate::link::SendHalf;
+use crate::service::MethodDescriptor;
+use crate::streaming::{
+    AbortOnDrop, MessageReader, Received, Streaming, decode, ended_early, pump, unexpected,
+};
+
+/// How long a call waits when neither it nor its method says.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// What a call may be told beyond its request.
+#[derive(Debug, Clone, Default)]
+pub struct CallOptions {
+    timeout: Option<Duration>,
+    latest: Option<Instant>,
+    trace: Option<TraceContext>,
+    attempts: Option<u32>,
+}
+
+impl CallOptions {
+    /// The method's own defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Waits at most this long for each call.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Never waits beyond this instant.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        self.latest = Some(self.latest.map_or(deadline, |latest| latest.min(deadline)));
+        self
+    }
+
+    /// Makes the call a part of another: it never outlives that one's deadline and belongs to its trace.
+    #[must_use]
+    pub fn within(mut self, context: &Context) -> Self {
+        self.trace = context.trace().or(self.trace);
+        match context.deadline() {
+            Some(deadline) => self.deadline(deadline),
+            None => self,
+        }
+    }
+
+    /// Sends this trace context along.
+    #[must_use]
+    pub fn trace(mut self, trace: TraceContext) -> Self {
+        self.trace = Some(trace);
+        self
+    }
+
+    /// How often a call is sent at most. 1 – 16; default 3. A call is repeated only when its link was lost, and only if it did
+    /// not run or its method is idempotent.
+    #[must_use]
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.attempts = Some(attempts.clamp(1, 16));
+        self
+    }
+
+    fn deadline_of(
+        &self,
+        method: &MethodDescriptor,
+        default: Option<Duration>,
+        now: Instant,
+    ) -> Option<Instant> {
+        let own = self
+            .timeout
+            .or(method.default_deadline())
+            .or(default)
+            .map(|timeout| now + timeout);
+        match (own, self.latest) {
+            (Some(own), Some(latest)) => Some(own.min(latest)),
+            (own, latest) => own.or(latest),
+        }
+    }
+}
+
+/// Makes calls over a channel. Generated clients hold one.
+#[derive(Clone)]
+pub struct Caller {
+    channel: Channel,
+    options: CallOptions,
+    interceptors: Option<Arc<[Arc<dyn ClientInterceptor>]>>,
+}
+
+impl std::fmt::Debug for Caller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Caller")
+            .field("channel", &self.channel)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<Channel> for Caller {
+    fn from(channel: Channel) -> Self {
+        Self {
+            channel,
+            options: CallOptions::default(),
+            interceptors: None,
+        }
+    }
+}
+
+impl From<&Channel> for Caller {
+    fn from(channel: &Channel) -> Self {
+        Self::from(channel.clone())
+    }
+}
+
+impl Caller {
+    /// The same caller with other options.
+    #[must_use]
+    pub fn with(&self, options: CallOptions) -> Self {
+        Self {
+            options,
+            ..self.clone()
+        }
+    }
+
+    /// The same caller with one more interceptor; the first added is the outermost.
+    #[must_use]
+    pub fn intercepted(&self, interceptor: impl ClientInterceptor) -> Self {
+        let mut all: Vec<_> = self
+            .interceptors
+            .iter()
+            .flat_map(|all| all.iter().cloned())
+            .collect();
+        all.push(Arc::new(interceptor));
+        Self {
+            interceptors: Some(all.into()),
+            ..self.clone()
+        }
+    }
+
+    /// One message there, one back.
+    ///
+    /// # Errors
+    /// The method's own error, or why no answer came.
+    pub async fn unary<Req, Resp, E>(
+        &self,
+        method: &'static MethodDescriptor,
+        request: &Req,
+    ) -> Result<Resp, CallError<E>>
+    where
+        Req: Serialize,
+        Resp: DeserializeOwned,
+        E: DeserializeOwned,
+    {
+        let began = self.before(method)?;
+        let answer = self.unary_answer(method, request).await;
+        let result = match answer {
+            Answer::Ok(body) => decode(&body).map_err(CallError::Rpc),
+            Answer::App(body) => Err(decode(&body).map_or_else(CallError::Rpc, CallError::App)),
+            Answer::Problem(problem) => Err(CallError::Rpc(problem)),
+        };
+        self.after(method, began, &result);
+        result
+    }
+
+    async fn unary_answer<Req: Serialize>(
+        &self,
+        method: &'static MethodDescriptor,
+        request: &Req,
+    ) -> Answer {
+        let body = match Encoded::new(request) {
+            Ok(body) => body,
+            Err(problem) => return Answer::Problem(problem),
+        };
+        let now = Instant::now();
+        let deadline = self
+            .options
+            .deadline_of(method, Some(DEFAULT_DEADLINE), now);
+        if body.0.len() > LANE_BODY_MAX {
+            return Box::pin(self.repeat(method, deadline, || self.large(method, &body, deadline)))
+                .await;
+        }
+        let request = Request {
+            method,
+            body: &body.0,
+            now,
+            deadline,
+            trace: self.options.trace,
+        };
+        match self.attempt(&request).await {
+            Answer::Problem(problem) if self.may_repeat(method, &problem, 1) => {
+                let again = || Box::pin(self.attempt(&request)) as Boxed<'_, Answer>;
+                Box::pin(self.repeat_after(problem, method, deadline, again)).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// Sends a call on a lane once.
+    async fn attempt(&self, request: &Request<'_>) -> Answer {
+        let mut hops = 0;
+        loop {
+            let link = match self.channel.link(request.deadline).await {
+                Ok(link) => link,
+                Err(problem) => return Answer::Problem(not_sent(problem)),
+            };
+            match link.lane().submit(request) {
+                Ok(pending) => return pending.await,
+                Err(NotTaken::Full) => {
+                    if let Err(problem) = wait_for_room(&link, request.deadline).await {
+                        return Answer::Problem(problem);
+                    }
+                }
+                // The link began to end between the look and the call; look again, a few times.
+                Err(NotTaken::Closed(problem)) => {
+                    hops += 1;
+                    if hops > 3 {
+                        return Answer::Problem(problem);
+                    }
+                }
+            }
+        }
+    }
+
+    fn may_repeat(&self, method: &MethodDescriptor, problem: &Problem, sent: u32) -> bool {
+        let lost = matches!(problem.code, Code::LinkLost | Code::Unavailable);
+        let harmless = problem.changed == Changed::No || method.is_idempotent();
+        lost && harmless
+            && problem.retry != Retry::Never
+            && sent < self.options.attempts.unwrap_or(3)
+    }
+
+    async fn repeat<'a>(
+        &'a self,
+        method: &'static MethodDescriptor,
+        deadline: Option<Instant>,
+        mut attempt: impl FnMut() -> Boxed<'a, Answer>,
+    ) -> Answer {
+        match attempt().await {
+            Answer::Problem(problem) if self.may_repeat(method, &problem, 1) => {
+                self.repeat_after(problem, method, deadline, attempt).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn repeat_after<'a>(
+        &'a self,
+        mut problem: Problem,
+        method: &'static MethodDescriptor,
+        deadline: Option<Instant>,
+        mut attempt: impl FnMut() -> Boxed<'a, Answer>,
+    ) -> Answer {
+        let mut sent = 1;
+        while self.may_repeat(method, &problem, sent)
+            && deadline.is_none_or(|deadline| Instant::now() < deadline)
+        {
+            sent += 1;
+            let may_have_run = problem.changed != Changed::No;
+            problem = match attempt().await {
+                // What an earlier attempt may have done is not undone by a later one that did not run.
+                Answer::Problem(problem) if may_have_run => problem.changed(Changed::Maybe),
+                Answer::Problem(problem) => problem,
+                answer => return answer,
+            };
+        }
+        Answer::Problem(problem)
+    }
+
+    /// Sends a call whose body is too large for a lane, on a stream of its own.
+    fn large<'a>(
+        &'a self,
+        method: &'static MethodDescriptor,
+        body: &'a Encoded,
+        deadline: Option<Instant>,
+    ) -> Boxed<'a, Answer> {
+        Box::pin(async move {
+            let limit = self.channel.limits().message_bytes;
+            if body.0.len() > limit {
+                let message = format!(
+                    "the request has {} bytes where {limit} are allowed",
+                    body.0.len()
+                );
+                return Answer::Problem(not_sent(Problem::new(Code::TooLarge, message)));
+            }
+            let exchange = async {
+                let mut call = self.open(method, deadline).await?;
+                let mut bytes = Vec::with_capacity(body.0.len() + 16);
+                put_header(&mut bytes, item::ITEM, body.0.len());
+                bytes.extend_from_slice(&body.0);
+                let sent = call.send.write(bytes.into()).await;
+                if sent.is_ok() {
+                    call.send.finish();
+                }
+                // A callee that refuses stops reading and says why; its words are better than "stopped".
+                match call.reader.frame().await {
+                    Ok(frame) => {
+                        Ok(frame.map_or_else(|| Answer::Problem(ended_early()), answer_of))
+                    }
+                    Err(problem) => Err(problem),
+                }
+            };
+            match within(deadline, exchange).await {
+                Ok(answer) => answer,
+                Err(problem) => Answer::Problem(problem),
+            }
+        })
+    }
+
+    /// Opens a stream for one call and says what it calls.
+    async fn open(
+        &self,
+        method: &'static MethodDescriptor,
+        deadline: Option<Instant>,
+    ) -> Result<OpenCall, Problem> {
+        let link = self.channel.link(deadline).await.map_err(not_sent)?;
+        let (mut send, recv) = link
+            .link
+            .open_stream()
+            .await
+            .map_err(|error| error.to_problem(false))?;
+        let left = deadline.map_or(0, |deadline| {
+            let left = deadline
+                .saturating_duration_since(Instant::now())
+                .as_millis();
+            u64::try_from(left).unwrap_or(u64::MAX).max(1)
+        });
+        let open = StreamOpen {
+            method: method.name().to_owned(),
+            deadline_ms: left,
+            trace: self.options.trace,
+        };
+        let open = codec::to_vec(&open).expect("an opening is plain data that always encodes");
+        let mut bytes = vec![OPEN_CALL];
+        put_header(&mut bytes, item::OPEN, open.len());
+        bytes.extend_from_slice(&open);
+        send.write(bytes.into())
+            .await
+            .map_err(|error| error.to_problem(false))?;
+        let reader = MessageReader::new(recv, self.channel.limits().message_bytes);
+        Ok(OpenCall { link, send, reader })
+    }
+
+    /// One message there, many back.
+    ///
+    /// # Errors
+    /// The method's own error, or why the stream did not begin.
+    pub async fn server_streaming<Req, T, IE, E>(
+        &self,
+        method: &'static MethodDescriptor,
+        request: &Req,
+    ) -> Result<Streaming<T, IE>, CallError<E>>
+    where
+        Req: Serialize,
+        T: DeserializeOwned + Send + 'static,
+        IE: DeserializeOwned + Send + 'static,
+        E: DeserializeOwned,
+    {
+        let began = self.before(method)?;
+        let result = self.begin_server_streaming(method, request).await;
+        self.after(method, began, &result);
+        result
+    }
+
+    async fn begin_server_streaming<Req, T, IE, E>(
+        &self,
+        method: &'static MethodDescriptor,
+        request: &Req,
+    ) -> Result<Streaming<T, IE>, CallError<E>>
+    where
+        Req: Serialize,
+        T: DeserializeOwned + Send + 'static,
+        IE: DeserializeOwned + Send + 'static,
+        E: DeserializeOwned,
+    {
+        let body = Encoded::new(request)?;
+        let deadline = self.options.deadline_of(method, None, Instant::now());
+        let mut call = within(deadline, self.open(method, deadline)).await?;
+        let mut bytes = Vec::with_capacity(body.0.len() + 16);
+        put_header(&mut bytes, item::ITEM, body.0.len());
+        bytes.extend_from_slice(&body.0);
+        drop(body);
+        if within(deadline, write(&mut call.send, bytes)).await.is_ok() {
+            call.send.finish();
+        }
+        within(deadline, call.started()).await??;
+        Ok(call.into_streaming(None, deadline))
+    }
+
+    /// Many messages there, one back.
+    ///
+    /// # Errors
+    /// The method's own error, or why no answer came.
+    pub async fn client_streaming<T, IE, Resp, E>(
+        &self,
+        method: &'static MethodDescriptor,
+        items: impl Into<Streaming<T, IE>>,
+    ) -> Result<Resp, CallError<E>>
+    where
+        T: Serialize + Send + 'static,
+        IE: Serialize + Send + 'static,
+        Resp: DeserializeOwned,
+        E: DeserializeOwned,
+    {
+        let began = self.before(method)?;
+        let result = self.run_client_streaming(method, items.into()).await;
+        self.after(method, began, &result);
+        result
+    }
+
+    async fn run_client_streaming<T, IE, Resp, E>(
+        &self,
+        method: &'static MethodDescriptor,
+        items: Streaming<T, IE>,
+    ) -> Result<Resp, CallError<E>>
+    where
+        T: Serialize + Send + 'static,
+        IE: Serialize + Send + 'static,
+        Resp: DeserializeOwned,
+        E: DeserializeOwned,
+    {
+        let deadline = self.options.deadline_of(method, None, Instant::now());
+        let mut call = within(deadline, self.open(method, deadline)).await?;
+        let OpenCall { send, reader, .. } = &mut call;
+        let exchange = async {
+            let mut sending = std::pin::pin!(pump(send, items, &[]));
+            let mut sent = false;
+            loop {
+                tokio::select! {
+                    biased;
+                    frame = reader.frame() => break frame,
+                    // A callee that answers early stops reading; its answer is what counts.
+                    _ = &mut sending, if !sent => sent = true,
+                }
+            }
+        };
+        let frame = within(deadline, exchange).await?.ok_or_else(ended_early)?;
+        match answer_of(frame) {
+            Answer::Ok(body) => Ok(decode(&body)?),
+            Answer::App(body) => Err(CallError::App(decode(&body)?)),
+            Answer::Problem(problem) => Err(problem.into()),
+        }
+    }
+
+    /// Many messages there, many back.
+    ///
+    /// # Errors
+    /// The method's own error, or why the stream did not begin.
+    pub async fn bidirectional<T, IE, R, RE, E>(
+        &self,
+        method: &'static MethodDescriptor,
+        items: impl Into<Streaming<T, IE>>,
+    ) -> Result<Streaming<R, RE>, CallError<E>>
+    where
+        T: Serialize + Send + 'static,
+        IE: Serialize + Send + 'static,
+        R: DeserializeOwned + Send + 'static,
+        RE: DeserializeOwned + Send + 'static,
+        E: DeserializeOwned,
+    {
+        let began = self.before(method)?;
+        let result = self.begin_bidirectional(method, items.into()).await;
+        self.after(method, began, &result);
+        result
+    }
+
+    async fn begin_bidirectional<T, IE, R, RE, E>(
+        &self,
+        method: &'static MethodDescriptor,
+        items: Streaming<T, IE>,
+    ) -> Result<Streaming<R, RE>, CallError<E>>
+    where
+        T: Serialize + Send + 'static,
+        IE: Serialize + Send + 'static,
+        R: DeserializeOwned + Send + 'static,
+        RE: DeserializeOwned + Send + 'static,
+        E: DeserializeOwned,
+    {
+        let deadline = self.options.deadline_of(method, None, Instant::now());
+        let OpenCall {
+            link,
+            mut send,
+            reader,
+        } = within(deadline, self.open(method, deadline)).await?;
+        let sending = link.tasks.spawn(async move {
+            // When the callee stops reading, it has answered or is gone; the reading side learns which.
+            let _ = pump(&mut send, items, &[]).await;
+        });
+        let pump = AbortOnDrop(sending.abort_handle());
+        let mut call = HalfOpen { link, reader };
+        within(deadline, started(&mut call.reader)).await??;
+        let token = call.link.tasks.token();
+        Ok(Streaming::received(Received::for_caller(
+            call.reader,
+            None,
+            Some(pump),
+            token,
+            deadline.map(Into::into),
+        )))
+    }
+
+    fn before<E>(
+        &self,
+        method: &'static MethodDescriptor,
+    ) -> Result<Option<Instant>, CallError<E>> {
+        let Some(interceptors) = &self.interceptors else {
+            return Ok(None);
+        };
+        for interceptor in interceptors.iter() {
+            interceptor.before(method).map_err(not_sent)?;
+        }
+        Ok(Some(Instant::now()))
+    }
+
+    fn after<T, E>(
+        &self,
+        method: &'static MethodDescriptor,
+        began: Option<Instant>,
+        result: &Result<T, CallError<E>>,
+    ) {
+        let (Some(interceptors), Some(began)) = (&self.interceptors, began) else {
+            return;
+        };
+        let outcome = match result {
+            Ok(_) => Outcome::Answered,
+            Err(CallError::App(_)) => Outcome::AppError,
+            Err(CallError::Rpc(problem)) => Outcome::Problem(problem.clone()),
+        };
+        for interceptor in interceptors.iter().rev() {
+            interceptor.after(method, &outcome, began.elapsed());
+        }
+    }
+}
+
+/// A call whose stream is open in both directions.
+struct OpenCall {
+    link: Arc<ClientLink>,
+    send: SendHalf,
+    reader: MessageReader,
+}
+
+/// A call whose sending half went to a task.
+struct HalfOpen {
+    link: Arc<ClientLink>,
+    reader: MessageReader,
+}
+
+impl OpenCall {
+    async fn started<E: DeserializeOwned>(&mut self) -> Result<Result<(), CallError<E>>, Problem> {
+        started(&mut self.reader).await
+    }
+
+    fn into_streaming<T, E>(
+        self,
+        pump: Option<AbortOnDrop>,
+        deadline: Option<Instant>,
+    ) -> Streaming<T, E>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let token = self.link.tasks.token();
+        Streaming::received(Received::for_caller(
+            self.reader,
+            Some(self.send),
+            pump,
+            token,
+            deadline.map(Into::into),
+        ))
+    }
+}
+
+/// Waits until the handler accepted or refused.
+async fn started<E: DeserializeOwned>(
+    reader: &mut MessageReader,
+) -> Result<Result<(), CallError<E>>, Problem> {
+    let frame = reader.frame().await?.ok_or_else(ended_early)?;
+    Ok(match frame.kind {
+        item::STARTED => Ok(()),
+        item::APP_ERROR => Err(CallError::App(decode(&frame.body)?)),
+        item::PROBLEM => Err(problem_from(&frame.body).into()),
+        other => Err(unexpected(other).into()),
+    })
+}
+
+fn answer_of(frame: convoke_types::wire::rpc::Frame) -> Answer {
+    match frame.kind {
+        item::ITEM => Answer::Ok(frame.body),
+        item::APP_ERROR => Answer::App(frame.body),
+        item::PROBLEM => Answer::Problem(problem_from(&frame.body)),
+        other => Answer::Problem(unexpected(other)),
+    }
+}
+
+async fn write(send: &mut SendHalf, bytes: Vec<u8>) -> Result<(), Problem> {
+    send.write(bytes.into())
+        .await
+        .map_err(|error| error.to_problem(true))
+}
+
+async fn wait_for_room(link: &ClientLink, deadline: Option<Instant>) -> Result<(), Problem> {
+    let waiting = async { link.lane().room().await };
+    within(deadline, waiting).await.map_err(not_sent)
+}
+
+async fn within<T>(
+    deadline: Option<Instant>,
+    work: impl Future<Output = Result<T, Problem>>,
+) -> Result<T, Problem> {
+    match deadline {
+        None => work.await,
+        Some(deadline) => match timeout_at(deadline.into(), work).await {
+            Ok(result) => result,
+            Err(_) => Err(Problem::new(
+                Code::DeadlineExceeded,
+                "no answer came in time",
+            )),
+        },
+    }
+}
+
+thread_local! {
+    /// One buffer a thread for encoding requests, so that a call allocates none. Taken while in use, so a `Serialize` that
+    /// makes calls itself only costs an allocation.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Buffers larger than this are not kept.
+const SCRATCH_MAX: usize = 64 * 1024;
+
+/// An encoded request; its buffer goes back when it is dropped.
+struct Encoded(Vec<u8>);
+
+impl Encoded {
+    fn new<T: Serialize>(message: &T) -> Result<Self, Problem> {
+        let mut buffer = SCRATCH.take();
+        buffer.clear();
+        match codec::encode_into(message, &mut buffer) {
+            Ok(()) => Ok(Self(buffer)),
+            Err(error) => {
+                let message = format!("cannot encode the request: {error}");
+                Err(not_sent(
+                    Problem::new(Code::InvalidArgument, message).retry(Retry::Never),
+                ))
+            }
+        }
+    }
+}
+
+impl Drop for Encoded {
+    fn drop(&mut self) {
+        if self.0.capacity() <= SCRATCH_MAX {
+            SCRATCH.set(std::mem::take(&mut self.0));
+        }
+    }
+}

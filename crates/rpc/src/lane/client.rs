@@ -1,0 +1,675 @@
+//! The caller's end of a lane: a table of calls, a buffer of frames, and the task that moves both.
+//!
+//! A slot of the table goes one way round:
+//!
+//! ```text
+//! free ─submit─► Waiting ─answer─► Answered ─taken─► free
+//!                   │ deadline                         ▲
+//!                   ├────────► Late ──taken──► Abandoned ─answer─┘
+//!                   └ caller gone ─────────────►
+//! ```
+
+use std::mem::take;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use bytes::Bytes;
+use convoke_types::wire::rpc::{
+    FrameError, Framer, LANE_FRAME_MAX, TraceContext, put_header, put_varint, take_varint,
+    to_callee, to_caller, varint_size,
+};
+use convoke_types::{Changed, Code, Problem, Retry, codec};
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+use slab::Slab;
+use tokio::sync::Notify;
+
+use super::{EarliestTimer, READS_PER_TURN};
+use crate::link::{CHUNKS, CloseCode, CloseReason, Link, RecvHalf, SendHalf};
+use crate::service::MethodDescriptor;
+
+/// The caller's end of one lane. Calls are submitted here and driven by [`drive`].
+#[derive(Debug)]
+pub(crate) struct Lane {
+    calls_max: usize,
+    buffer_max: usize,
+    state: Mutex<State>,
+    driver: AtomicWaker,
+    /// Told when a slot or buffer space was freed.
+    room: Notify,
+    /// Takes new calls. Kept beside the state for a look without the lock.
+    open: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    frames: Vec<u8>,
+    slots: Slab<Slot>,
+    /// By method slot: the id this lane gave the method, plus one; zero where it gave none.
+    bound: Vec<u32>,
+    bound_count: u32,
+    /// Counts the buffers handed to the link. A call of an earlier batch may have left this process.
+    batch: u64,
+    /// No deadline in the table is earlier.
+    earliest: Option<Instant>,
+    waiting_for_room: usize,
+    ended: Option<CloseReason>,
+    draining: bool,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Waiting {
+        waker: Option<Waker>,
+        deadline: Option<Instant>,
+        batch: u64,
+    },
+    Answered(Answer),
+    Late,
+    Abandoned,
+}
+
+/// What came back for a call.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Ok(Bytes),
+    App(Bytes),
+    Problem(Problem),
+}
+
+/// One request, ready to go.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) method: &'static MethodDescriptor,
+    pub(crate) body: &'a [u8],
+    pub(crate) now: Instant,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) trace: Option<TraceContext>,
+}
+
+/// Why a lane does not take a call. Nothing was sent.
+#[derive(Debug)]
+pub(crate) enum NotTaken {
+    /// As much is waiting as may wait; see [`Lane::room`].
+    Full,
+    /// The lane takes no new calls; another may.
+    Closed(Problem),
+}
+
+impl Lane {
+    pub(crate) fn new(calls_max: usize, buffer_max: usize) -> Self {
+        let state = State {
+            frames: Vec::new(),
+            slots: Slab::new(),
+            bound: Vec::new(),
+            bound_count: 0,
+            batch: 0,
+            earliest: None,
+            waiting_for_room: 0,
+            ended: None,
+            draining: false,
+        };
+        Self {
+            calls_max,
+            buffer_max,
+            state: Mutex::new(state),
+            driver: AtomicWaker::new(),
+            room: Notify::new(),
+            open: AtomicBool::new(true),
+        }
+    }
+
+    /// Whether new calls are taken.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Puts a call on the lane. The future gives its one answer; dropped before that, it cancels the call.
+    pub(crate) fn submit(self: &Arc<Self>, request: &Request<'_>) -> Result<PendingCall, NotTaken> {
+        let mut state = self.state.lock();
+        if let Some(problem) = state.refusal() {
+            return Err(NotTaken::Closed(problem));
+        }
+        if self.is_full(&state) {
+            return Err(NotTaken::Full);
+        }
+        let was_empty = state.frames.is_empty();
+        let call = state.enter(request);
+        drop(state);
+        if was_empty {
+            self.driver.wake();
+        }
+        Ok(PendingCall {
+            lane: Arc::clone(self),
+            call,
+            over: false,
+        })
+    }
+
+    /// Waits until a call may fit, or the lane ended. At most as many wait as calls may be unanswered; beyond that the
+    /// caller is told.
+    pub(crate) async fn room(&self) -> Result<(), Problem> {
+        let mut freed = pin!(self.room.notified());
+        {
+            let mut state = self.state.lock();
+            if !self.is_full(&state) || state.refusal().is_some() {
+                return Ok(());
+            }
+            if state.waiting_for_room >= self.calls_max {
+                let message = format!("{} calls wait for a place already", state.waiting_for_room);
+                return Err(Problem::new(Code::Overloaded, message));
+            }
+            state.waiting_for_room += 1;
+            // Whoever frees a place looks at the count under this lock, so from here on no wake-up is missed.
+            freed.as_mut().enable();
+        }
+        let _leaving = Leave(&self.state);
+        freed.await;
+        Ok(())
+    }
+
+    fn is_full(&self, state: &State) -> bool {
+        state.slots.len() >= self.calls_max || state.frames.len() >= self.buffer_max
+    }
+
+    /// Takes no new calls, lets those under way come to their end, then ends the lane.
+    pub(crate) fn drain(&self) {
+        self.open.store(false, Ordering::Relaxed);
+        self.state.lock().draining = true;
+        self.room.notify_waiters();
+        self.driver.wake();
+    }
+
+    /// Delivers the answer of a call. `false` when no such call is waiting for one: the peer broke the protocol.
+    pub(crate) fn deliver(&self, call: usize, answer: Answer) -> bool {
+        let mut wakers = Vec::new();
+        let known = self.state.lock().deliver(call, answer, &mut wakers);
+        self.tell(wakers);
+        self.driver.wake();
+        known
+    }
+
+    fn tell(&self, wakers: Vec<Waker>) {
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+
+    fn end(&self, reason: &CloseReason) {
+        self.open.store(false, Ordering::Relaxed);
+        let mut wakers = Vec::new();
+        let mut state = self.state.lock();
+        let State {
+            slots,
+            ended,
+            batch,
+            ..
+        } = &mut *state;
+        ended.get_or_insert_with(|| reason.clone());
+        for (_, slot) in slots.iter_mut() {
+            match slot {
+                Slot::Waiting {
+                    waker, batch: of, ..
+                } => {
+                    wakers.extend(waker.take());
+                    *slot = Slot::Answered(Answer::Problem(reason.to_problem(*of < *batch)));
+                }
+                Slot::Answered(_) | Slot::Late | Slot::Abandoned => {}
+            }
+        }
+        state.frames = Vec::new();
+        drop(state);
+        self.room.notify_waiters();
+        self.tell(wakers);
+    }
+}
+
+/// Counts a waiter out, also when its caller gave up.
+struct Leave<'a>(&'a Mutex<State>);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.lock().waiting_for_room -= 1;
+    }
+}
+
+impl State {
+    fn refusal(&self) -> Option<Problem> {
+        if let Some(reason) = &self.ended {
+            return Some(reason.to_problem(false));
+        }
+        self.draining
+            .then(|| Problem::new(Code::Unavailable, "the peer is leaving").retry(Retry::Now))
+    }
+
+    fn enter(&mut self, request: &Request<'_>) -> usize {
+        let method = self.bind(request.method);
+        let batch = self.batch;
+        let call = self.slots.insert(Slot::Waiting {
+            waker: None,
+            deadline: request.deadline,
+            batch,
+        });
+        if let Some(deadline) = request.deadline {
+            self.earliest = Some(
+                self.earliest
+                    .map_or(deadline, |earliest| earliest.min(deadline)),
+            );
+        }
+        let left = request
+            .deadline
+            .map_or(0, |deadline| milliseconds_left(deadline, request.now));
+        let (kind, trace) = match &request.trace {
+            Some(trace) => (to_callee::REQUEST_TRACED, trace.to_bytes()),
+            None => (to_callee::REQUEST, [0; TraceContext::SIZE]),
+        };
+        let trace = if request.trace.is_some() {
+            &trace[..]
+        } else {
+            &[]
+        };
+        let head = varint_size(call as u64) + varint_size(u64::from(method)) + varint_size(left);
+        let frames = &mut self.frames;
+        put_header(frames, kind, head + trace.len() + request.body.len());
+        put_varint(frames, call as u64);
+        put_varint(frames, u64::from(method));
+        put_varint(frames, left);
+        frames.extend_from_slice(trace);
+        frames.extend_from_slice(request.body);
+        call
+    }
+
+    /// The method's id on this lane; told to the callee ahead of its first request.
+    fn bind(&mut self, method: &'static MethodDescriptor) -> u32 {
+        let slot = method.slot() as usize;
+        match self.bound.get(slot) {
+            Some(&id) if id != 0 => id - 1,
+            _ => self.bind_new(slot, method.name()),
+        }
+    }
+
+    #[cold]
+    fn bind_new(&mut self, slot: usize, name: &str) -> u32 {
+        if self.bound.len() <= slot {
+            self.bound.resize(slot + 1, 0);
+        }
+        let id = self.bound_count;
+        self.bound_count += 1;
+        self.bound[slot] = id + 1;
+        put_header(
+            &mut self.frames,
+            to_callee::BIND,
+            varint_size(u64::from(id)) + name.len(),
+        );
+        put_varint(&mut self.frames, u64::from(id));
+        self.frames.extend_from_slice(name.as_bytes());
+        id
+    }
+
+    fn cancel(&mut self, call: usize) {
+        put_header(
+            &mut self.frames,
+            to_callee::CANCEL,
+            varint_size(call as u64),
+        );
+        put_varint(&mut self.frames, call as u64);
+    }
+
+    fn deliver(&mut self, call: usize, answer: Answer, wakers: &mut Vec<Waker>) -> bool {
+        let Some(slot) = self.slots.get_mut(call) else {
+            return false;
+        };
+        match slot {
+            Slot::Waiting { waker, .. } => {
+                wakers.extend(waker.take());
+                *slot = Slot::Answered(answer);
+            }
+            Slot::Late => *slot = Slot::Answered(Answer::Problem(too_late())),
+            Slot::Abandoned => {
+                self.slots.remove(call);
+            }
+            Slot::Answered(_) => return false,
+        }
+        true
+    }
+
+    /// Ends the calls whose time is over and finds the next deadline.
+    fn expire(&mut self, now: Instant, wakers: &mut Vec<Waker>) {
+        let mut late = Vec::new();
+        self.earliest = None;
+        for (call, slot) in &mut self.slots {
+            let Slot::Waiting {
+                waker,
+                deadline: Some(deadline),
+                ..
+            } = slot
+            else {
+                continue;
+            };
+            if *deadline <= now {
+                wakers.extend(waker.take());
+                *slot = Slot::Late;
+                late.push(call);
+            } else {
+                self.earliest = Some(
+                    self.earliest
+                        .map_or(*deadline, |earliest| earliest.min(*deadline)),
+                );
+            }
+        }
+        for call in late {
+            self.cancel(call);
+        }
+    }
+}
+
+fn milliseconds_left(deadline: Instant, now: Instant) -> u64 {
+    let left = deadline.saturating_duration_since(now);
+    // Zero means "without end", so the last fraction of a millisecond counts as one.
+    u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+fn too_late() -> Problem {
+    Problem::new(Code::DeadlineExceeded, "no answer came in time")
+}
+
+/// A call under way.
+#[derive(Debug)]
+pub(crate) struct PendingCall {
+    lane: Arc<Lane>,
+    call: usize,
+    over: bool,
+}
+
+impl Future for PendingCall {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        let this = &mut *self;
+        let mut state = this.lane.state.lock();
+        let slot = state
+            .slots
+            .get_mut(this.call)
+            .expect("a call owns its slot until it is over");
+        match slot {
+            Slot::Waiting { waker, .. } => {
+                match waker {
+                    Some(waker) => waker.clone_from(cx.waker()),
+                    None => *waker = Some(cx.waker().clone()),
+                }
+                return Poll::Pending;
+            }
+            Slot::Late => {
+                *slot = Slot::Abandoned;
+                this.over = true;
+                return Poll::Ready(Answer::Problem(too_late()));
+            }
+            Slot::Answered(_) => {}
+            Slot::Abandoned => unreachable!("abandoned only when its call is over"),
+        }
+        let Slot::Answered(answer) = state.slots.remove(this.call) else {
+            unreachable!("matched above")
+        };
+        this.over = true;
+        let someone_waits = state.waiting_for_room > 0;
+        drop(state);
+        if someone_waits {
+            this.lane.room.notify_one();
+        }
+        Poll::Ready(answer)
+    }
+}
+
+impl Drop for PendingCall {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let mut state = self.lane.state.lock();
+        let ended = state.ended.is_some();
+        let slot = state
+            .slots
+            .get_mut(self.call)
+            .expect("a call owns its slot until it is over");
+        match slot {
+            Slot::Answered(_) => {
+                state.slots.remove(self.call);
+            }
+            Slot::Waiting { .. } if !ended => {
+                *slot = Slot::Abandoned;
+                state.cancel(self.call);
+            }
+            Slot::Late | Slot::Waiting { .. } | Slot::Abandoned => *slot = Slot::Abandoned,
+        }
+        let someone_waits = state.waiting_for_room > 0;
+        drop(state);
+        self.lane.driver.wake();
+        if someone_waits {
+            self.lane.room.notify_one();
+        }
+    }
+}
+
+/// Moves frames between a lane and its stream until either ends, and says why it did.
+pub(crate) async fn drive(
+    lane: Arc<Lane>,
+    link: Link,
+    send: SendHalf,
+    recv: RecvHalf,
+) -> CloseReason {
+    let mut driver = Driver {
+        lane: Arc::clone(&lane),
+        send,
+        recv,
+        framer: Framer::new(LANE_FRAME_MAX),
+        writing: Bytes::new(),
+        timer: EarliestTimer::default(),
+        yielded: false,
+        answers: Vec::new(),
+    };
+    let ended = std::future::poll_fn(|cx| driver.poll(cx)).await;
+    let reason = match ended {
+        Ended::Drained => {
+            driver.send.finish();
+            CloseReason::ours(CloseCode::Done, "")
+        }
+        Ended::Finished => link.close_reason().unwrap_or_else(|| CloseReason {
+            by: crate::link::Side::Peer,
+            code: CloseCode::Lost,
+            detail: "the peer ended the lane".to_owned(),
+        }),
+        Ended::Link(reason) => link.close_reason().unwrap_or(reason),
+        Ended::Protocol(what) => {
+            link.close(CloseCode::ProtocolViolation, &what);
+            CloseReason::ours(CloseCode::ProtocolViolation, what)
+        }
+    };
+    lane.end(&reason);
+    reason
+}
+
+enum Ended {
+    /// Draining, and the last call came to its end.
+    Drained,
+    /// The peer ended the lane in order.
+    Finished,
+    Link(CloseReason),
+    Protocol(String),
+}
+
+impl From<FrameError> for Ended {
+    fn from(error: FrameError) -> Self {
+        Self::Protocol(error.to_string())
+    }
+}
+
+impl From<crate::link::LinkError> for Ended {
+    fn from(error: crate::link::LinkError) -> Self {
+        let lost = |detail| CloseReason {
+            by: crate::link::Side::Network,
+            code: CloseCode::Lost,
+            detail,
+        };
+        match error {
+            crate::link::LinkError::Closed(reason) => Self::Link(reason),
+            other => Self::Link(lost(other.to_string())),
+        }
+    }
+}
+
+struct Driver {
+    lane: Arc<Lane>,
+    send: SendHalf,
+    recv: RecvHalf,
+    framer: Framer,
+    writing: Bytes,
+    timer: EarliestTimer,
+    yielded: bool,
+    answers: Vec<(usize, Answer)>,
+}
+
+impl Driver {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        match self.step(cx) {
+            Ok(poll) => poll,
+            Err(ended) => Poll::Ready(ended),
+        }
+    }
+
+    fn step(&mut self, cx: &mut Context<'_>) -> Result<Poll<Ended>, Ended> {
+        self.lane.driver.register(cx.waker());
+        let fresh = {
+            let state = self.lane.state.lock();
+            if state.draining
+                && state.slots.is_empty()
+                && state.frames.is_empty()
+                && self.writing.is_empty()
+            {
+                return Ok(Poll::Ready(Ended::Drained));
+            }
+            let earliest = state.earliest;
+            let fresh = !state.frames.is_empty();
+            drop(state);
+            if self.timer.poll(cx, earliest) {
+                self.expire(cx);
+            }
+            fresh
+        };
+        if fresh && self.writing.is_empty() && !self.yielded {
+            // Let every caller that can run add its frame first: batching without a timer.
+            self.yielded = true;
+            cx.waker().wake_by_ref();
+            return Ok(Poll::Pending);
+        }
+        self.yielded = false;
+        self.write(cx)?;
+        self.read(cx)?;
+        Ok(Poll::Pending)
+    }
+
+    fn expire(&mut self, cx: &Context<'_>) {
+        let mut wakers = Vec::new();
+        self.lane.state.lock().expire(Instant::now(), &mut wakers);
+        self.lane.tell(wakers);
+        // The next deadline is known only now; come back to arm the timer for it.
+        cx.waker().wake_by_ref();
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
+        loop {
+            if self.writing.is_empty() && !self.take_batch() {
+                return Ok(());
+            }
+            match self.send.poll_write(cx, &mut self.writing) {
+                Poll::Ready(result) => result?,
+                Poll::Pending => return Ok(()),
+            }
+        }
+    }
+
+    fn take_batch(&mut self) -> bool {
+        let mut state = self.lane.state.lock();
+        if state.frames.is_empty() {
+            return false;
+        }
+        let next = Vec::with_capacity(state.frames.len());
+        self.writing = Bytes::from(std::mem::replace(&mut state.frames, next));
+        state.batch += 1;
+        let waiting = state.waiting_for_room;
+        drop(state);
+        for _ in 0..waiting {
+            self.lane.room.notify_one();
+        }
+        true
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
+        let mut chunks: [Bytes; CHUNKS] = std::array::from_fn(|_| Bytes::new());
+        for _ in 0..READS_PER_TURN {
+            match self.recv.poll_read(cx, &mut chunks) {
+                Poll::Ready(Ok(Some(count))) => self.take_frames(&mut chunks[..count])?,
+                Poll::Ready(Ok(None)) => return Err(Ended::Finished),
+                Poll::Ready(Err(error)) => return Err(error.into()),
+                Poll::Pending => return Ok(()),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    fn take_frames(&mut self, chunks: &mut [Bytes]) -> Result<(), Ended> {
+        let mut go_away = false;
+        for chunk in chunks {
+            self.framer.feed(take(chunk));
+            while let Some(frame) = self.framer.next_frame()? {
+                let mut body = frame.body;
+                if frame.kind == to_caller::GO_AWAY {
+                    go_away = true;
+                    continue;
+                }
+                let call = usize::try_from(take_varint(&mut body)?).unwrap_or(usize::MAX);
+                let answer = match frame.kind {
+                    to_caller::ANSWER => Answer::Ok(body),
+                    to_caller::APP_ERROR => Answer::App(body),
+                    to_caller::PROBLEM => Answer::Problem(problem_from(&body)),
+                    other => return Err(FrameError::UnknownKind(other).into()),
+                };
+                self.answers.push((call, answer));
+            }
+        }
+        self.deliver_answers()?;
+        if go_away {
+            self.lane.drain();
+        }
+        Ok(())
+    }
+
+    fn deliver_answers(&mut self) -> Result<(), Ended> {
+        let mut wakers = Vec::with_capacity(self.answers.len());
+        let mut stray = None;
+        let mut state = self.lane.state.lock();
+        for (call, answer) in self.answers.drain(..) {
+            if !state.deliver(call, answer, &mut wakers) {
+                stray = Some(call);
+            }
+        }
+        drop(state);
+        self.lane.tell(wakers);
+        match stray {
+            Some(call) => Err(Ended::Protocol(format!(
+                "an answer to call {call}, which waits for none"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+pub(crate) fn problem_from(body: &[u8]) -> Problem {
+    codec::from_slice(body).unwrap_or_else(|error| {
+        let message = format!("the peer reports a problem that cannot be read: {error}");
+        Problem::new(Code::Undecodable, message).changed(Changed::Maybe)
+    })
+}

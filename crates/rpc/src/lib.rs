@@ -1,0 +1,52 @@
+//! Typed calls between nodes that know who the other is.
+//!
+//! From the wire up: [`identity`] says who a node is and whom it trusts; an [`Endpoint`] opens and accepts [`Link`]s, whatever
+//! carries them; lanes and streams on a link carry calls; a [`Server`] answers them and a [`Channel`] makes them. People
+//! write a trait with [`macro@service`] and use what it generates.
+//!
+//! ```text
+//! #[service] trait ─► XClient ─► Caller ─► Channel ─► Link ═══ Link ─► Server ─► XServer ─► your impl
+//! ```
+//!
+//! Every bound is in [`Limits`]. Nothing ever runs without TLS, or, in memory, without the same certificates checked by
+//! the same code.
+//!
+//! Deliberately not here: choosing among nodes, discovery, anything that needs to know the cluster.
+#![forbid(unsafe_code)]
+
+// Generated code names this crate from outside; the health check is generated inside it.
+extern crate self as convoke_rpc;
+
+mod caller;
+mod channel;
+mod context;
+mod endpoint;
+mod error;
+pub mod health;
+pub mod identity;
+mod interceptor;
+mod lane;
+mod limits;
+pub mod link;
+mod protocol;
+mod server;
+mod service;
+mod shorthand;
+mod streaming;
+
+pub use caller::{CallOptions, Caller, DEFAULT_DEADLINE};
+pub use channel::{Channel, ChannelConfig, Target};
+pub use context::{Context, TraceContext};
+pub use convoke_rpc_macros::service_for_rpc as service;
+pub use convoke_types::{Changed, Code, NodeId, Problem, Retry, Role, RoleSet};
+pub use endpoint::{ConnectError, Endpoint, Listener};
+pub use error::{CallError, NoError};
+pub use interceptor::{ClientInterceptor, Outcome, ServerInterceptor};
+pub use limits::Limits;
+pub use link::{CloseCode, CloseReason, Link, LinkError, MemoryNetwork, Side};
+pub use protocol::{Admission, Protocol, every_member, only};
+pub use server::{Server, ServerBuilder};
+pub use service::{
+    Handling, IncomingCall, MethodDescriptor, MethodKind, Reply, Service, ServiceDescriptor,
+};
+pub use streaming::{ReaderGone, StreamSender, Streaming};

@@ -1,0 +1,492 @@
+//! A link: the one connection between two nodes that know who the other is.
+//!
+//! It offers ordered lanes and streams of bytes, datagrams, and an end with a reason, and hides what carries them:
+//!
+//! ```text
+//!             Link ── peer(): who is there, by a certificate checked and still valid
+//!            /    \
+//!        quic    memory        (TLS over TCP takes its place beside them)
+//! ```
+//!
+//! Lanes and streams look alike here; they differ in what they promise. A lane is opened rarely, lives as long as the
+//! link and goes first; a stream is cheap and belongs to one call. One suite (`tests/links.rs`) holds all carriers to the same
+//! behaviour. What the bytes mean is not known here: see [`lane`](crate::lane) for calls.
+
+mod close;
+mod guard;
+mod memory;
+mod quic;
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use convoke_types::NodeId;
+use tokio::sync::mpsc;
+
+pub use close::{CloseCode, CloseReason, LinkError, Side};
+pub(crate) use close::{STREAM_CANCELLED, STREAM_ENOUGH};
+pub(crate) use guard::Guard;
+pub use memory::MemoryNetwork;
+pub(crate) use memory::{MemoryCarrier, MemoryDoor, MemoryKnock, pair as memory_pair};
+pub(crate) use quic::{QuicSocket, close_reason as quic_close_reason};
+
+use crate::identity::Claims;
+use crate::limits::ANSWER_STREAMS;
+use crate::protocol::Protocol;
+
+/// A connection to a node whose certificate was checked. Clones share it; it stays open until someone closes it or its
+/// peer's certificate ends.
+#[derive(Clone, Debug)]
+pub struct Link(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    carrier: Carrier,
+    protocol: Protocol,
+    peer: ArcSwap<Claims>,
+    /// Why this side closed it: a carrier remembers only that it did.
+    ours: OnceLock<CloseReason>,
+    /// One-way streams for the protocol's owner, sorted out from renewals by the endpoint.
+    one_ways: tokio::sync::Mutex<mpsc::Receiver<(u8, RecvHalf)>>,
+    sort: mpsc::Sender<(u8, RecvHalf)>,
+}
+
+#[derive(Debug)]
+enum Carrier {
+    Quic(quinn::Connection),
+    Memory(MemoryCarrier),
+}
+
+impl Link {
+    pub(crate) fn over_quic(
+        connection: quinn::Connection,
+        protocol: Protocol,
+        peer: Claims,
+    ) -> Self {
+        Self::new(Carrier::Quic(connection), protocol, peer)
+    }
+
+    pub(crate) fn in_memory(carrier: MemoryCarrier, protocol: Protocol, peer: Claims) -> Self {
+        Self::new(Carrier::Memory(carrier), protocol, peer)
+    }
+
+    fn new(carrier: Carrier, protocol: Protocol, peer: Claims) -> Self {
+        let (sort, one_ways) = mpsc::channel(ANSWER_STREAMS as usize);
+        Self(Arc::new(Inner {
+            carrier,
+            protocol,
+            peer: ArcSwap::from_pointee(peer),
+            ours: OnceLock::new(),
+            one_ways: tokio::sync::Mutex::new(one_ways),
+            sort,
+        }))
+    }
+
+    /// Who is at the other end, as their newest certificate says.
+    #[must_use]
+    pub fn peer(&self) -> Arc<Claims> {
+        self.0.peer.load_full()
+    }
+
+    /// The peer's node id, which never changes on a link.
+    #[must_use]
+    pub fn peer_id(&self) -> NodeId {
+        self.0.peer.load().node
+    }
+
+    fn renew_peer(&self, claims: Claims) {
+        debug_assert_eq!(claims.node, self.peer_id(), "a link never changes its peer");
+        self.0.peer.store(Arc::new(claims));
+    }
+
+    /// The protocol both sides agreed on.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.0.protocol
+    }
+
+    /// Where the peer's packets come from now; it may move.
+    #[must_use]
+    pub fn remote_address(&self) -> SocketAddr {
+        match &self.0.carrier {
+            Carrier::Quic(connection) => connection.remote_address(),
+            Carrier::Memory(carrier) => carrier.remote_address(),
+        }
+    }
+
+    /// The current estimate of the round-trip time.
+    #[must_use]
+    pub fn round_trip(&self) -> Duration {
+        match &self.0.carrier {
+            Carrier::Quic(connection) => connection.rtt(),
+            Carrier::Memory(_) => Duration::ZERO,
+        }
+    }
+
+    /// Opens an ordered lane: long-lived, and sent before streams when both have something to send.
+    ///
+    /// # Errors
+    /// When the link ended. Waits while the peer allows no further stream.
+    pub async fn open_lane(&self) -> Result<(SendHalf, RecvHalf), LinkError> {
+        let (send, recv) = self.open_stream().await?;
+        send.go_first();
+        Ok((send, recv))
+    }
+
+    /// Opens a stream for one call.
+    ///
+    /// # Errors
+    /// When the link ended. Waits while the peer allows no further stream.
+    pub async fn open_stream(&self) -> Result<(SendHalf, RecvHalf), LinkError> {
+        match &self.0.carrier {
+            Carrier::Quic(connection) => {
+                let (send, recv) = connection.open_bi().await.map_err(quic::link_error)?;
+                Ok((SendHalf::quic(send), RecvHalf::quic(recv)))
+            }
+            Carrier::Memory(carrier) => carrier.open_stream().await,
+        }
+    }
+
+    /// Opens a stream that only this side writes to.
+    ///
+    /// # Errors
+    /// When the link ended. Waits while the peer allows no further stream.
+    pub async fn open_one_way(&self) -> Result<SendHalf, LinkError> {
+        match &self.0.carrier {
+            Carrier::Quic(connection) => Ok(SendHalf::quic(
+                connection.open_uni().await.map_err(quic::link_error)?,
+            )),
+            Carrier::Memory(carrier) => carrier.open_one_way().await,
+        }
+    }
+
+    /// The next lane or stream the peer opened.
+    ///
+    /// # Errors
+    /// When the link ended.
+    pub async fn accept_stream(&self) -> Result<(SendHalf, RecvHalf), LinkError> {
+        match &self.0.carrier {
+            Carrier::Quic(connection) => {
+                let (send, recv) = connection.accept_bi().await.map_err(quic::link_error)?;
+                Ok((SendHalf::quic(send), RecvHalf::quic(recv)))
+            }
+            Carrier::Memory(carrier) => carrier.accept_stream().await,
+        }
+    }
+
+    /// The next one-way stream the peer opened for this protocol, and its first byte.
+    ///
+    /// # Errors
+    /// When the link ended.
+    pub async fn accept_one_way(&self) -> Result<(u8, RecvHalf), LinkError> {
+        let mut one_ways = self.0.one_ways.lock().await;
+        tokio::select! {
+            biased;
+            stream = one_ways.recv() => Ok(stream.expect("this link holds the other end")),
+            reason = self.closed() => Err(LinkError::Closed(reason)),
+        }
+    }
+
+    /// As the carrier hands it over: renewals among the rest.
+    async fn accept_any_one_way(&self) -> Result<RecvHalf, LinkError> {
+        match &self.0.carrier {
+            Carrier::Quic(connection) => Ok(RecvHalf::quic(
+                connection.accept_uni().await.map_err(quic::link_error)?,
+            )),
+            Carrier::Memory(carrier) => carrier.accept_one_way().await,
+        }
+    }
+
+    /// Sends a datagram: it may be lost, doubled or late. `false` when it is larger than [`Self::datagram_max`] or the link
+    /// ended; the oldest waiting ones are dropped when too many wait.
+    pub fn send_datagram(&self, bytes: Bytes) -> bool {
+        match &self.0.carrier {
+            Carrier::Quic(connection) => connection.send_datagram(bytes).is_ok(),
+            Carrier::Memory(carrier) => carrier.send_datagram(bytes),
+        }
+    }
+
+    /// The largest datagram that can be sent now.
+    #[must_use]
+    pub fn datagram_max(&self) -> usize {
+        match &self.0.carrier {
+            Carrier::Quic(connection) => connection.max_datagram_size().unwrap_or(0),
+            Carrier::Memory(_) => memory::DATAGRAM_MAX,
+        }
+    }
+
+    /// The next datagram from the peer.
+    ///
+    /// # Errors
+    /// When the link ended.
+    pub async fn receive_datagram(&self) -> Result<Bytes, LinkError> {
+        match &self.0.carrier {
+            Carrier::Quic(connection) => connection.read_datagram().await.map_err(quic::link_error),
+            Carrier::Memory(carrier) => carrier.receive_datagram().await,
+        }
+    }
+
+    /// Ends the link now, for both sides. What was written and not yet read by the peer may be lost.
+    pub fn close(&self, code: CloseCode, detail: &str) {
+        // The first reason is the true one; a later close changes nothing.
+        let _ = self.0.ours.set(CloseReason::ours(code, detail));
+        match &self.0.carrier {
+            Carrier::Quic(connection) => {
+                connection.close(quinn::VarInt::from_u32(code.number()), detail.as_bytes())
+            }
+            Carrier::Memory(carrier) => carrier.close(code, detail),
+        }
+    }
+
+    /// Waits for the end of the link and says why it came.
+    pub async fn closed(&self) -> CloseReason {
+        let reason = match &self.0.carrier {
+            Carrier::Quic(connection) => quic::close_reason(&connection.closed().await),
+            Carrier::Memory(carrier) => carrier.closed().await,
+        };
+        self.with_our_words(reason)
+    }
+
+    /// Why the link ended, if it has.
+    #[must_use]
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        let reason = match &self.0.carrier {
+            Carrier::Quic(connection) => connection.close_reason().as_ref().map(quic::close_reason),
+            Carrier::Memory(carrier) => carrier.close_reason(),
+        };
+        reason.map(|reason| self.with_our_words(reason))
+    }
+
+    fn with_our_words(&self, reason: CloseReason) -> CloseReason {
+        match self.0.ours.get() {
+            Some(ours) if reason.by == Side::Us => ours.clone(),
+            _ => reason,
+        }
+    }
+
+    fn downgrade(&self) -> WeakLink {
+        WeakLink(Arc::downgrade(&self.0))
+    }
+}
+
+#[derive(Debug, Clone)]
+struct WeakLink(std::sync::Weak<Inner>);
+
+impl WeakLink {
+    fn upgrade(&self) -> Option<Link> {
+        self.0.upgrade().map(Link)
+    }
+}
+
+/// The writing half of a stream. Dropped before [`SendHalf::finish`], it tells the peer that the stream was abandoned.
+#[derive(Debug)]
+pub struct SendHalf(SendKind);
+
+#[derive(Debug)]
+enum SendKind {
+    Quic {
+        stream: quinn::SendStream,
+        over: bool,
+    },
+    Memory(memory::PipeWriter),
+}
+
+impl SendHalf {
+    fn quic(stream: quinn::SendStream) -> Self {
+        Self(SendKind::Quic {
+            stream,
+            over: false,
+        })
+    }
+
+    fn memory(writer: memory::PipeWriter) -> Self {
+        Self(SendKind::Memory(writer))
+    }
+
+    /// Writes as much of `bytes` as the peer has room for now, taking it off the front.
+    ///
+    /// # Errors
+    /// When the peer stopped reading, or the link ended.
+    pub fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &mut Bytes,
+    ) -> Poll<Result<(), LinkError>> {
+        match &mut self.0 {
+            SendKind::Quic { stream, .. } => {
+                // quinn's write futures hold no state, so a fresh one at each poll writes without copying.
+                let mut chunks = [std::mem::take(bytes)];
+                let result = pin!(stream.write_chunks(&mut chunks)).poll(cx);
+                let [rest] = chunks;
+                *bytes = rest;
+                result.map(|written| written.map(|_| ()).map_err(quic::write_error))
+            }
+            SendKind::Memory(writer) => writer.poll_write(cx, bytes),
+        }
+    }
+
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    /// When the peer stopped reading, or the link ended.
+    pub async fn write(&mut self, mut bytes: Bytes) -> Result<(), LinkError> {
+        std::future::poll_fn(|cx| {
+            while !bytes.is_empty() {
+                match self.poll_write(cx, &mut bytes) {
+                    Poll::Ready(Ok(())) => {}
+                    other => return other,
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+
+    /// Says that nothing more follows. What was written is still delivered.
+    pub fn finish(&mut self) {
+        match &mut self.0 {
+            SendKind::Quic { stream, over } => {
+                *over = true;
+                // Fails only when the stream is over already, which is what is asked for.
+                let _ = stream.finish();
+            }
+            SendKind::Memory(writer) => writer.finish(),
+        }
+    }
+
+    /// Abandons the stream: what the peer has not read yet it need not read.
+    pub fn reset(&mut self, code: u32) {
+        match &mut self.0 {
+            SendKind::Quic { stream, over } => {
+                *over = true;
+                let _ = stream.reset(quinn::VarInt::from_u32(code));
+            }
+            SendKind::Memory(writer) => writer.reset(code),
+        }
+    }
+
+    /// Waits until the peer no longer reads: it stopped, it has received everything up to the end, or the link ended.
+    pub fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
+        let waiting = match &self.0 {
+            SendKind::Quic { stream, .. } => StoppedKind::Quic(stream.stopped()),
+            SendKind::Memory(writer) => StoppedKind::Memory(writer.stopped()),
+        };
+        async move {
+            match waiting {
+                StoppedKind::Quic(future) => {
+                    let _ = future.await;
+                }
+                StoppedKind::Memory(future) => future.await,
+            }
+        }
+    }
+
+    fn go_first(&self) {
+        if let SendKind::Quic { stream, .. } = &self.0 {
+            let _ = stream.set_priority(1);
+        }
+    }
+}
+
+enum StoppedKind<Q, M> {
+    Quic(Q),
+    Memory(M),
+}
+
+impl Drop for SendHalf {
+    fn drop(&mut self) {
+        let over = match &self.0 {
+            SendKind::Quic { over, .. } => *over,
+            SendKind::Memory(writer) => writer.is_over(),
+        };
+        if !over {
+            self.reset(STREAM_CANCELLED);
+        }
+    }
+}
+
+/// How many chunks one read takes at most; enough to batch, little enough to stay on the stack.
+pub(crate) const CHUNKS: usize = 32;
+
+/// The reading half of a stream. Dropped before its end, it tells the peer to stop sending.
+#[derive(Debug)]
+pub struct RecvHalf {
+    kind: RecvKind,
+    /// Read once and returned, to be read again first.
+    put_back: Bytes,
+}
+
+#[derive(Debug)]
+enum RecvKind {
+    Quic(quinn::RecvStream),
+    Memory(memory::PipeReader),
+}
+
+impl RecvHalf {
+    fn quic(stream: quinn::RecvStream) -> Self {
+        Self {
+            kind: RecvKind::Quic(stream),
+            put_back: Bytes::new(),
+        }
+    }
+
+    fn memory(reader: memory::PipeReader) -> Self {
+        Self {
+            kind: RecvKind::Memory(reader),
+            put_back: Bytes::new(),
+        }
+    }
+
+    /// Takes what has arrived, in order, without copying it: how many of `chunks` were filled, or `None` at the end.
+    ///
+    /// # Errors
+    /// When the peer abandoned the stream, or the link ended.
+    pub fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunks: &mut [Bytes],
+    ) -> Poll<Result<Option<usize>, LinkError>> {
+        if !self.put_back.is_empty() {
+            chunks[0] = std::mem::take(&mut self.put_back);
+            return Poll::Ready(Ok(Some(1)));
+        }
+        match &mut self.kind {
+            RecvKind::Quic(stream) => pin!(stream.read_chunks(chunks))
+                .poll(cx)
+                .map_err(quic::read_error),
+            RecvKind::Memory(reader) => reader.poll_read(cx, chunks),
+        }
+    }
+
+    /// The next chunk, or `None` at the end.
+    ///
+    /// # Errors
+    /// When the peer abandoned the stream, or the link ended.
+    pub async fn read(&mut self) -> Result<Option<Bytes>, LinkError> {
+        let mut chunk = [Bytes::new()];
+        let read = std::future::poll_fn(|cx| self.poll_read(cx, &mut chunk)).await?;
+        let [chunk] = chunk;
+        Ok(read.map(|_| chunk))
+    }
+
+    /// Returns bytes taken too early; the next read begins with them.
+    pub(crate) fn put_back(&mut self, bytes: Bytes) {
+        debug_assert!(self.put_back.is_empty(), "one look ahead at a time");
+        self.put_back = bytes;
+    }
+
+    /// Tells the peer to stop sending.
+    pub fn stop(&mut self, code: u32) {
+        match &mut self.kind {
+            RecvKind::Quic(stream) => {
+                let _ = stream.stop(quinn::VarInt::from_u32(code));
+            }
+            RecvKind::Memory(reader) => reader.stop(code),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The QUIC carrier: quinn over one UDP socket, TLS 1.3 on both sides.
+//!
+//! The socket asks the kernel for a large receive buffer, and flow-control windows follow what the kernel granted: windows
+//! larger than the buffer turn a burst into loss, and loss at that rate ends connections. No 0-RTT, no resumption.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::hmac;
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{ConnectionError, ReadError, TransportConfig, VarInt, WriteError};
+use quinn_proto::HashedConnectionIdGenerator;
+use socket2::{Domain, Socket, Type};
+
+use super::{CloseCode, CloseReason, LinkError, Side};
+use crate::identity::{NodeKey, describe_alert};
+use crate::limits::{ANSWER_STREAMS, CREDENTIAL_STREAMS, Limits};
+
+/// A bound UDP socket with QUIC over it, and the settings for links it makes.
+#[derive(Debug)]
+pub(crate) struct QuicSocket {
+    pub(crate) endpoint: quinn::Endpoint,
+    transport: Arc<TransportConfig>,
+    limits: Limits,
+}
+
+impl QuicSocket {
+    pub(crate) fn bind(address: SocketAddr, key: &NodeKey, limits: &Limits) -> io::Result<Self> {
+        let (socket, granted) = bound_socket(address, limits)?;
+        let endpoint = quinn::Endpoint::new(
+            endpoint_config(key),
+            None,
+            socket,
+            Arc::new(quinn::TokioRuntime),
+        )?;
+        Ok(Self {
+            endpoint,
+            transport: Arc::new(transport(limits, granted)),
+            limits: limits.clone(),
+        })
+    }
+
+    /// Moves to another local address; open links follow by path migration.
+    pub(crate) fn rebind(&self, address: SocketAddr) -> io::Result<()> {
+        let (socket, _) = bound_socket(address, &self.limits)?;
+        self.endpoint.rebind(socket)
+    }
+
+    pub(crate) fn serve(&self, tls: rustls::ServerConfig) {
+        let crypto = QuicServerConfig::try_from(tls)
+            .expect("the configuration offers TLS 1.3 and a QUIC cipher suite");
+        let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+        config.transport_config(Arc::clone(&self.transport));
+        config.max_incoming(self.limits.handshakes);
+        self.endpoint.set_server_config(Some(config));
+    }
+
+    pub(crate) fn client_config(&self, tls: rustls::ClientConfig) -> quinn::ClientConfig {
+        let crypto = QuicClientConfig::try_from(tls)
+            .expect("the configuration offers TLS 1.3 and a QUIC cipher suite");
+        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+        config.transport_config(Arc::clone(&self.transport));
+        config
+    }
+}
+
+/// Connection ids and stateless resets that outlive a restart.
+///
+/// A node that comes back does not know the links of its former life. With secrets that follow from its key it can still prove
+/// to peers that a link is gone, so they open a new one at once instead of waiting for silence to end the old one.
+fn endpoint_config(key: &NodeKey) -> quinn::EndpointConfig {
+    // ed25519 signatures are the same each time, and nobody without the key can make this one.
+    let secret = digest(&SHA256, &key.sign(b"convoke: secrets of a QUIC endpoint"));
+    let (reset, ids) = secret.as_ref().split_at(24);
+    let reset_key = hmac::Key::new(hmac::HMAC_SHA256, reset);
+    let id_key = u64::from_le_bytes(ids.try_into().expect("32 - 24 bytes"));
+    let mut config = quinn::EndpointConfig::new(Arc::new(reset_key));
+    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(id_key)));
+    config
+}
+
+/// Binds the socket and says how many bytes of receive buffer were granted.
+fn bound_socket(address: SocketAddr, limits: &Limits) -> io::Result<(UdpSocket, usize)> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        socket.set_only_v6(false)?;
+    }
+    // The kernel caps what it grants without an error, so ask, then read what came of it.
+    socket.set_recv_buffer_size(limits.socket_buffer_bytes)?;
+    socket.set_send_buffer_size(limits.socket_buffer_bytes)?;
+    socket.bind(&address.into())?;
+    let granted = socket.recv_buffer_size()?;
+    Ok((socket.into(), granted))
+}
+
+fn transport(limits: &Limits, granted: usize) -> TransportConfig {
+    // Linux reports twice what was asked for, the other half being its own bookkeeping.
+    let window = u32::try_from((granted / 2).max(64 << 10)).unwrap_or(u32::MAX);
+    let mut config = TransportConfig::default();
+    config
+        .receive_window(VarInt::from_u32(window))
+        .stream_receive_window(VarInt::from_u32(window / 2))
+        .send_window(u64::from(window))
+        .max_concurrent_bidi_streams(VarInt::from_u32(limits.streams_per_link))
+        .max_concurrent_uni_streams(VarInt::from_u32(CREDENTIAL_STREAMS + ANSWER_STREAMS))
+        .datagram_receive_buffer_size(Some(limits.datagrams * super::memory::DATAGRAM_MAX))
+        .datagram_send_buffer_size(limits.datagrams * super::memory::DATAGRAM_MAX)
+        .keep_alive_interval(Some(limits.keep_alive))
+        .max_idle_timeout(Some(
+            limits
+                .idle_timeout
+                .try_into()
+                .unwrap_or(VarInt::from_u32(15_000).into()),
+        ));
+    config
+}
+
+pub(super) fn link_error(error: ConnectionError) -> LinkError {
+    LinkError::Closed(close_reason(&error))
+}
+
+pub(super) fn write_error(error: WriteError) -> LinkError {
+    match error {
+        WriteError::Stopped(code) => LinkError::Stopped(stream_code(code)),
+        WriteError::ConnectionLost(error) => link_error(error),
+        WriteError::ClosedStream | WriteError::ZeroRttRejected => LinkError::Finished,
+    }
+}
+
+pub(super) fn read_error(error: ReadError) -> LinkError {
+    match error {
+        ReadError::Reset(code) => LinkError::Reset(stream_code(code)),
+        ReadError::ConnectionLost(error) => link_error(error),
+        ReadError::ClosedStream | ReadError::IllegalOrderedRead | ReadError::ZeroRttRejected => {
+            LinkError::Finished
+        }
+    }
+}
+
+fn stream_code(code: VarInt) -> u32 {
+    u32::try_from(code.into_inner()).unwrap_or(u32::MAX)
+}
+
+/// TLS alerts travel as QUIC error codes from this one on.
+const ALERTS_FROM: u64 = 0x100;
+
+pub(crate) fn close_reason(error: &ConnectionError) -> CloseReason {
+    let (by, code, detail) = match error {
+        ConnectionError::ApplicationClosed(close) => (
+            Side::Peer,
+            CloseCode::from_number(stream_code(close.error_code)),
+            String::from_utf8_lossy(&close.reason).into_owned(),
+        ),
+        ConnectionError::ConnectionClosed(close) => match alert(u64::from(close.error_code)) {
+            Some(alert) => (
+                Side::Peer,
+                CloseCode::Unauthenticated,
+                describe_alert(alert).to_owned(),
+            ),
+            None => (Side::Peer, CloseCode::Lost, error.to_string()),
+        },
+        ConnectionError::TransportError(error) => match alert(u64::from(error.code)) {
+            Some(_) => (Side::Us, CloseCode::Unauthenticated, error.reason.clone()),
+            None => (Side::Us, CloseCode::ProtocolViolation, error.to_string()),
+        },
+        ConnectionError::LocallyClosed => (Side::Us, CloseCode::Done, String::new()),
+        ConnectionError::TimedOut => (
+            Side::Network,
+            CloseCode::Lost,
+            "nothing was heard from the peer".to_owned(),
+        ),
+        ConnectionError::Reset => (
+            Side::Peer,
+            CloseCode::Lost,
+            "the peer knows nothing of this link".to_owned(),
+        ),
+        ConnectionError::VersionMismatch | ConnectionError::CidsExhausted => {
+            (Side::Peer, CloseCode::ProtocolViolation, error.to_string())
+        }
+    };
+    CloseReason { by, code, detail }
+}
+
+fn alert(code: u64) -> Option<u8> {
+    u8::try_from(code.checked_sub(ALERTS_FROM)?).ok()
+}

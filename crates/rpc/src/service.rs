@@ -1,0 +1,350 @@
+//! What generated code and this crate agree on: how a service describes itself and how one call is handed to it.
+//!
+//! People write a trait and an implementation; the generator writes an impl of [`Service`] over it. Nothing here touches a
+//! link: a call comes as decoded context and bytes, a reply leaves as bytes.
+
+use std::fmt;
+use std::future::ready;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use convoke_types::{Code, Problem, RoleSet, codec};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::context::Context;
+use crate::streaming::{IncomingStream, Streaming};
+
+/// The four shapes of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MethodKind {
+    /// One message there, one back.
+    Unary,
+    /// One message there, many back.
+    ServerStreaming,
+    /// Many messages there, one back.
+    ClientStreaming,
+    /// Many messages both ways.
+    Bidirectional,
+}
+
+/// One method, as callers and servers know it. Lives in a `static` of the generated code.
+pub struct MethodDescriptor {
+    name: &'static str,
+    kind: MethodKind,
+    idempotent: bool,
+    deadline: Option<Duration>,
+    callers: RoleSet,
+    doc: &'static str,
+    /// A process-wide number, given at first use, by which lanes remember what they bound.
+    slot: AtomicU32,
+}
+
+impl MethodDescriptor {
+    /// A method by its full name, `Service.method`.
+    #[must_use]
+    pub const fn new(name: &'static str, kind: MethodKind) -> Self {
+        Self {
+            name,
+            kind,
+            idempotent: false,
+            deadline: None,
+            callers: RoleSet::ALL,
+            doc: "",
+            slot: AtomicU32::new(0),
+        }
+    }
+
+    /// Running it twice does what running it once does, so a call that may have run may be repeated.
+    #[must_use]
+    pub const fn idempotent(mut self) -> Self {
+        self.idempotent = true;
+        self
+    }
+
+    /// How long callers wait when they do not say.
+    #[must_use]
+    pub const fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Who may call: nodes that may hold at least one of these roles.
+    #[must_use]
+    pub const fn callers(mut self, roles: RoleSet) -> Self {
+        self.callers = roles;
+        self
+    }
+
+    /// What it does, for people.
+    #[must_use]
+    pub const fn doc(mut self, doc: &'static str) -> Self {
+        self.doc = doc;
+        self
+    }
+
+    /// `Service.method`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Its shape.
+    #[must_use]
+    pub fn kind(&self) -> MethodKind {
+        self.kind
+    }
+
+    /// Whether it may be repeated.
+    #[must_use]
+    pub fn is_idempotent(&self) -> bool {
+        self.idempotent
+    }
+
+    /// How long callers wait when they do not say, if the method says.
+    #[must_use]
+    pub fn default_deadline(&self) -> Option<Duration> {
+        self.deadline
+    }
+
+    /// Who may call.
+    #[must_use]
+    pub fn allowed_callers(&self) -> RoleSet {
+        self.callers
+    }
+
+    /// What it does, for people.
+    #[must_use]
+    pub fn documentation(&self) -> &'static str {
+        self.doc
+    }
+
+    /// A small number, the same for the life of the process and different for every method used in it.
+    pub(crate) fn slot(&self) -> u32 {
+        let slot = self.slot.load(Ordering::Relaxed);
+        if slot != 0 { slot } else { self.take_slot() }
+    }
+
+    #[cold]
+    fn take_slot(&self) -> u32 {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let fresh = NEXT.fetch_add(1, Ordering::Relaxed);
+        match self
+            .slot
+            .compare_exchange(0, fresh, Ordering::Relaxed, Ordering::Relaxed)
+        {
+            Ok(_) => fresh,
+            Err(taken) => taken,
+        }
+    }
+}
+
+impl fmt::Debug for MethodDescriptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({:?})", self.name, self.kind)
+    }
+}
+
+/// One RPC service, as callers and servers know it.
+#[derive(Debug)]
+pub struct ServiceDescriptor {
+    /// Its name, unique on a server.
+    pub name: &'static str,
+    /// What it is for, for people.
+    pub doc: &'static str,
+    /// Its methods; their order is the order of [`Service::dispatch`].
+    pub methods: &'static [MethodDescriptor],
+}
+
+/// Something that answers calls. Implemented by generated servers.
+pub trait Service: Send + Sync + 'static {
+    /// What it offers.
+    fn descriptor(&self) -> &'static ServiceDescriptor;
+
+    /// Begins one call of the method at `method` in the descriptor.
+    fn dispatch(&self, method: u16, call: IncomingCall) -> Handling;
+}
+
+/// A call being handled.
+pub type Handling = Pin<Box<dyn Future<Output = Reply> + Send>>;
+
+/// What came of a call.
+#[derive(Debug)]
+pub enum Reply {
+    /// The method's own answer, encoded.
+    Answer(Vec<u8>),
+    /// The method's own error, encoded.
+    AppError(Vec<u8>),
+    /// No answer came to be.
+    Problem(Problem),
+    /// Everything was said on the call's stream.
+    OnStream,
+}
+
+/// One call on its way to its handler.
+#[derive(Debug)]
+pub struct IncomingCall {
+    pub(crate) context: Context,
+    pub(crate) body: Body,
+}
+
+/// How the request arrives.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// Whole.
+    Whole(Bytes),
+    /// As the messages of a stream, where the reply goes too.
+    Stream(Box<IncomingStream>),
+}
+
+impl IncomingCall {
+    /// Serves one message with one message.
+    pub fn unary<Req, Resp, E, F>(self, handler: impl FnOnce(Context, Req) -> F) -> Handling
+    where
+        Req: DeserializeOwned + Send + 'static,
+        Resp: Serialize,
+        E: Serialize,
+        F: Future<Output = Result<Resp, E>> + Send + 'static,
+    {
+        let Body::Whole(body) = self.body else {
+            return wrong_shape();
+        };
+        match codec::from_slice::<Req>(&body) {
+            Ok(request) => {
+                let handled = handler(self.context, request);
+                Box::pin(async move { encode_outcome(handled.await) })
+            }
+            Err(error) => undecodable(&error),
+        }
+    }
+
+    /// Serves one message with many.
+    pub fn server_streaming<Req, Item, ItemError, E, F>(
+        self,
+        handler: impl FnOnce(Context, Req) -> F + Send + 'static,
+    ) -> Handling
+    where
+        Req: DeserializeOwned + Send + 'static,
+        Item: Serialize + Send + 'static,
+        ItemError: Serialize + Send + 'static,
+        E: Serialize + Send,
+        F: Future<Output = Result<Streaming<Item, ItemError>, E>> + Send + 'static,
+    {
+        let Body::Stream(mut stream) = self.body else {
+            return wrong_shape();
+        };
+        Box::pin(async move {
+            let request = match stream.only_message::<Req>().await {
+                Ok(request) => request,
+                Err(problem) => return Reply::Problem(problem),
+            };
+            match handler(self.context, request).await {
+                Ok(items) => stream.send_items(items).await,
+                Err(error) => encode_app_error(&error),
+            }
+        })
+    }
+
+    /// Serves many messages with one.
+    pub fn client_streaming<Item, ItemError, Resp, E, F>(
+        self,
+        handler: impl FnOnce(Context, Streaming<Item, ItemError>) -> F + Send + 'static,
+    ) -> Handling
+    where
+        Item: DeserializeOwned + Send + 'static,
+        ItemError: DeserializeOwned + Send + 'static,
+        Resp: Serialize + Send,
+        E: Serialize + Send,
+        F: Future<Output = Result<Resp, E>> + Send + 'static,
+    {
+        let Body::Stream(mut stream) = self.body else {
+            return wrong_shape();
+        };
+        Box::pin(async move {
+            let items = stream.take_items();
+            encode_outcome(handler(self.context, items).await)
+        })
+    }
+
+    /// Serves many messages with many.
+    pub fn bidirectional<In, InError, Out, OutError, E, F>(
+        self,
+        handler: impl FnOnce(Context, Streaming<In, InError>) -> F + Send + 'static,
+    ) -> Handling
+    where
+        In: DeserializeOwned + Send + 'static,
+        InError: DeserializeOwned + Send + 'static,
+        Out: Serialize + Send + 'static,
+        OutError: Serialize + Send + 'static,
+        E: Serialize + Send,
+        F: Future<Output = Result<Streaming<Out, OutError>, E>> + Send + 'static,
+    {
+        let Body::Stream(mut stream) = self.body else {
+            return wrong_shape();
+        };
+        Box::pin(async move {
+            let items = stream.take_items();
+            match handler(self.context, items).await {
+                Ok(out) => stream.send_items(out).await,
+                Err(error) => encode_app_error(&error),
+            }
+        })
+    }
+
+    /// Answers a method number that the service does not have.
+    #[must_use]
+    pub fn unknown_method(self, method: u16) -> Handling {
+        let message = format!(
+            "{} has no method number {method}",
+            self.context.method.name()
+        );
+        Box::pin(ready(Reply::Problem(Problem::new(
+            Code::Unimplemented,
+            message,
+        ))))
+    }
+}
+
+/// The caller used a shape that the method does not have.
+fn wrong_shape() -> Handling {
+    let message = "the method streams where the call does not, or the reverse; are both sides built from one definition?";
+    Box::pin(ready(Reply::Problem(Problem::new(
+        Code::Unimplemented,
+        message,
+    ))))
+}
+
+fn undecodable(error: &dyn fmt::Display) -> Handling {
+    let message = format!("cannot decode the request: {error}");
+    Box::pin(ready(Reply::Problem(Problem::new(
+        Code::Undecodable,
+        message,
+    ))))
+}
+
+/// Most answers are small; one allocation without growth serves them.
+const ANSWER_SIZE: usize = 64;
+
+fn encode_outcome<T: Serialize, E: Serialize>(outcome: Result<T, E>) -> Reply {
+    match outcome {
+        Ok(answer) => encode(&answer).map_or_else(Reply::Problem, Reply::Answer),
+        Err(error) => encode_app_error(&error),
+    }
+}
+
+fn encode_app_error<E: Serialize>(error: &E) -> Reply {
+    encode(error).map_or_else(Reply::Problem, Reply::AppError)
+}
+
+fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, Problem> {
+    let mut out = Vec::with_capacity(ANSWER_SIZE);
+    match codec::encode_into(message, &mut out) {
+        Ok(()) => Ok(out),
+        Err(error) => Err(Problem::new(
+            Code::Internal,
+            format!("cannot encode the answer: {error}"),
+        )),
+    }
+}

@@ -1,0 +1,533 @@
+//! Many messages on one call: the stream that programs see, and how its messages travel.
+//!
+//! A streaming call, and a call whose body is large, has a link stream of its own: an opening frame, then one frame a message,
+//! then an end or an error. Messages are gathered into large writes while they come without waiting and leave at once when the next
+//! one is not there yet; the link's window is the only queue, so a slow reader slows its writer and nobody else.
+//!
+//! - [`Streaming`]: what handlers and callers hold.
+//! - `MessageReader`: frames off a stream.
+//! - `IncomingStream`: a streaming call on its way to its handler.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use convoke_types::wire::rpc::{Frame, Framer, item, put_header};
+use convoke_types::{Changed, Code, Problem, codec};
+use futures_util::{Stream, StreamExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::{Instant, Sleep};
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::error::{CallError, NoError};
+use crate::lane::client::problem_from;
+use crate::lane::server::problem_bytes;
+use crate::link::{CHUNKS, LinkError, RecvHalf, STREAM_CANCELLED, SendHalf};
+use crate::service::Reply;
+
+/// Messages gathered into one write.
+const BATCH: usize = 32 * 1024;
+/// Writes of one stream before others get their turn.
+const WRITES_PER_TURN: usize = 16;
+
+/// A stream of messages, in either direction.
+///
+/// Received, it yields `Ok` for each message and ends after the last, or after one error. Dropped early, it cancels the
+/// call. To send one, make it from an iterator, a stream or a channel; it is polled only as fast as the other side reads.
+///
+/// `E` is the error that may come in the middle of the stream, in place of its end.
+pub struct Streaming<T, E = NoError>(Source<T, E>);
+
+enum Source<T, E> {
+    Received(Box<Received>),
+    Made(Pin<Box<dyn Stream<Item = Result<T, E>> + Send>>),
+}
+
+/// Puts messages into a [`Streaming`] made by [`Streaming::channel`].
+#[derive(Debug)]
+pub struct StreamSender<T, E = NoError>(mpsc::Sender<Result<T, E>>);
+
+/// The reader of a stream is gone; nobody will see further messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("nobody reads this stream any more")]
+pub struct ReaderGone;
+
+impl<T, E> StreamSender<T, E> {
+    /// Adds a message; waits while the channel is full.
+    ///
+    /// # Errors
+    /// When the reader is gone.
+    pub async fn send(&self, message: T) -> Result<(), ReaderGone> {
+        self.0.send(Ok(message)).await.map_err(|_| ReaderGone)
+    }
+
+    /// Ends the stream with the method's own error.
+    ///
+    /// # Errors
+    /// When the reader is gone.
+    pub async fn fail(self, error: E) -> Result<(), ReaderGone> {
+        self.0.send(Err(error)).await.map_err(|_| ReaderGone)
+    }
+}
+
+impl<T: Send + 'static, E: Send + 'static> Streaming<T, E> {
+    /// A stream of what the iterator gives. The iterator runs as far as the reader keeps up.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "the trait has no room for an iterator that must be sent to another thread"
+    )]
+    pub fn from_iter<I>(items: I) -> Self
+    where
+        I: IntoIterator<Item = T>,
+        I::IntoIter: Send + 'static,
+    {
+        Self(Source::Made(Box::pin(futures_util::stream::iter(
+            items.into_iter().map(Ok),
+        ))))
+    }
+
+    /// A stream of what another stream gives.
+    pub fn from_stream(stream: impl Stream<Item = Result<T, E>> + Send + 'static) -> Self {
+        Self(Source::Made(Box::pin(stream)))
+    }
+
+    /// A stream fed by hand through a channel of `bound` messages.
+    #[must_use]
+    pub fn channel(bound: usize) -> (StreamSender<T, E>, Self) {
+        let (sender, mut receiver) = mpsc::channel(bound.max(1));
+        let stream = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx));
+        (StreamSender(sender), Self::from_stream(stream))
+    }
+
+    pub(crate) fn received(received: Received) -> Self {
+        Self(Source::Received(Box::new(received)))
+    }
+}
+
+impl<T: Send + 'static> From<Vec<T>> for Streaming<T> {
+    fn from(items: Vec<T>) -> Self {
+        Self::from_iter(items)
+    }
+}
+
+impl<T, E> fmt::Debug for Streaming<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = match &self.0 {
+            Source::Received(_) => "received",
+            Source::Made(_) => "made here",
+        };
+        write!(f, "Streaming({source})")
+    }
+}
+
+impl<T: DeserializeOwned, E: DeserializeOwned> Stream for Streaming<T, E> {
+    type Item = Result<T, CallError<E>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match &mut self.0 {
+            Source::Received(received) => received.poll_next(cx),
+            Source::Made(stream) => stream
+                .as_mut()
+                .poll_next(cx)
+                .map(|item| item.map(|item| item.map_err(CallError::App))),
+        }
+    }
+}
+
+impl<T: DeserializeOwned, E: DeserializeOwned> Streaming<T, E> {
+    /// The next message, or `None` at the end.
+    pub async fn next(&mut self) -> Option<Result<T, CallError<E>>> {
+        StreamExt::next(self).await
+    }
+}
+
+/// The receiving side of a call's stream, and what must live as long as it.
+pub(crate) struct Received {
+    reader: MessageReader,
+    /// The other half: dropped with this one, it tells the peer that nobody waits.
+    _answering: Option<SendHalf>,
+    /// Sends our messages while we receive; ended with this.
+    _pump: Option<AbortOnDrop>,
+    /// Keeps a link from closing as long as a stream on it is read.
+    _active: Option<TaskTrackerToken>,
+    deadline: Option<Pin<Box<Sleep>>>,
+    over: bool,
+}
+
+/// Ends a task when dropped. The task belongs to a tracker that waits for it.
+#[derive(Debug)]
+pub(crate) struct AbortOnDrop(pub(crate) tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Received {
+    pub(crate) fn new(reader: MessageReader) -> Self {
+        Self {
+            reader,
+            _answering: None,
+            _pump: None,
+            _active: None,
+            deadline: None,
+            over: false,
+        }
+    }
+
+    /// As the caller holds it: with the sending half, the task that sends, and the time there is.
+    pub(crate) fn for_caller(
+        reader: MessageReader,
+        answering: Option<SendHalf>,
+        pump: Option<AbortOnDrop>,
+        active: TaskTrackerToken,
+        deadline: Option<Instant>,
+    ) -> Self {
+        let deadline = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
+        Self {
+            reader,
+            _answering: answering,
+            _pump: pump,
+            _active: Some(active),
+            deadline,
+            over: false,
+        }
+    }
+
+    fn poll_next<T: DeserializeOwned, E: DeserializeOwned>(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<T, CallError<E>>>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let frame = match self.reader.poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => return self.poll_deadline(cx),
+        };
+        let item = match frame {
+            Ok(Some(frame)) => message_of(&frame),
+            Ok(None) => Some(Err(ended_early().into())),
+            Err(problem) => Some(Err(problem.into())),
+        };
+        self.over = !matches!(item, Some(Ok(_)));
+        Poll::Ready(item)
+    }
+
+    fn poll_deadline<T, E>(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<T, CallError<E>>>> {
+        let Some(deadline) = &mut self.deadline else {
+            return Poll::Pending;
+        };
+        std::task::ready!(deadline.as_mut().poll(cx));
+        self.over = true;
+        self.reader.stop(STREAM_CANCELLED);
+        let problem = Problem::new(Code::DeadlineExceeded, "the stream did not end in time");
+        Poll::Ready(Some(Err(problem.into())))
+    }
+}
+
+fn message_of<T: DeserializeOwned, E: DeserializeOwned>(
+    frame: &Frame,
+) -> Option<Result<T, CallError<E>>> {
+    match frame.kind {
+        item::ITEM => Some(decode(&frame.body).map_err(CallError::Rpc)),
+        item::END => None,
+        item::APP_ERROR => Some(Err(
+            decode(&frame.body).map_or_else(CallError::Rpc, CallError::App)
+        )),
+        item::PROBLEM => Some(Err(problem_from(&frame.body).into())),
+        other => Some(Err(unexpected(other).into())),
+    }
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    codec::from_slice(body).map_err(|error| {
+        Problem::new(
+            Code::Undecodable,
+            format!("cannot decode what the peer sent: {error}"),
+        )
+        .changed(Changed::Maybe)
+    })
+}
+
+pub(crate) fn unexpected(kind: u8) -> Problem {
+    Problem::new(
+        Code::ProtocolViolation,
+        format!("a frame of kind {kind} does not belong here"),
+    )
+}
+
+pub(crate) fn ended_early() -> Problem {
+    Problem::new(Code::LinkLost, "the stream ended without saying so")
+}
+
+/// Takes frames off a stream.
+#[derive(Debug)]
+pub(crate) struct MessageReader {
+    recv: RecvHalf,
+    framer: Framer,
+    chunks: VecDeque<Bytes>,
+    limit: usize,
+}
+
+impl MessageReader {
+    pub(crate) fn new(recv: RecvHalf, limit: usize) -> Self {
+        Self {
+            recv,
+            framer: Framer::new(limit),
+            chunks: VecDeque::new(),
+            limit,
+        }
+    }
+
+    /// The next frame, or `None` at the end of the stream.
+    #[inline]
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Frame>, Problem>> {
+        loop {
+            match self.framer.next_frame() {
+                Ok(Some(frame)) => return Poll::Ready(Ok(Some(frame))),
+                Ok(None) => {}
+                Err(error) => {
+                    let message = format!(
+                        "{error}; messages of at most {} bytes are taken",
+                        self.limit
+                    );
+                    return Poll::Ready(Err(Problem::new(Code::TooLarge, message)));
+                }
+            }
+            match self.chunks.pop_front() {
+                Some(chunk) => self.framer.feed(chunk),
+                None if std::task::ready!(self.poll_chunks(cx))? => {}
+                None => return Poll::Ready(Ok(None)),
+            }
+        }
+    }
+
+    fn poll_chunks(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Problem>> {
+        let mut chunks: [Bytes; CHUNKS] = std::array::from_fn(|_| Bytes::new());
+        let read = std::task::ready!(self.recv.poll_read(cx, &mut chunks));
+        match read {
+            Ok(Some(count)) => {
+                self.chunks.extend(chunks.into_iter().take(count));
+                Poll::Ready(Ok(true))
+            }
+            Ok(None) if self.framer.is_at_boundary() => Poll::Ready(Ok(false)),
+            Ok(None) => Poll::Ready(Err(Problem::new(
+                Code::LinkLost,
+                "the stream ended inside a message",
+            ))),
+            Err(error) => Poll::Ready(Err(error.to_problem(true))),
+        }
+    }
+
+    pub(crate) async fn frame(&mut self) -> Result<Option<Frame>, Problem> {
+        std::future::poll_fn(|cx| self.poll_frame(cx)).await
+    }
+
+    pub(crate) fn stop(&mut self, code: u32) {
+        self.recv.stop(code);
+    }
+}
+
+/// A streaming call on its way to its handler, and the way back for the reply.
+#[derive(Debug)]
+pub(crate) struct IncomingStream {
+    pub(crate) reader: Option<MessageReader>,
+    pub(crate) reply: ReplyStream,
+}
+
+/// The way back, shared between the handler's items and whoever ends the call when the handler does not.
+#[derive(Debug, Clone)]
+pub(crate) struct ReplyStream(pub(crate) Arc<Mutex<SendHalf>>);
+
+impl IncomingStream {
+    /// The one message of a call that sends one.
+    pub(crate) async fn only_message<T: DeserializeOwned>(&mut self) -> Result<T, Problem> {
+        let reader = self
+            .reader
+            .as_mut()
+            .expect("a call's messages are taken once");
+        let frame = reader.frame().await?.ok_or_else(ended_early)?;
+        match frame.kind {
+            item::ITEM => decode(&frame.body).map_err(|problem| problem.changed(Changed::No)),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// The messages of a call that sends many.
+    pub(crate) fn take_items<T: Send + 'static, E: Send + 'static>(&mut self) -> Streaming<T, E> {
+        let reader = self
+            .reader
+            .take()
+            .expect("a call's messages are taken once");
+        Streaming::received(Received::new(reader))
+    }
+
+    /// Says that the handler accepted, then sends its items to the end.
+    pub(crate) async fn send_items<T, E>(&mut self, items: Streaming<T, E>) -> Reply
+    where
+        T: Serialize + Send,
+        E: Serialize + Send,
+    {
+        let mut send = self.reply.0.lock().await;
+        match pump(&mut send, items, &[(item::STARTED, Vec::new())]).await {
+            Ok(()) => {}
+            // The caller stopped reading, or the link ended: nobody is left to tell.
+            Err(error) => tracing::debug!(%error, "send the items of a stream"),
+        }
+        Reply::OnStream
+    }
+}
+
+impl ReplyStream {
+    /// Ends the call with its reply.
+    pub(crate) async fn finish(&self, reply: Reply) {
+        let (kind, body) = match reply {
+            Reply::Answer(body) => (item::ITEM, body),
+            Reply::AppError(body) => (item::APP_ERROR, body),
+            Reply::Problem(problem) => (item::PROBLEM, problem_bytes(&problem)),
+            Reply::OnStream => return,
+        };
+        let mut head = Vec::with_capacity(8);
+        put_header(&mut head, kind, body.len());
+        let mut send = self.0.lock().await;
+        let written = async {
+            send.write(head.into()).await?;
+            send.write(body.into()).await
+        };
+        if written.await.is_ok() {
+            send.finish();
+        }
+    }
+}
+
+/// Sends frames that go first, then all items of a stream, then its end.
+pub(crate) async fn pump<T: Serialize, E: Serialize>(
+    send: &mut SendHalf,
+    mut items: Streaming<T, E>,
+    first: &[(u8, Vec<u8>)],
+) -> Result<(), LinkError> {
+    let mut pump = Pump {
+        batch: Vec::with_capacity(BATCH),
+        writing: Bytes::new(),
+        over: false,
+    };
+    for (kind, body) in first {
+        put_header(&mut pump.batch, *kind, body.len());
+        pump.batch.extend_from_slice(body);
+    }
+    std::future::poll_fn(|cx| pump.poll(cx, send, &mut items)).await?;
+    send.finish();
+    Ok(())
+}
+
+struct Pump {
+    batch: Vec<u8>,
+    writing: Bytes,
+    over: bool,
+}
+
+impl Pump {
+    fn poll<T: Serialize, E: Serialize>(
+        &mut self,
+        cx: &mut Context<'_>,
+        send: &mut SendHalf,
+        items: &mut Streaming<T, E>,
+    ) -> Poll<Result<(), LinkError>> {
+        for _ in 0..WRITES_PER_TURN {
+            self.gather(cx, items);
+            if self.writing.is_empty() {
+                if self.batch.is_empty() {
+                    return if self.over {
+                        Poll::Ready(Ok(()))
+                    } else {
+                        Poll::Pending
+                    };
+                }
+                let next = Vec::with_capacity(self.batch.capacity());
+                self.writing = Bytes::from(std::mem::replace(&mut self.batch, next));
+            }
+            std::task::ready!(send.poll_write(cx, &mut self.writing))?;
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Adds items while they come without waiting and the batch has room.
+    fn gather<T: Serialize, E: Serialize>(
+        &mut self,
+        cx: &mut Context<'_>,
+        items: &mut Streaming<T, E>,
+    ) {
+        while !self.over && self.batch.len() < BATCH {
+            match items.poll_made(cx) {
+                Poll::Pending => return,
+                Poll::Ready(Some(Ok(message))) => {
+                    self.over = !put_message(&mut self.batch, item::ITEM, &message)
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    put_message(&mut self.batch, item::APP_ERROR, &error);
+                    self.over = true;
+                }
+                Poll::Ready(None) => {
+                    put_header(&mut self.batch, item::END, 0);
+                    self.over = true;
+                }
+            }
+        }
+    }
+}
+
+impl<T, E> Streaming<T, E> {
+    fn poll_made(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, E>>> {
+        match &mut self.0 {
+            Source::Made(stream) => stream.as_mut().poll_next(cx),
+            // Passing a received stream on as it is would hide which side failed; `from_stream` makes it explicit.
+            Source::Received(_) => Poll::Ready(None),
+        }
+    }
+}
+
+/// Appends a message as a frame, encoding it in place. One that does not encode ends the stream with a problem.
+fn put_message<T: Serialize>(batch: &mut Vec<u8>, kind: u8, message: &T) -> bool {
+    let start = batch.len();
+    // Two bytes hold the header of every body from 8 bytes to 1 KiB; others are moved once.
+    batch.extend_from_slice(&[0, 0]);
+    if let Err(error) = codec::encode_into(message, batch) {
+        batch.truncate(start);
+        let problem = Problem::new(Code::Internal, format!("cannot encode a message: {error}"));
+        let body = problem_bytes(&problem);
+        put_header(batch, item::PROBLEM, body.len());
+        batch.extend_from_slice(&body);
+        return false;
+    }
+    let length = batch.len() - start - 2;
+    let value = (length as u64) << 4 | u64::from(kind);
+    if (0x80..0x4000).contains(&value) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "below 2^14: seven bits in each byte"
+        )]
+        {
+            batch[start] = value as u8 | 0x80;
+            batch[start + 1] = (value >> 7) as u8;
+        }
+        return true;
+    }
+    let mut header = Vec::with_capacity(10);
+    put_header(&mut header, kind, length);
+    batch.splice(start..start + 2, header);
+    true
+}

@@ -1,0 +1,430 @@
+//! The bytes of the RPC protocol: what opens a stream, and the frames that follow.
+//!
+//! Everything here is arithmetic on byte slices. Reading from a link, deciding what a frame means for a call, and
+//! every limit but the frame's own size live in `convoke-rpc`. The layouts are described in `docs/formats/rpc.md`.
+//!
+//! ```text
+//! frame     = varint(length << 4 | kind) bytes[length]
+//! lane      = 0x01 varint(lane number) frame*          kinds: `lane::*`
+//! call      = 0x02 frame(kind 0: StreamOpen) frame*     kinds: `item::*`
+//! credential= 0x03 versioned Credential                 one-way
+//! answer    = 0x04 varint(lane) varint(call) kind bytes one-way, a body too large for its lane
+//! ```
+//!
+//! Two choices carry the speed: a frame's header is two bytes for bodies under a kibibyte, and a frame that lies whole in
+//! a received chunk is a slice of it, never a copy.
+
+use bytes::{Buf, Bytes};
+use serde::{Deserialize, Serialize};
+
+/// First byte of a bidirectional stream that carries many calls.
+pub const OPEN_LANE: u8 = 0x01;
+/// First byte of a bidirectional stream that carries one call.
+pub const OPEN_CALL: u8 = 0x02;
+/// First byte of a one-way stream with a renewed credential.
+pub const OPEN_CREDENTIAL: u8 = 0x03;
+/// First byte of a one-way stream with an answer too large for its lane.
+pub const OPEN_ANSWER: u8 = 0x04;
+
+/// Bodies above this many bytes leave the lane and travel on a stream of their own.
+pub const LANE_BODY_MAX: usize = 16 * 1024;
+/// The largest frame a lane may carry: a body, its header fields, and room for the fields of later versions.
+pub const LANE_FRAME_MAX: usize = LANE_BODY_MAX + 1024;
+
+/// Kinds of frames on a lane, from the caller to the callee.
+pub mod to_callee {
+    /// `varint(method id) name`: from now on this lane calls that method by this id.
+    pub const BIND: u8 = 0;
+    /// `varint(call) varint(method id) varint(milliseconds left) body`.
+    pub const REQUEST: u8 = 1;
+    /// As [`REQUEST`], with 25 bytes of trace context before the body.
+    pub const REQUEST_TRACED: u8 = 2;
+    /// `varint(call)`: the caller no longer waits.
+    pub const CANCEL: u8 = 3;
+}
+
+/// Kinds of frames on a lane, from the callee to the caller.
+pub mod to_caller {
+    /// `varint(call) body`: the method's own answer.
+    pub const ANSWER: u8 = 0;
+    /// `varint(call) body`: the method's own error.
+    pub const APP_ERROR: u8 = 1;
+    /// `varint(call) Problem`: the call did not come to an answer.
+    pub const PROBLEM: u8 = 2;
+    /// Empty: start no new calls on this link; those under way are finished.
+    pub const GO_AWAY: u8 = 3;
+}
+
+/// Kinds of frames on the stream of one call, in both directions.
+pub mod item {
+    /// [`StreamOpen`](super::StreamOpen), once, from the caller.
+    pub const OPEN: u8 = 0;
+    /// One message.
+    pub const ITEM: u8 = 1;
+    /// Empty: no more messages; all went well.
+    pub const END: u8 = 2;
+    /// The method's own error, in place of the end.
+    pub const APP_ERROR: u8 = 3;
+    /// A `Problem`, in place of the end.
+    pub const PROBLEM: u8 = 4;
+    /// Empty, from the callee: the handler accepted; items may follow.
+    pub const STARTED: u8 = 5;
+}
+
+/// What the caller says first on the stream of one call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamOpen {
+    /// `Service.method`.
+    pub method: String,
+    /// Milliseconds left until the caller stops waiting; zero when it waits without end.
+    pub deadline_ms: u64,
+    /// Trace context, when the caller has one.
+    #[serde(default)]
+    pub trace: Option<TraceContext>,
+}
+
+/// W3C trace context: which trace a call belongs to, and which span caused it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceContext {
+    /// The trace; never all zero.
+    pub trace_id: [u8; 16],
+    /// The span that made this call.
+    pub span_id: [u8; 8],
+    /// Bit 0: sampled.
+    pub flags: u8,
+}
+
+impl TraceContext {
+    /// Bytes of a trace context on a lane.
+    pub const SIZE: usize = 25;
+
+    /// The fixed-size form used on lanes.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; Self::SIZE] {
+        let mut out = [0; Self::SIZE];
+        out[..16].copy_from_slice(&self.trace_id);
+        out[16..24].copy_from_slice(&self.span_id);
+        out[24] = self.flags;
+        out
+    }
+
+    /// Reads the fixed-size form.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Self {
+        let mut trace_id = [0; 16];
+        let mut span_id = [0; 8];
+        trace_id.copy_from_slice(&bytes[..16]);
+        span_id.copy_from_slice(&bytes[16..24]);
+        Self {
+            trace_id,
+            span_id,
+            flags: bytes[24],
+        }
+    }
+}
+
+/// Why bytes are not frames. The peer is at fault and the link cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// A frame announces more than its stream may carry.
+    #[error("a frame of {length} bytes where {limit} are allowed")]
+    TooLarge {
+        /// What the header says.
+        length: u64,
+        /// What this stream allows.
+        limit: usize,
+    },
+    /// A number longer than any number of this protocol.
+    #[error("a number that does not end within ten bytes")]
+    EndlessNumber,
+    /// A frame ends before its fields do.
+    #[error("a frame that ends inside its own fields")]
+    Truncated,
+    /// A kind this side does not know.
+    #[error("a frame of unknown kind {0}")]
+    UnknownKind(u8),
+}
+
+/// One frame, whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Which of the kinds of its stream.
+    pub kind: u8,
+    /// Everything after the header.
+    pub body: Bytes,
+}
+
+/// Appends a number in base 128, low bits first.
+#[inline]
+pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the low seven bits are meant"
+        )]
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "below 0x80 here")]
+    out.push(value as u8);
+}
+
+/// Appends a frame's header; the caller appends `length` bytes after it.
+#[inline]
+pub fn put_header(out: &mut Vec<u8>, kind: u8, length: usize) {
+    put_varint(out, (length as u64) << 4 | u64::from(kind));
+}
+
+/// How many bytes [`put_varint`] writes.
+#[inline]
+#[must_use]
+pub fn varint_size(value: u64) -> usize {
+    let bits = 64 - (value | 1).leading_zeros() as usize;
+    bits.div_ceil(7)
+}
+
+/// Reads a number from the front of `bytes`: the number and how many bytes it took, or `None` when more bytes are needed.
+///
+/// # Errors
+/// [`FrameError::EndlessNumber`] when ten bytes do not end it.
+#[inline]
+pub fn peek_varint(bytes: &[u8]) -> Result<Option<(u64, usize)>, FrameError> {
+    let mut value = 0u64;
+    for (index, byte) in bytes.iter().enumerate().take(10) {
+        value |= u64::from(byte & 0x7f) << (7 * index);
+        if byte & 0x80 == 0 {
+            return Ok(Some((value, index + 1)));
+        }
+    }
+    if bytes.len() >= 10 {
+        Err(FrameError::EndlessNumber)
+    } else {
+        Ok(None)
+    }
+}
+
+/// Takes a number off the front of a frame's body.
+///
+/// # Errors
+/// [`FrameError::Truncated`] when the body ends first, [`FrameError::EndlessNumber`] when the number does not end.
+#[inline]
+pub fn take_varint(body: &mut Bytes) -> Result<u64, FrameError> {
+    let (value, size) = peek_varint(body)?.ok_or(FrameError::Truncated)?;
+    body.advance(size);
+    Ok(value)
+}
+
+/// Cuts received chunks into frames.
+///
+/// Holds at most one partial frame, so at most `limit` bytes and a header.
+#[derive(Debug)]
+pub struct Framer {
+    limit: usize,
+    chunk: Bytes,
+    partial: Vec<u8>,
+}
+
+impl Framer {
+    /// A cutter that accepts frames of at most `limit` bytes.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            chunk: Bytes::new(),
+            partial: Vec::new(),
+        }
+    }
+
+    /// Gives it the next received bytes. [`Self::next_frame`] must have said `None` before.
+    #[inline]
+    pub fn feed(&mut self, chunk: Bytes) {
+        debug_assert!(self.chunk.is_empty(), "the previous chunk is used up");
+        self.chunk = chunk;
+    }
+
+    /// Whether no byte of an unfinished frame is held.
+    #[must_use]
+    pub fn is_at_boundary(&self) -> bool {
+        self.chunk.is_empty() && self.partial.is_empty()
+    }
+
+    /// The next whole frame, or `None` until more is fed.
+    ///
+    /// # Errors
+    /// When the bytes are no frames; nothing sensible can be read from this stream afterwards.
+    #[inline]
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
+        if !self.partial.is_empty() {
+            return self.finish_partial();
+        }
+        let Some((kind, length, header)) = self.header(&self.chunk)? else {
+            self.keep_rest();
+            return Ok(None);
+        };
+        if self.chunk.len() < header + length {
+            self.keep_rest();
+            return Ok(None);
+        }
+        self.chunk.advance(header);
+        Ok(Some(Frame {
+            kind,
+            body: self.chunk.split_to(length),
+        }))
+    }
+
+    #[inline]
+    fn header(&self, bytes: &[u8]) -> Result<Option<(u8, usize, usize)>, FrameError> {
+        let Some((value, size)) = peek_varint(bytes)? else {
+            return Ok(None);
+        };
+        let kind = (value & 0x0f) as u8;
+        let length = value >> 4;
+        if length > self.limit as u64 {
+            return Err(FrameError::TooLarge {
+                length,
+                limit: self.limit,
+            });
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "not above `limit`, which is a usize"
+        )]
+        Ok(Some((kind, length as usize, size)))
+    }
+
+    fn keep_rest(&mut self) {
+        self.partial.extend_from_slice(&self.chunk);
+        self.chunk = Bytes::new();
+    }
+
+    /// Completes the frame whose beginning came with an earlier chunk, taking only the bytes that belong to it.
+    fn finish_partial(&mut self) -> Result<Option<Frame>, FrameError> {
+        loop {
+            let header = self.header(&self.partial)?;
+            let wanted = match header {
+                Some((_, length, size)) => size + length - self.partial.len(),
+                None => 1,
+            };
+            if let Some((kind, _, size)) = header
+                && wanted == 0
+            {
+                let mut body = Bytes::from(std::mem::take(&mut self.partial));
+                body.advance(size);
+                return Ok(Some(Frame { kind, body }));
+            }
+            if self.chunk.is_empty() {
+                return Ok(None);
+            }
+            let taken = self.chunk.split_to(wanted.min(self.chunk.len()));
+            self.partial.extend_from_slice(&taken);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frames_of(bytes: &[u8], chunk_size: usize, limit: usize) -> Result<Vec<Frame>, FrameError> {
+        let mut framer = Framer::new(limit);
+        let mut frames = Vec::new();
+        for chunk in bytes.chunks(chunk_size) {
+            framer.feed(Bytes::copy_from_slice(chunk));
+            while let Some(frame) = framer.next_frame()? {
+                frames.push(frame);
+            }
+        }
+        assert!(framer.is_at_boundary());
+        Ok(frames)
+    }
+
+    fn sample() -> (Vec<u8>, Vec<Frame>) {
+        let mut bytes = Vec::new();
+        let mut frames = Vec::new();
+        for (kind, length) in [
+            (0u8, 0usize),
+            (1, 1),
+            (15, 7),
+            (2, 8),
+            (3, 300),
+            (1, 5_000),
+            (4, 0),
+        ] {
+            put_header(&mut bytes, kind, length);
+            let body: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            bytes.extend_from_slice(&body);
+            frames.push(Frame {
+                kind,
+                body: body.into(),
+            });
+        }
+        (bytes, frames)
+    }
+
+    #[test]
+    fn frames_come_out_whole_wherever_the_chunks_are_cut() {
+        let (bytes, frames) = sample();
+        for chunk_size in 1..bytes.len() {
+            assert_eq!(
+                frames_of(&bytes, chunk_size, 5_000).unwrap(),
+                frames,
+                "chunks of {chunk_size}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_frame_above_the_limit_is_refused_before_its_body_arrives() {
+        let mut bytes = Vec::new();
+        put_header(&mut bytes, 1, 5_001);
+        let refused = frames_of(&bytes, 1, 5_000);
+        assert_eq!(
+            refused,
+            Err(FrameError::TooLarge {
+                length: 5_001,
+                limit: 5_000
+            })
+        );
+    }
+
+    #[test]
+    fn a_number_without_an_end_is_refused() {
+        assert_eq!(
+            frames_of(&[0xff; 10], 3, 5_000),
+            Err(FrameError::EndlessNumber)
+        );
+    }
+
+    #[test]
+    fn numbers_take_the_bytes_they_say() {
+        for value in [
+            0,
+            1,
+            127,
+            128,
+            16_383,
+            16_384,
+            u64::from(u32::MAX),
+            u64::MAX,
+        ] {
+            let mut out = Vec::new();
+            put_varint(&mut out, value);
+            assert_eq!(out.len(), varint_size(value));
+            assert_eq!(peek_varint(&out), Ok(Some((value, out.len()))));
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_a_request_are_these() {
+        let mut out = Vec::new();
+        put_header(&mut out, to_callee::REQUEST, 8);
+        for number in [300, 2, 30_000] {
+            put_varint(&mut out, number);
+        }
+        out.extend_from_slice(b"hi");
+        assert_eq!(
+            out,
+            [0x81, 0x01, 0xac, 0x02, 0x02, 0xb0, 0xea, 0x01, b'h', b'i']
+        );
+    }
+}

@@ -1,0 +1,409 @@
+//! What each command consists of, as data.
+//!
+//! [`Surroundings`] says what this machine and this checkout have; the functions below turn that
+//! into steps and decide nothing at run time. To add an end-to-end test, add a line to
+//! [`END_TO_END`].
+
+use std::path::Path;
+
+use crate::step::{Action, Call, Step};
+
+/// What is there to be run, and to run it with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Surroundings {
+    pub(crate) rustfmt: bool,
+    pub(crate) clippy: bool,
+    pub(crate) cargo_deny: bool,
+    /// The advisory database could be had from the network just now.
+    pub(crate) advisories: bool,
+    pub(crate) bench: bool,
+    /// Cargo has seen what the benches depend on, so their lock file can be checked offline.
+    pub(crate) bench_index: bool,
+    pub(crate) fuzz: bool,
+}
+
+impl Surroundings {
+    /// Looks around.
+    pub(crate) fn look(root: &Path) -> Self {
+        let cargo_deny = has("deny --version");
+        Self {
+            rustfmt: has("fmt --version"),
+            clippy: has("clippy --version"),
+            cargo_deny,
+            advisories: cargo_deny && has("deny fetch db"),
+            bench_index: has(&format!(
+                "update --workspace --dry-run --offline --manifest-path {BENCH_MANIFEST}"
+            )),
+            ..Self::of_checkout(root)
+        }
+    }
+
+    /// Looks only at the checkout, for commands that ask for no tools.
+    pub(crate) fn of_checkout(root: &Path) -> Self {
+        Self {
+            rustfmt: false,
+            clippy: false,
+            cargo_deny: false,
+            advisories: false,
+            bench: root.join(BENCH_MANIFEST).is_file(),
+            bench_index: false,
+            fuzz: root.join("fuzz/Cargo.toml").is_file(),
+        }
+    }
+}
+
+fn has(cargo_command: &str) -> bool {
+    Call::cargo(cargo_command).succeeds()
+}
+
+/// Everything that must hold before a change is sent. Nothing here edits a file.
+pub(crate) fn verify(here: Surroundings) -> Vec<Step> {
+    let mut steps = vec![
+        needs(here.rustfmt, RUSTFMT, step("fmt", "fmt --all --check")),
+        needs(
+            here.clippy,
+            CLIPPY,
+            step(
+                "clippy",
+                "clippy --workspace --all-targets --locked -- -D warnings",
+            ),
+        ),
+        Step {
+            name: "tidy",
+            action: Action::Tidy,
+        },
+        Step {
+            name: "doc",
+            action: Action::Run(
+                Call::cargo("doc --workspace --no-deps --locked")
+                    .env("RUSTDOCFLAGS", "-D warnings"),
+            ),
+        },
+        needs(
+            here.cargo_deny,
+            CARGO_DENY,
+            step("deny", "deny --locked check bans licenses sources"),
+        ),
+        needs(
+            here.advisories,
+            ADVISORIES,
+            step("advisories", "deny --locked check advisories"),
+        ),
+        // Building the peers takes longer than all the rest; `cargo xtask bench` does it.
+        exists(
+            here.bench,
+            needs(
+                here.rustfmt,
+                RUSTFMT,
+                step(
+                    "bench-fmt",
+                    "fmt --manifest-path bench/Cargo.toml --all --check",
+                ),
+            ),
+        ),
+        exists(
+            here.bench,
+            needs(
+                here.bench_index,
+                BENCH_INDEX,
+                step(
+                    "bench-lock",
+                    "update --workspace --locked --offline --manifest-path bench/Cargo.toml",
+                ),
+            ),
+        ),
+        exists(
+            here.fuzz,
+            needs(
+                here.rustfmt,
+                RUSTFMT,
+                step(
+                    "fuzz-fmt",
+                    "fmt --manifest-path fuzz/Cargo.toml --all --check",
+                ),
+            ),
+        ),
+    ];
+    steps.extend(tests(here));
+    steps
+}
+
+/// What CI runs; needs rustc, a C compiler and nothing else.
+pub(crate) fn test(here: Surroundings) -> Vec<Step> {
+    let mut steps = vec![Step {
+        name: "tidy",
+        action: Action::Tidy,
+    }];
+    steps.extend(tests(here));
+    steps
+}
+
+fn tests(here: Surroundings) -> Vec<Step> {
+    vec![
+        exists(
+            here.fuzz,
+            step(
+                "fuzz",
+                &format!(
+                    "run --release --locked --manifest-path fuzz/Cargo.toml -- --seconds \
+                     {SHORT_FUZZ_SECONDS}"
+                ),
+            ),
+        ),
+        // Last, so that the results of the tests are the last thing to be read. Includes the
+        // examples, which are tested by their own tests, and the short end-to-end tests.
+        Step {
+            name: "tests",
+            action: Action::Test(Call::cargo("test --workspace --locked --no-fail-fast")),
+        },
+    ]
+}
+
+/// How long each fuzz target runs in `test`: enough to find what a careless change breaks, not
+/// more.
+const SHORT_FUZZ_SECONDS: u32 = 5;
+
+/// Repairs what can be repaired without thought.
+pub(crate) fn fix(here: Surroundings) -> Vec<Step> {
+    vec![
+        step(
+            "clippy",
+            "clippy --fix --allow-dirty --allow-staged --workspace --all-targets",
+        ),
+        step("fmt", "fmt --all"),
+        exists(
+            here.bench,
+            step("bench-fmt", "fmt --manifest-path bench/Cargo.toml --all"),
+        ),
+        exists(
+            here.fuzz,
+            step("fuzz-fmt", "fmt --manifest-path fuzz/Cargo.toml --all"),
+        ),
+    ]
+}
+
+/// Tests with real binaries.
+struct EndToEnd {
+    name: &'static str,
+    package: &'static str,
+    /// The integration test: `tests/<test>.rs` or `tests/<test>/main.rs` in the package's folder.
+    test: &'static str,
+    folder: &'static str,
+}
+
+/// Every end-to-end test of the project, one line each.
+const END_TO_END: &[EndToEnd] = &[EndToEnd {
+    name: "command-line",
+    package: "convoke-cli",
+    test: "it",
+    folder: "crates/cli",
+}];
+
+/// The end-to-end tests, the long ones (`#[ignore = "long: …"]`) included.
+pub(crate) fn end_to_end(root: &Path) -> Vec<Step> {
+    END_TO_END
+        .iter()
+        .map(
+            |EndToEnd {
+                 name,
+                 package,
+                 test,
+                 folder,
+             }| {
+                let file = root.join(folder).join("tests").join(test);
+                let is_there =
+                    file.with_extension("rs").is_file() || file.join("main.rs").is_file();
+                let call = Call::cargo(&format!(
+                    "test --locked -p {package} --test {test} -- --include-ignored"
+                ));
+                exists(
+                    is_there,
+                    Step {
+                        name,
+                        action: Action::Test(call),
+                    },
+                )
+            },
+        )
+        .collect()
+}
+
+/// The names of the benches there are: folders of `bench/` with a program.
+pub(crate) fn benches(root: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(root.join("bench"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut names: Vec<String> = entries
+        .filter(|entry| entry.path().join("src/main.rs").is_file())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Runs the bench `name`; cargo speaks on the error output, so that `--json` has the output to
+/// itself.
+pub(crate) fn bench(name: &str, args: Vec<String>) -> Call {
+    Call::cargo(&format!(
+        "run --release --locked --manifest-path bench/Cargo.toml --package bench-{name} \
+         --all-features --"
+    ))
+    .with(args)
+}
+
+/// Runs the fuzzer; without a target it goes through all of them.
+pub(crate) fn fuzz(
+    target: Option<String>,
+    seconds: Option<u64>,
+    seed: Option<u64>,
+    args: Vec<String>,
+) -> Call {
+    let option = |name: &str, value: Option<u64>| {
+        value.map(|value| [format!("--{name}"), value.to_string()])
+    };
+    Call::cargo("run --release --locked --manifest-path fuzz/Cargo.toml --")
+        .with(target)
+        .with(option("seconds", seconds).into_iter().flatten())
+        .with(option("seed", seed).into_iter().flatten())
+        .with(args)
+}
+
+/// Runs the demo.
+pub(crate) fn demo(args: Vec<String>) -> Call {
+    Call::cargo("run --release --locked --package convoke-cli -- demo").with(args)
+}
+
+const BENCH_MANIFEST: &str = "bench/Cargo.toml";
+const BENCH_INDEX: &str = "bench-lock (cargo fetch --manifest-path bench/Cargo.toml)";
+const RUSTFMT: &str = "rustfmt (rustup component add rustfmt)";
+const CLIPPY: &str = "clippy (rustup component add clippy)";
+const CARGO_DENY: &str = "cargo-deny (cargo install --locked cargo-deny)";
+const ADVISORIES: &str = "advisories (cargo-deny and a network that reaches its database)";
+
+fn step(name: &'static str, cargo_line: &str) -> Step {
+    Step {
+        name,
+        action: Action::Run(Call::cargo(cargo_line)),
+    }
+}
+
+fn needs(is_there: bool, what: &str, step: Step) -> Step {
+    if is_there {
+        step
+    } else {
+        Step {
+            action: Action::Missing(what.to_owned()),
+            ..step
+        }
+    }
+}
+
+fn exists(is_there: bool, step: Step) -> Step {
+    if is_there {
+        step
+    } else {
+        Step {
+            action: Action::NoContent,
+            ..step
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVERYTHING: Surroundings = Surroundings {
+        rustfmt: true,
+        clippy: true,
+        cargo_deny: true,
+        advisories: true,
+        bench: true,
+        bench_index: true,
+        fuzz: true,
+    };
+    const NOTHING: Surroundings = Surroundings {
+        rustfmt: false,
+        clippy: false,
+        cargo_deny: false,
+        advisories: false,
+        bench: false,
+        bench_index: false,
+        fuzz: false,
+    };
+
+    #[test]
+    fn verify_never_edits() {
+        for call in calls(verify(EVERYTHING)) {
+            let shown = call.shown();
+            assert!(!shown.contains("--fix"), "{shown}");
+            assert!(
+                !shown.contains("cargo fmt") || shown.contains("--check"),
+                "{shown}"
+            );
+            // Without `--locked`, cargo may write a lock file.
+            assert!(
+                shown.contains("cargo fmt") || shown.contains("--locked"),
+                "{shown}"
+            );
+        }
+    }
+
+    #[test]
+    fn verify_names_every_tool_that_is_missing() {
+        let missing = verify(NOTHING)
+            .into_iter()
+            .filter(|step| matches!(step.action, Action::Missing(_)));
+        let names: Vec<&str> = missing.map(|step| step.name).collect();
+        assert_eq!(names, ["fmt", "clippy", "deny", "advisories"]);
+    }
+
+    #[test]
+    fn what_ci_runs_needs_no_tool() {
+        assert!(
+            test(NOTHING)
+                .iter()
+                .all(|step| !matches!(step.action, Action::Missing(_)))
+        );
+    }
+
+    #[test]
+    fn the_results_of_the_tests_come_last() {
+        for steps in [test(EVERYTHING), verify(EVERYTHING)] {
+            assert!(matches!(
+                steps.last(),
+                Some(Step {
+                    action: Action::Test(_),
+                    ..
+                })
+            ));
+        }
+    }
+
+    #[test]
+    fn flags_reach_the_bench_and_the_fuzzer() {
+        let args = ["--json", "--quick", "--peers=tonic"]
+            .map(str::to_owned)
+            .to_vec();
+        assert!(
+            bench("rpc", args)
+                .shown()
+                .ends_with("--package bench-rpc --all-features -- --json --quick --peers=tonic")
+        );
+        let call = fuzz(Some("frame".to_owned()), Some(60), Some(7), Vec::new());
+        assert!(
+            call.shown().ends_with("-- frame --seconds 60 --seed 7"),
+            "{}",
+            call.shown()
+        );
+    }
+
+    fn calls(steps: Vec<Step>) -> Vec<Call> {
+        let call = |step: Step| match step.action {
+            Action::Run(call) | Action::Test(call) => Some(call),
+            Action::Tidy | Action::Missing(_) | Action::NoContent => None,
+        };
+        steps.into_iter().filter_map(call).collect()
+    }
+}
