@@ -16,7 +16,9 @@ use crate::{Random, Target};
 pub const LONGEST_INPUT: usize = 64 * 1024;
 
 /// Numbers at the ends of types and of one-byte forms.
-const BYTES_THAT_MATTER: &[u8] = &[0, 1, 2, 0x0f, 0x10, 0x1f, 0x20, 0x7e, 0x7f, 0x80, 0x81, 0xfe, 0xff];
+const BYTES_THAT_MATTER: &[u8] = &[
+    0, 1, 2, 0x0f, 0x10, 0x1f, 0x20, 0x7e, 0x7f, 0x80, 0x81, 0xfe, 0xff,
+];
 
 /// Varints where something ends: types, lengths of one byte, the longest that can be written, and longer.
 const VARINTS_THAT_MATTER: &[&[u8]] = &[
@@ -30,7 +32,9 @@ const VARINTS_THAT_MATTER: &[&[u8]] = &[
     &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f],
     &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
     &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02],
-    &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
+    &[
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01,
+    ],
     &[0xff; 19],
 ];
 
@@ -47,7 +51,11 @@ impl Inputs {
     /// # Errors
     /// When its folder of seeds cannot be read.
     pub fn of(target: &'static Target) -> io::Result<Self> {
-        let seeds = seed_files(target)?.iter().map(fs::read).collect::<io::Result<_>>()?;
+        let seeds = target
+            .seed_files()?
+            .iter()
+            .map(fs::read)
+            .collect::<io::Result<_>>()?;
         Ok(Self { target, seeds })
     }
 
@@ -83,17 +91,16 @@ impl Inputs {
             5 => insert(input, random, |random| random.bytes(10)),
             6 => repeat(input, random),
             7 => copy_within(input, random),
-            8 => splice(input, random, &self.begin_another(random)),
-            9 => insert(input, random, |random| random.pick(VARINTS_THAT_MATTER).to_vec()),
+            8 => {
+                let other = self.begin(random);
+                splice(input, random, &other);
+            }
+            9 => insert(input, random, |random| {
+                random.pick(VARINTS_THAT_MATTER).to_vec()
+            }),
             10 | 11 => change_a_varint(input, random),
             _ => self.put_a_word(input, random),
         }
-    }
-
-    fn begin_another(&self, random: &mut Random) -> Vec<u8> {
-        let mut other = random.clone();
-        random.number();
-        self.begin(&mut other)
     }
 
     fn put_a_word(&self, input: &mut Vec<u8>, random: &mut Random) {
@@ -102,21 +109,13 @@ impl Inputs {
         }
         let word = *random.pick(self.target.words);
         let at = random.below(input.len() + 1);
-        let replaced = if random.once_in(2) { word.len().min(input.len() - at) } else { 0 };
+        let replaced = if random.once_in(2) {
+            word.len().min(input.len() - at)
+        } else {
+            0
+        };
         input.splice(at..at + replaced, word.iter().copied());
     }
-}
-
-/// The committed seeds of a target, sorted by name.
-///
-/// # Errors
-/// When the folder cannot be read.
-pub(crate) fn seed_files(target: &Target) -> io::Result<Vec<PathBuf>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target.name);
-    let entries = fs::read_dir(folder)?;
-    let mut files = entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
-    files.sort();
-    Ok(files)
 }
 
 impl Target {
@@ -125,7 +124,15 @@ impl Target {
     /// # Errors
     /// When the folder cannot be read.
     pub fn seed_files(&self) -> io::Result<Vec<PathBuf>> {
-        seed_files(self)
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("seeds")
+            .join(self.name);
+        let entries = fs::read_dir(folder)?;
+        let mut files = entries
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<io::Result<Vec<_>>>()?;
+        files.sort();
+        Ok(files)
     }
 }
 
@@ -199,8 +206,15 @@ fn change_a_varint(input: &mut Vec<u8>, random: &mut Random) {
         return;
     }
     let at = random.below(input.len());
-    let length = input[at..].iter().take(10).position(|byte| *byte < 0x80).map_or(1, |last| last + 1);
-    let value = input[at..at + length].iter().rev().fold(0_u64, |value, byte| value << 7 | u64::from(byte & 0x7f));
+    let length = input[at..]
+        .iter()
+        .take(10)
+        .position(|byte| *byte < 0x80)
+        .map_or(1, |last| last + 1);
+    let value = input[at..at + length]
+        .iter()
+        .rev()
+        .fold(0_u64, |value, byte| value << 7 | u64::from(byte & 0x7f));
     let (new, needless) = match random.below(8) {
         0 | 1 => (value.wrapping_add(1), 0),
         2 | 3 => (value.wrapping_sub(1), 0),

@@ -22,7 +22,10 @@ pub struct Counting;
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-#[expect(unsafe_code, reason = "an allocator is unsafe to be one; all it does is hand on and count")]
+#[expect(
+    unsafe_code,
+    reason = "an allocator is unsafe to be one; all it does is hand on and count"
+)]
 // SAFETY: every call is handed on to the system's allocator as it came, or refused, which a null pointer says.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -86,6 +89,10 @@ mod tests {
         let measured = Measured::begin();
         drop(std::hint::black_box(vec![0_u8; 10_000]));
         drop(std::hint::black_box(vec![0_u8; 300]));
-        assert!((10_000..11_000).contains(&measured.most()), "{}", measured.most());
+        assert!(
+            (10_000..11_000).contains(&measured.most()),
+            "{}",
+            measured.most()
+        );
     }
 }

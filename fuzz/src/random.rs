@@ -30,7 +30,7 @@ impl Random {
 
     /// A number below `end`, which is not 0.
     pub fn below(&mut self, end: usize) -> usize {
-        (u128::from(self.number()) * end as u128 >> 64) as usize
+        ((u128::from(self.number()) * end as u128) >> 64) as usize
     }
 
     /// True once in `times`, on average.
@@ -108,7 +108,11 @@ mod tests {
         };
         let one = numbers(1, "codec", 1);
         assert_eq!(one, numbers(1, "codec", 1));
-        for other in [numbers(2, "codec", 1), numbers(1, "codes", 1), numbers(1, "codec", 2)] {
+        for other in [
+            numbers(2, "codec", 1),
+            numbers(1, "codes", 1),
+            numbers(1, "codec", 2),
+        ] {
             assert_ne!(one, other);
         }
     }

@@ -1,8 +1,8 @@
 //! What every bench prints.
 //!
-//! A bench adds one [`Row`] per measured value and repetition to a [`Report`]. The report keeps all of them, reduces repetitions
-//! to their median and shows the result as JSON lines for programs or as a table for people. It measures nothing itself and does
-//! not know any bench; words like `echo32/c64` are only text here.
+//! A bench adds one [`Row`] per measured value and repetition to a [`Report`]. The report keeps all of them, reduces
+//! repetitions to their median and shows the result as JSON lines for programs or as a table for people. It measures
+//! nothing itself and does not know any bench; words like `echo32/c64` are only text here.
 
 use std::fmt::Write as _;
 
@@ -17,8 +17,8 @@ pub struct Row {
     pub case: String,
     /// Who was asked.
     pub system: String,
-    /// What the value is, with its unit at the end, such as `p50_us`. A name ending in `_per_s` is a rate, and more is better;
-    /// of everything else less is better.
+    /// What the value is, with its unit at the end, such as `p50_us`. A name ending in `_per_s` is a rate, and more is
+    /// better; of everything else less is better.
     pub metric: String,
     /// The value, in the unit that the metric's name says.
     pub value: f64,
@@ -36,7 +36,8 @@ impl Report {
         self.rows.push(row);
     }
 
-    /// One row for every bench, case, system and metric, in order of first appearance, with the median of its repetitions.
+    /// One row for every bench, case, system and metric, in order of first appearance, with the median of its
+    /// repetitions.
     pub fn medians(&self) -> Vec<Row> {
         let mut groups: Vec<(Row, Vec<f64>)> = Vec::new();
         for row in &self.rows {

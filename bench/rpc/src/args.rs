@@ -60,7 +60,8 @@ pub(crate) struct RunArguments {
 /// Where the two processes of a measurement may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Pin {
-    /// The server on the first CPU and the driver on the second, so that no figure depends on where the kernel happened to put them.
+    /// The server on the first CPU and the driver on the second, so that no figure depends on where the kernel happened
+    /// to put them.
     Split,
     /// Both on the first two CPUs: for runtimes of two threads.
     Both,
@@ -139,8 +140,9 @@ impl RunArguments {
             .collect()
     }
 
-    /// The measurements of every repetition in the order in which they run: all systems of a case one after the other, so that whatever
-    /// else the machine does hits all alike, and another one first in each repetition, so that none always follows the same neighbour.
+    /// The measurements of every repetition in the order in which they run: all systems of a case one after the other,
+    /// so that whatever else the machine does hits all alike, and another one first in each repetition, so that none
+    /// always follows the same neighbour.
     pub(crate) fn measurements(&self) -> Vec<Vec<Measurement>> {
         let systems = self.systems();
         let repetition = |number: usize| {

@@ -145,14 +145,15 @@ impl Scale {
         }
     }
 
-    /// After this a driver hangs: its own time, and enough for the slowest system to connect, stream and finish its last calls.
+    /// After this a driver hangs: its own time, and enough for the slowest system to connect, stream and finish its last
+    /// calls on a busy machine. A thousand connections of rpcnet take 5 to 30 s to open.
     pub(crate) fn patience(&self, load: Load) -> Duration {
-        let own = match load {
-            Load::Calls { .. } => self.warm_up + self.window,
-            Load::SmallItems | Load::Bulk => Duration::ZERO,
-            Load::Idle { .. } => self.idle_settling + self.idle_window,
+        let (own, slack) = match load {
+            Load::Calls { .. } => (self.warm_up + self.window, 30),
+            Load::SmallItems | Load::Bulk => (Duration::ZERO, 30),
+            Load::Idle { .. } => (self.idle_settling + self.idle_window, 90),
         };
-        own + Duration::from_secs(30)
+        own + Duration::from_secs(slack)
     }
 }
 

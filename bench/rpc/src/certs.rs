@@ -1,6 +1,7 @@
 //! The certificates of one run: one authority, a server and a client, made afresh and never kept.
 //!
-//! Whoever can check identities on both sides does (Convoke, quinn, tonic); rpcnet can only have its server checked; tarpc has no TLS.
+//! Whoever can check identities on both sides does (Convoke, quinn, tonic); rpcnet can only have its server checked;
+//! tarpc has no TLS.
 
 use std::{
     fs,
@@ -103,7 +104,8 @@ impl Certs {
     }
 }
 
-/// A certificate's contents. Each needs a name of its own: one that is called like its issuer passes for self-signed, and s2n refuses it.
+/// A certificate's contents. Each needs a name of its own: one that is called like its issuer passes for self-signed,
+/// and s2n refuses it.
 fn named(name: &str, hosts: &[&str]) -> anyhow::Result<CertificateParams> {
     let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
     let mut params = CertificateParams::new(hosts)?;

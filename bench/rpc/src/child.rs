@@ -1,4 +1,5 @@
-//! A process of the bench as its owner sees it: it is started, it says lines, it is ended. Nothing waits for it without an end.
+//! A process of the bench as its owner sees it: it is started, it says lines, it is ended. Nothing waits for it without
+//! an end.
 
 use std::{
     io::{BufRead as _, BufReader},

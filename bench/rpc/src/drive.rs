@@ -1,8 +1,8 @@
 //! The driving process: puts one case's load on a server and measures both ends.
 //!
-//! Calls run in a closed loop: as many tasks as calls are in flight, each calling again at once. Only calls that end within the window
-//! count. CPU time is read at both ends of the window, of this process and the server's together, and includes what each end's
-//! runtime, TLS and kernel work cost; the histogram's share is the same for every system.
+//! Calls run in a closed loop: as many tasks as calls are in flight, each calling again at once. Only calls that end
+//! within the window count. CPU time is read at both ends of the window, of this process and the server's together, and
+//! includes what each end's runtime, TLS and kernel work cost; the histogram's share is the same for every system.
 
 use std::{
     collections::BTreeMap,
@@ -177,7 +177,8 @@ impl<S: System> Bench<S> {
             .into())
     }
 
-    /// Of idle connections, `cpu_us_per_op` is what one costs per second, and memory is what they need now, not what their handshakes needed.
+    /// Of idle connections, `cpu_us_per_op` is what one costs per second, and memory is what they need now, not what
+    /// their handshakes needed.
     async fn idle(&self, connections: usize) -> anyhow::Result<Values> {
         let mut clients = self.connect(connections).await?;
         for client in &mut clients {

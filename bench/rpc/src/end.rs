@@ -1,4 +1,5 @@
-//! What a serving and a driving process have in common: their CPUs, their runtime, and that they do not outlive the bench.
+//! What a serving and a driving process have in common: their CPUs, their runtime, and that they do not outlive the
+//! bench.
 
 use std::{future::Future, io::Read as _, process, thread};
 
@@ -11,7 +12,8 @@ use crate::args::EndArguments;
 /// A server of many connections needs a descriptor for each.
 const DESCRIPTORS: u64 = 8192;
 
-/// Keeps this process to its CPUs, gives it enough descriptors and makes it end with the bench. Before any other thread exists.
+/// Keeps this process to its CPUs, gives it enough descriptors and makes it end with the bench. Before any other thread
+/// exists.
 pub(crate) fn settle(end: &EndArguments) -> anyhow::Result<()> {
     pin(&end.cpus)?;
     allow_descriptors()?;
@@ -32,8 +34,8 @@ pub(crate) fn runtime(threads: usize) -> anyhow::Result<Runtime> {
         .context("start the runtime")
 }
 
-/// Runs a task of a server for as long as its process lives. The process is ended from outside in the middle of whatever it does, so
-/// nobody could wait for it.
+/// Runs a task of a server for as long as its process lives. The process is ended from outside in the middle of
+/// whatever it does, so nobody could wait for it.
 #[expect(
     clippy::disallowed_methods,
     reason = "the tasks of a server end with its process; peers are run as their documentation runs them"
@@ -80,7 +82,8 @@ fn allow_descriptors() -> anyhow::Result<()> {
     setrlimit(Resource::Nofile, wanted).context("allow more open descriptors")
 }
 
-/// The bench holds the other end of our standard input and never writes; when it closes, the bench is done with us or gone.
+/// The bench holds the other end of our standard input and never writes; when it closes, the bench is done with us or
+/// gone.
 #[expect(
     clippy::disallowed_methods,
     reason = "it leaves nothing behind but closed sockets, and ends even while its runtime hangs"

@@ -1,8 +1,8 @@
 //! Our RPC and its peers, side by side.
 //!
-//! One program in three roles: [`run`] starts a `serve` and a `drive` process for every measurement, [`serve`] is the one end and
-//! [`drive`] the other. [`cases`] says what is asked, [`system`] whom, [`systems`] how each of them is brought to answer,
-//! [`measure`] how it is counted. `bench/README.md` explains the results.
+//! One program in three roles: [`run`] starts a `serve` and a `drive` process for every measurement, [`serve`] is the
+//! one end and [`drive`] the other. [`cases`] says what is asked, [`system`] whom, [`systems`] how each of them is
+//! brought to answer, [`measure`] how it is counted. `bench/README.md` explains the results.
 
 use std::process::ExitCode;
 

@@ -94,7 +94,8 @@ fn middle_ns(bucket: usize) -> f64 {
     lower as f64 + width as f64 / 2.0
 }
 
-/// A process on this machine, as `/proc` shows it. The driver reads both ends itself, so both are read at the same moments.
+/// A process on this machine, as `/proc` shows it. The driver reads both ends itself, so both are read at the same
+/// moments.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Process {
     id: u32,
@@ -120,8 +121,8 @@ impl Process {
         Self::of(std::process::id())
     }
 
-    /// CPU time of all its threads, in nanoseconds rather than the ticks of `/proc/PID/stat`. A thread that ended takes its time with it;
-    /// the threads of a bench live as long as their process.
+    /// CPU time of all its threads, in nanoseconds rather than the ticks of `/proc/PID/stat`. A thread that ended takes
+    /// its time with it; the threads of a bench live as long as their process.
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
         let threads = format!("/proc/{}/task", self.id);
         let mut nanos = 0;

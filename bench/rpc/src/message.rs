@@ -1,6 +1,7 @@
 //! What travels: the same Rust types for every system, in serde's form and in protobuf's.
 //!
-//! Bodies are [`Bytes`], which every format here writes and reads as one run of bytes; nobody pays for a sequence of numbers.
+//! Bodies are [`Bytes`], which every format here writes and reads as one run of bytes; nobody pays for a sequence of
+//! numbers.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,8 @@
-//! The bench itself: starts a server and a driver for every measurement, one after the other, and collects what the drivers print.
+//! The bench itself: starts a server and a driver for every measurement, one after the other, and collects what the
+//! drivers print.
 //!
-//! A system that fails one case loses that case's rows and nothing else: the failure is told at once and again at the end.
+//! A system that fails one case loses that case's rows and nothing else: the failure is told at once and again at the
+//! end.
 
 use std::{env, path::PathBuf, process::Command, time::Duration};
 
@@ -51,7 +53,9 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<()> {
                 }
                 Err(error) => {
                     eprintln!("[{number}/{of}] {title}: WARNING, not measured: {error:#}");
-                    failures.push(title);
+                    if !failures.contains(&title) {
+                        failures.push(title);
+                    }
                 }
             }
         }
@@ -62,7 +66,6 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<()> {
     } else {
         print!("{}", report.table(OURS));
     }
-    failures.dedup();
     anyhow::ensure!(failures.is_empty(), "not measured: {}", failures.join(", "));
     Ok(())
 }

@@ -9,7 +9,8 @@ use crate::{
     message::{Message, Order},
 };
 
-/// One way to make calls. Every measured path is static: no system pays for a boxed future or a virtual call of this bench.
+/// One way to make calls. Every measured path is static: no system pays for a boxed future or a virtual call of this
+/// bench.
 pub(crate) trait System: 'static {
     /// What all connections of a driver share, such as a UDP endpoint.
     type Connector: Sync;

@@ -1,2 +1,102 @@
-//! The command line.
-fn main() {}
+//! The program `convoke`: reads the command line and hands on.
+//!
+//! What the commands do is in their modules; here is what they are called, what they take, and what the program says at its
+//! end:
+//!
+//! | exit code | meaning |
+//! | --- | --- |
+//! | 0 | it did what was asked, or was interrupted while all was well |
+//! | 1 | it failed; the reason is on the error output |
+//! | 2 | the command line makes no sense |
+//!
+//! The environment is read in this file only.
+#![forbid(unsafe_code)]
+
+mod demo;
+mod text;
+
+use std::io::{IsTerminal, stderr, stdout};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::filter::LevelFilter;
+
+/// Turns a handful of machines into one system.
+#[derive(Parser)]
+#[command(name = "convoke", version, after_help = EXIT_CODES)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 the command line makes no sense.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Shows a server and its clients on this machine, and what happens when the server crashes
+    ///
+    /// Starts real processes of this program in a temporary directory, ends the server in the middle as a crash would, starts
+    /// it again, and says what its clients noticed. Leaves nothing behind.
+    #[command(after_help = EXIT_CODES)]
+    Demo(demo::Arguments),
+    /// The server of the demo
+    #[command(hide = true)]
+    DemoServer(demo::ServerArguments),
+    /// One client of the demo
+    #[command(hide = true)]
+    DemoClient(demo::ClientArguments),
+}
+
+fn main() -> ExitCode {
+    let CommandLine { command } = CommandLine::parse();
+    log_warnings();
+    match run(command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Demo(arguments) => {
+            let screen = demo::Screen::new(look(), arguments.json);
+            demo::run(&arguments, screen)
+        }
+        Command::DemoServer(arguments) => demo::serve(&arguments),
+        Command::DemoClient(arguments) => demo::call(&arguments),
+    }
+}
+
+/// A line is drawn again on a terminal only, and colours are for those who did not refuse them: <https://no-color.org>.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command line reads the environment, here and nowhere else"
+)]
+fn look() -> demo::Look {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let redraws = stdout().is_terminal();
+    demo::Look {
+        redraws,
+        colours: redraws && !refused,
+    }
+}
+
+/// Warnings of the library go to the error output; the conductor of the demo passes on those of its children.
+fn log_warnings() {
+    tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::WARN)
+        .with_writer(stderr)
+        .with_ansi(false)
+        .init();
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "this is where the program says why it failed"
+)]
+fn complain(error: &anyhow::Error) {
+    eprintln!("convoke: {}", text::plain(&format!("{error:#}")));
+}

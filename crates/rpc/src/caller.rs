@@ -12,6 +12,7 @@ use convoke_types::{Changed, Code, Problem, Retry, codec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout_at;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::channel::{Boxed, Channel, ClientLink, not_sent};
 use crate::context::{Context, TraceContext};
@@ -90,7 +91,7 @@ impl CallOptions {
     ) -> Option<Instant> {
         let own = self
             .timeout
-            .or(method.default_deadline())
+            .or_else(|| method.default_deadline())
             .or(default)
             .map(|timeout| now + timeout);
         match (own, self.latest) {
@@ -212,7 +213,7 @@ impl Caller {
                 let again = || Box::pin(self.attempt(&request)) as Boxed<'_, Answer>;
                 Box::pin(self.repeat_after(problem, method, deadline, again)).await
             }
-            answer => answer,
+            answer @ (Answer::Ok(_) | Answer::App(_) | Answer::Problem(_)) => answer,
         }
     }
 
@@ -260,7 +261,7 @@ impl Caller {
             Answer::Problem(problem) if self.may_repeat(method, &problem, 1) => {
                 self.repeat_after(problem, method, deadline, attempt).await
             }
-            answer => answer,
+            answer @ (Answer::Ok(_) | Answer::App(_) | Answer::Problem(_)) => answer,
         }
     }
 
@@ -281,7 +282,7 @@ impl Caller {
                 // What an earlier attempt may have done is not undone by a later one that did not run.
                 Answer::Problem(problem) if may_have_run => problem.changed(Changed::Maybe),
                 Answer::Problem(problem) => problem,
-                answer => return answer,
+                answer @ (Answer::Ok(_) | Answer::App(_)) => return answer,
             };
         }
         Answer::Problem(problem)
@@ -334,6 +335,7 @@ impl Caller {
         deadline: Option<Instant>,
     ) -> Result<OpenCall, Problem> {
         let link = self.channel.link(deadline).await.map_err(not_sent)?;
+        let active = link.tasks.token();
         let (mut send, recv) = link
             .link
             .open_stream()
@@ -358,7 +360,12 @@ impl Caller {
             .await
             .map_err(|error| error.to_problem(false))?;
         let reader = MessageReader::new(recv, self.channel.limits().message_bytes);
-        Ok(OpenCall { link, send, reader })
+        Ok(OpenCall {
+            link,
+            active,
+            send,
+            reader,
+        })
     }
 
     /// One message there, many back.
@@ -499,6 +506,7 @@ impl Caller {
         let deadline = self.options.deadline_of(method, None, Instant::now());
         let OpenCall {
             link,
+            active,
             mut send,
             reader,
         } = within(deadline, self.open(method, deadline)).await?;
@@ -507,14 +515,13 @@ impl Caller {
             let _ = pump(&mut send, items, &[]).await;
         });
         let pump = AbortOnDrop(sending.abort_handle());
-        let mut call = HalfOpen { link, reader };
+        let mut call = HalfOpen { active, reader };
         within(deadline, started(&mut call.reader)).await??;
-        let token = call.link.tasks.token();
         Ok(Streaming::received(Received::for_caller(
             call.reader,
             None,
             Some(pump),
-            token,
+            call.active,
             deadline.map(Into::into),
         )))
     }
@@ -555,13 +562,15 @@ impl Caller {
 /// A call whose stream is open in both directions.
 struct OpenCall {
     link: Arc<ClientLink>,
+    /// Keeps the link from closing while it drains, as long as this call is under way.
+    active: TaskTrackerToken,
     send: SendHalf,
     reader: MessageReader,
 }
 
 /// A call whose sending half went to a task.
 struct HalfOpen {
-    link: Arc<ClientLink>,
+    active: TaskTrackerToken,
     reader: MessageReader,
 }
 
@@ -579,12 +588,11 @@ impl OpenCall {
         T: Send + 'static,
         E: Send + 'static,
     {
-        let token = self.link.tasks.token();
         Streaming::received(Received::for_caller(
             self.reader,
             Some(self.send),
             pump,
-            token,
+            self.active,
             deadline.map(Into::into),
         ))
     }

@@ -77,7 +77,7 @@ impl Default for ChannelConfig {
     }
 }
 
-/// The way to one node. Clones share its links; the last one dropped closes them.
+/// The way to one node. Clones share its links; with the last one dropped they close, as soon as no stream on them is read.
 #[derive(Clone, Debug)]
 pub struct Channel(Arc<Inner>);
 
@@ -107,10 +107,14 @@ struct Place {
     opening: Mutex<Attempts>,
 }
 
+/// Attempts in a row, and when the next may begin. A link that did not live long counts as a failure: whoever lets us in only
+/// to turn us out must not be besieged either.
 #[derive(Debug, Default)]
 struct Attempts {
-    failures: u32,
+    in_a_row: u32,
     not_before: Option<Instant>,
+    opened: Option<Instant>,
+    last: Option<Problem>,
 }
 
 impl Channel {
@@ -186,23 +190,34 @@ impl Channel {
         let opening = async {
             // One caller opens; those who wait behind it find the link, or try in their turn.
             let mut attempts = place.opening.lock().await;
+            last.clone_from(&attempts.last);
             loop {
                 if let Some(link) = place.open() {
                     return Ok(link);
                 }
-                if let Some(at) = attempts.not_before.take() {
+                if attempts
+                    .opened
+                    .is_some_and(|at| at.elapsed() > self.0.config.longest_pause)
+                {
+                    *attempts = Attempts::default();
+                }
+                if let Some(at) = attempts.not_before {
                     tokio::time::sleep_until(at.into()).await;
                 }
+                // Counted before it is tried: the caller may give up in the middle.
+                attempts.in_a_row = attempts.in_a_row.saturating_add(1);
+                attempts.not_before = Some(Instant::now() + self.pause(attempts.in_a_row));
                 match self.try_open().await {
                     Ok(link) => {
-                        *attempts = Attempts::default();
+                        attempts.opened = Some(Instant::now());
+                        attempts.last = None;
                         place.link.store(Some(Arc::clone(&link)));
                         return Ok(link);
                     }
                     Err(problem) => {
-                        attempts.failures = attempts.failures.saturating_add(1);
-                        attempts.not_before = Some(Instant::now() + self.pause(attempts.failures));
-                        debug!(%problem, failures = attempts.failures, "open a link");
+                        attempts.not_before = Some(Instant::now() + self.pause(attempts.in_a_row));
+                        debug!(%problem, in_a_row = attempts.in_a_row, "open a link");
+                        attempts.last = Some(problem.clone());
                         if problem.retry == Retry::Never {
                             return Err(problem);
                         }
@@ -239,11 +254,11 @@ impl Channel {
     }
 
     /// Full jitter: anywhere below a bound that doubles, so that many who lost one node do not return together.
-    fn pause(&self, failures: u32) -> Duration {
+    fn pause(&self, in_a_row: u32) -> Duration {
         let config = &self.0.config;
         let bound = config
             .first_pause
-            .saturating_mul(1 << failures.saturating_sub(1).min(16))
+            .saturating_mul(1 << in_a_row.saturating_sub(1).min(16))
             .min(config.longest_pause);
         bound.mul_f64(random_fraction())
     }
@@ -269,8 +284,8 @@ impl Drop for Inner {
     fn drop(&mut self) {
         for place in &self.slots {
             if let Some(link) = place.link.swap(None) {
-                link.link
-                    .close(CloseCode::Done, "nobody uses the channel any more");
+                // A stream outlives the client that began it; the link closes when the last one is over.
+                link.drain();
             }
         }
     }
@@ -311,6 +326,8 @@ pub(crate) struct ClientLink {
     next: AtomicUsize,
     /// Lane drivers, senders of streams, readers of large answers; open streams hold a token.
     pub(crate) tasks: TaskTracker,
+    /// The one task that waits for all others, then closes the link.
+    whole: TaskTracker,
 }
 
 impl ClientLink {
@@ -334,9 +351,9 @@ impl ClientLink {
             lanes: opened,
             next: AtomicUsize::new(0),
             tasks: tasks.clone(),
+            whole: TaskTracker::new(),
         });
-        // Not a task of the tracker: it waits for that to be empty, then for the link to close.
-        tokio::spawn(async move {
+        client.whole.spawn(async move {
             for driver in drivers {
                 let _ = driver.await;
             }
@@ -367,8 +384,8 @@ impl ClientLink {
 
     /// Waits until every task of this link is over.
     async fn ended(&self) {
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.whole.close();
+        self.whole.wait().await;
     }
 }
 

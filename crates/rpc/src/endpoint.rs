@@ -28,8 +28,8 @@ use tracing::{debug, warn};
 use crate::identity::{Certificate, Claims, Identity, IdentityError, Trust, tls};
 use crate::limits::{LINKS_WAITING, Limits};
 use crate::link::{
-    CloseCode, CloseReason, Guard, Link, MemoryDoor, MemoryKnock, MemoryNetwork, QuicSocket, Side,
-    memory_pair,
+    CloseCode, CloseReason, Guard, Link, MemoryAnswer, MemoryDoor, MemoryKnock, MemoryNetwork,
+    QuicSocket, Side, memory_pair,
 };
 use crate::protocol::{Admission, Protocol};
 
@@ -149,8 +149,18 @@ impl Drop for Listener {
     fn drop(&mut self) {
         self.endpoint.0.listeners.lock().remove(&self.protocol);
         self.endpoint.offer_protocols();
+        self.links.close();
+        while let Ok(link) = self.links.try_recv() {
+            link.close(
+                CloseCode::NotServed,
+                "nobody listens for that protocol any more",
+            );
+        }
     }
 }
+
+/// What an endpoint offers that nobody listens at any more: a protocol nobody asks for.
+const NOTHING: &[u8] = b"convoke-nothing";
 
 impl Endpoint {
     /// Binds a UDP socket and speaks QUIC over it. Port 0 takes a free one.
@@ -290,18 +300,14 @@ impl Endpoint {
         let Carrier::Quic(socket) = &self.0.carrier else {
             return;
         };
-        let names: Vec<&[u8]> = self
-            .0
-            .listeners
-            .lock()
-            .keys()
-            .map(|protocol| protocol.alpn())
-            .collect();
+        // Under the lock, so that of two changes the later one counts.
+        let listeners = self.0.listeners.lock();
+        let mut names: Vec<&[u8]> = listeners.keys().map(|protocol| protocol.alpn()).collect();
         if names.is_empty() {
-            socket.endpoint.set_server_config(None);
-        } else {
-            socket.serve(tls::server_config(&self.0.identity, &self.0.trust, &names));
+            // Without any name callers would get no answer and wait until their patience ends, instead of going elsewhere.
+            names.push(NOTHING);
         }
+        socket.serve(tls::server_config(&self.0.identity, &self.0.trust, &names));
     }
 
     /// Opens a link to `address` and makes sure that `expected` is there, when given.
@@ -409,20 +415,35 @@ impl Endpoint {
             .send(knock)
             .await
             .map_err(|_| nobody())?;
-        let (certificate, carrier) = answered
-            .await
-            .map_err(|_| nobody())?
+        let answer = answered.await.map_err(|_| nobody())?;
+        // As with TLS, a caller judges whom it reached before it hears what they think of it.
+        let peer = answer
+            .certificate
+            .map(|certificate| self.judge_expected(&certificate, expected))
+            .transpose();
+        let peer = peer.map_err(|error| ConnectError::Peer { address, error })?;
+        let carrier = answer
+            .link
             .map_err(|reason| ConnectError::Refused { address, reason })?;
-        let peer = self
-            .judge(&certificate)
-            .map_err(|error| ConnectError::Peer { address, error })?;
+        Ok(Link::in_memory(
+            carrier,
+            protocol,
+            peer.expect("whoever gives a link shows a certificate"),
+        ))
+    }
+
+    fn judge_expected(
+        &self,
+        certificate: &Certificate,
+        expected: Option<NodeId>,
+    ) -> Result<Claims, IdentityError> {
+        let peer = self.judge(certificate)?;
         let found = peer.node;
         match expected {
-            Some(expected) if expected != found => Err(ConnectError::Peer {
-                address,
-                error: IdentityError::WrongNode { expected, found },
-            }),
-            _ => Ok(Link::in_memory(carrier, protocol, peer)),
+            Some(expected) if expected != found => {
+                Err(IdentityError::WrongNode { expected, found })
+            }
+            Some(_) | None => Ok(peer),
         }
     }
 
@@ -483,7 +504,7 @@ impl Endpoint {
             let checked = endpoint.judge(&knock.certificate);
             let answer = match (protocol, knock.expected, checked) {
                 (None, _, _) => refused(
-                    CloseCode::Unauthenticated,
+                    CloseCode::NotServed,
                     "nobody listens for that protocol".to_owned(),
                 ),
                 (_, _, Err(error)) => refused(CloseCode::Unauthenticated, error.to_string()),
@@ -493,17 +514,23 @@ impl Endpoint {
                 ),
                 (Some(protocol), _, Ok(peer)) => Ok((protocol, peer)),
             };
-            let _ = match answer {
-                Err(reason) => knock.answer.send(Err(reason)).is_ok(),
+            let shown = protocol.map(|_| endpoint.0.identity.certificate());
+            match answer {
+                // Who no longer waits needs no answer.
+                Err(reason) => drop(knock.answer.send(MemoryAnswer {
+                    certificate: shown,
+                    link: Err(reason),
+                })),
                 Ok((protocol, peer)) => {
                     let here = endpoint.local_address().unwrap_or(knock.from);
                     let (theirs, ours) = memory_pair(knock.from, here, &endpoint.0.limits);
-                    let certificate = endpoint.0.identity.certificate();
-                    let taken = knock.answer.send(Ok((certificate, theirs))).is_ok();
+                    drop(knock.answer.send(MemoryAnswer {
+                        certificate: shown,
+                        link: Ok(theirs),
+                    }));
                     endpoint.welcome(&Link::in_memory(ours, protocol, peer));
-                    taken
                 }
-            };
+            }
         });
     }
 
@@ -518,7 +545,7 @@ impl Endpoint {
             .map(|l| (l.admission.clone(), l.links.clone()));
         let Some((admission, links)) = listening else {
             return link.close(
-                CloseCode::NotAdmitted,
+                CloseCode::NotServed,
                 "nobody listens for that protocol any more",
             );
         };

@@ -27,7 +27,8 @@ pub struct Limits {
     pub running_calls: usize,
     /// Bytes of requests held for one peer's running calls. Default 64 MiB. Further calls answer `Overloaded`.
     pub memory_per_peer: usize,
-    /// Streams one peer may have open: lanes, streaming calls, large bodies. Default 1,024. The peer waits for a free one.
+    /// Streams one peer may have open: lanes, streaming calls, large bodies. Default 1,024. The peer waits for a free one. A
+    /// link begins with 32 and grows as they are used.
     pub streams_per_link: u32,
     /// Links an endpoint accepts. Default 16,384. Further handshakes are refused.
     pub connections: usize,
@@ -73,6 +74,6 @@ impl Default for Limits {
 /// Renewal streams one link may have open at a time: a renewal is rare and small.
 pub(crate) const CREDENTIAL_STREAMS: u32 = 2;
 /// Large answers one link may have on their way at a time; more wait for a free stream.
-pub(crate) const ANSWER_STREAMS: u32 = 64;
+pub(crate) const ANSWER_STREAMS: u32 = 16;
 /// Links handed over by an endpoint and not yet taken by whoever listens for their protocol.
 pub(crate) const LINKS_WAITING: usize = 128;

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::context::Context;
 use crate::endpoint::{Endpoint, Listener};
@@ -31,7 +31,7 @@ use crate::health::{Checks, HealthCheckServer};
 use crate::interceptor::{Outcome, ServerInterceptor};
 use crate::lane::server::{CatchPanic, LaneOut, cancelled, out_of_time, panicked};
 use crate::limits::Limits;
-use crate::link::{CloseCode, Link, RecvHalf, SendHalf};
+use crate::link::{CloseCode, FIRST_STREAMS, Link, RecvHalf, SendHalf};
 use crate::protocol::{Admission, Protocol, every_member};
 use crate::service::{Body, Handling, IncomingCall, MethodDescriptor, MethodKind, Reply, Service};
 use crate::streaming::{IncomingStream, MessageReader, ReplyStream};
@@ -128,7 +128,12 @@ impl ServerBuilder {
             tasks.clone(),
             stop.clone(),
         ));
-        Ok(Server { core, tasks, stop, endpoint: endpoint.clone() })
+        Ok(Server {
+            core,
+            tasks,
+            stop,
+            endpoint: endpoint.clone(),
+        })
     }
 }
 
@@ -348,6 +353,39 @@ impl Drop for Running {
     }
 }
 
+/// Bytes that one stream of a peer makes us hold, counted to it until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    peer: Arc<Peer>,
+    bytes: usize,
+}
+
+impl Held {
+    fn new(peer: &Arc<Peer>) -> Self {
+        Self {
+            peer: Arc::clone(peer),
+            bytes: 0,
+        }
+    }
+
+    /// Counts up to `bytes`, if the peer may hold that much; never down.
+    pub(crate) fn raise_to(&mut self, bytes: usize) -> Result<(), Problem> {
+        let more = bytes.saturating_sub(self.bytes);
+        if more > 0 {
+            self.peer.has_memory(more)?;
+            self.peer.bytes.fetch_add(more, Ordering::Relaxed);
+            self.bytes += more;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.peer.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 impl Peer {
     /// Whether another handler may run, by the limits of this link and of the server.
     pub(crate) fn has_room(&self, bytes: usize) -> Result<(), Problem> {
@@ -357,12 +395,17 @@ impl Peer {
             format!("{from_here} calls of yours run already")
         } else if self.server.running.load(Ordering::Relaxed) >= limits.running_calls {
             "as many calls run here as may".to_owned()
-        } else if self.bytes.load(Ordering::Relaxed) + bytes > limits.memory_per_peer {
-            "your running calls hold as much memory as they may".to_owned()
         } else {
-            return Ok(());
+            return self.has_memory(bytes);
         };
-        Err(Problem::new(Code::Overloaded, full).retry(Retry::After(COME_BACK)))
+        Err(come_back(full))
+    }
+
+    fn has_memory(&self, bytes: usize) -> Result<(), Problem> {
+        if self.bytes.load(Ordering::Relaxed) + bytes <= self.server.limits.memory_per_peer {
+            return Ok(());
+        }
+        Err(come_back("your calls hold as much memory as they may"))
     }
 
     pub(crate) fn run(self: &Arc<Self>, bytes: usize) -> Running {
@@ -415,6 +458,10 @@ impl Peer {
     }
 }
 
+fn come_back(full: impl Into<String>) -> Problem {
+    Problem::new(Code::Overloaded, full).retry(Retry::After(COME_BACK))
+}
+
 async fn accept_links(
     core: Arc<ServerCore>,
     mut listener: Listener,
@@ -442,12 +489,21 @@ async fn accept_links(
 }
 
 async fn serve_link(peer: Arc<Peer>) {
+    let open = Arc::new(AtomicU32::new(0));
+    let most = peer.server.limits.streams_per_link;
+    let mut allowed = FIRST_STREAMS.min(most);
     while let Ok((send, recv)) = peer.link.accept_stream().await {
-        let serving = Arc::clone(&peer);
+        let now_open = open.fetch_add(1, Ordering::Relaxed) + 1;
+        if now_open > allowed / 2 && allowed < most {
+            allowed = allowed.saturating_mul(4).min(most);
+            peer.link.allow_streams(allowed);
+        }
+        let (serving, open) = (Arc::clone(&peer), Arc::clone(&open));
         peer.tasks.spawn(async move {
-            if let Err(what) = serve_stream(serving.clone(), send, recv).await {
+            if let Err(what) = serve_stream(Arc::clone(&serving), send, recv).await {
                 serving.violation(&what);
             }
+            open.fetch_sub(1, Ordering::Relaxed);
         });
     }
     peer.tasks.close();
@@ -500,8 +556,9 @@ async fn read_opening(recv: &mut RecvHalf) -> Result<Option<Opening>, String> {
 /// Serves a call that has a stream of its own.
 async fn serve_call(peer: Arc<Peer>, send: SendHalf, recv: RecvHalf) -> Result<(), String> {
     let caller_left = send.stopped();
-    let reply = ReplyStream(Arc::new(tokio::sync::Mutex::new(send)));
-    let mut reader = MessageReader::new(recv, peer.server.limits.message_bytes);
+    let reply = ReplyStream::new(send);
+    let reader = MessageReader::new(recv, peer.server.limits.message_bytes);
+    let mut reader = reader.metered(Held::new(&peer));
     let open = match timeout(OPENING, reader.frame()).await {
         Ok(Ok(Some(frame))) if frame.kind == item::OPEN => {
             convoke_types::codec::from_slice::<StreamOpen>(&frame.body)
@@ -562,9 +619,9 @@ async fn handle_call(
     {
         return Reply::Problem(problem);
     }
-    let mut running = peer.run(0);
+    let _running = peer.run(0);
     let body = if descriptor.kind() == MethodKind::Unary {
-        match whole_body(&mut reader, &mut running).await {
+        match whole_body(&mut reader).await {
             Ok(body) => Body::Whole(body),
             Err(problem) => return Reply::Problem(problem),
         }
@@ -581,19 +638,12 @@ async fn handle_call(
     }
 }
 
-/// Reads the one large message of a unary call and counts it to its peer.
-async fn whole_body(reader: &mut MessageReader, running: &mut Running) -> Result<Bytes, Problem> {
-    let refuse = |problem: Problem| problem.changed(Changed::No);
-    let frame = reader.frame().await.map_err(refuse)?;
-    let frame = frame
-        .filter(|frame| frame.kind == item::ITEM)
-        .ok_or_else(crate::streaming::ended_early)?;
-    running.peer.has_room(frame.body.len())?;
-    running
-        .peer
-        .bytes
-        .fetch_add(frame.body.len(), Ordering::Relaxed);
-    running.bytes += frame.body.len();
-    debug!(bytes = frame.body.len(), "take a large request");
-    Ok(frame.body)
+/// Reads the one large message of a unary call.
+async fn whole_body(reader: &mut MessageReader) -> Result<Bytes, Problem> {
+    match reader.frame().await {
+        Ok(Some(frame)) if frame.kind == item::ITEM => Ok(frame.body),
+        Ok(Some(frame)) => Err(crate::streaming::unexpected(frame.kind)),
+        Ok(None) => Err(crate::streaming::ended_early()),
+        Err(problem) => Err(problem.changed(Changed::No)),
+    }
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use convoke_types::{Code, Problem, RoleSet, codec};
+use convoke_types::{Changed, Code, Problem, RoleSet, codec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -318,10 +318,8 @@ fn wrong_shape() -> Handling {
 
 fn undecodable(error: &dyn fmt::Display) -> Handling {
     let message = format!("cannot decode the request: {error}");
-    Box::pin(ready(Reply::Problem(Problem::new(
-        Code::Undecodable,
-        message,
-    ))))
+    let problem = Problem::new(Code::Undecodable, message).changed(Changed::No);
+    Box::pin(ready(Reply::Problem(problem)))
 }
 
 /// Most answers are small; one allocation without growth serves them.

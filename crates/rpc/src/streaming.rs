@@ -28,6 +28,7 @@ use crate::error::{CallError, NoError};
 use crate::lane::client::problem_from;
 use crate::lane::server::problem_bytes;
 use crate::link::{CHUNKS, LinkError, RecvHalf, STREAM_CANCELLED, SendHalf};
+use crate::server::Held;
 use crate::service::Reply;
 
 /// Messages gathered into one write.
@@ -277,6 +278,8 @@ pub(crate) struct MessageReader {
     framer: Framer,
     chunks: VecDeque<Bytes>,
     limit: usize,
+    /// Counts what the peer makes us hold. Only servers count; a caller asked for what it receives.
+    meter: Option<Held>,
 }
 
 impl MessageReader {
@@ -286,7 +289,14 @@ impl MessageReader {
             framer: Framer::new(limit),
             chunks: VecDeque::new(),
             limit,
+            meter: None,
         }
+    }
+
+    /// The same, counting to its peer the largest message it had to hold, from the moment it is announced.
+    pub(crate) fn metered(mut self, meter: Held) -> Self {
+        self.meter = Some(meter);
+        self
     }
 
     /// The next frame, or `None` at the end of the stream.
@@ -297,7 +307,13 @@ impl MessageReader {
     ) -> Poll<Result<Option<Frame>, Problem>> {
         loop {
             match self.framer.next_frame() {
-                Ok(Some(frame)) => return Poll::Ready(Ok(Some(frame))),
+                Ok(Some(frame)) => {
+                    // One that came in a single chunk was never announced.
+                    if let Some(meter) = &mut self.meter {
+                        meter.raise_to(frame.body.len())?;
+                    }
+                    return Poll::Ready(Ok(Some(frame)));
+                }
                 Ok(None) => {}
                 Err(error) => {
                     let message = format!(
@@ -306,6 +322,9 @@ impl MessageReader {
                     );
                     return Poll::Ready(Err(Problem::new(Code::TooLarge, message)));
                 }
+            }
+            if let Some(meter) = &mut self.meter {
+                meter.raise_to(self.framer.announced())?;
             }
             match self.chunks.pop_front() {
                 Some(chunk) => self.framer.feed(chunk),
@@ -350,7 +369,15 @@ pub(crate) struct IncomingStream {
 
 /// The way back, shared between the handler's items and whoever ends the call when the handler does not.
 #[derive(Debug, Clone)]
-pub(crate) struct ReplyStream(pub(crate) Arc<Mutex<SendHalf>>);
+pub(crate) struct ReplyStream(Arc<Mutex<Outgoing>>);
+
+/// The sending half of a call's stream, and the rest of a write that the stream took in part only. Whatever is sent next must
+/// come after it, or it would be read as the middle of a message.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    send: SendHalf,
+    writing: Bytes,
+}
 
 impl IncomingStream {
     /// The one message of a call that sends one.
@@ -381,8 +408,9 @@ impl IncomingStream {
         T: Serialize + Send,
         E: Serialize + Send,
     {
-        let mut send = self.reply.0.lock().await;
-        match pump(&mut send, items, &[(item::STARTED, Vec::new())]).await {
+        let mut out = self.reply.0.lock().await;
+        let Outgoing { send, writing } = &mut *out;
+        match pump_through(send, writing, items, &[(item::STARTED, Vec::new())]).await {
             Ok(()) => {}
             // The caller stopped reading, or the link ended: nobody is left to tell.
             Err(error) => tracing::debug!(%error, "send the items of a stream"),
@@ -392,7 +420,14 @@ impl IncomingStream {
 }
 
 impl ReplyStream {
-    /// Ends the call with its reply.
+    pub(crate) fn new(send: SendHalf) -> Self {
+        Self(Arc::new(Mutex::new(Outgoing {
+            send,
+            writing: Bytes::new(),
+        })))
+    }
+
+    /// Ends the call with its reply, also when its items were broken off.
     pub(crate) async fn finish(&self, reply: Reply) {
         let (kind, body) = match reply {
             Reply::Answer(body) => (item::ITEM, body),
@@ -402,8 +437,10 @@ impl ReplyStream {
         };
         let mut head = Vec::with_capacity(8);
         put_header(&mut head, kind, body.len());
-        let mut send = self.0.lock().await;
+        let mut out = self.0.lock().await;
+        let Outgoing { send, writing } = &mut *out;
         let written = async {
+            send.write(std::mem::take(writing)).await?;
             send.write(head.into()).await?;
             send.write(body.into()).await
         };
@@ -416,12 +453,22 @@ impl ReplyStream {
 /// Sends frames that go first, then all items of a stream, then its end.
 pub(crate) async fn pump<T: Serialize, E: Serialize>(
     send: &mut SendHalf,
+    items: Streaming<T, E>,
+    first: &[(u8, Vec<u8>)],
+) -> Result<(), LinkError> {
+    pump_through(send, &mut Bytes::new(), items, first).await
+}
+
+/// As [`pump`]. Broken off, it leaves in `writing` what must be sent before anything else.
+async fn pump_through<T: Serialize, E: Serialize>(
+    send: &mut SendHalf,
+    writing: &mut Bytes,
     mut items: Streaming<T, E>,
     first: &[(u8, Vec<u8>)],
 ) -> Result<(), LinkError> {
     let mut pump = Pump {
         batch: Vec::with_capacity(BATCH),
-        writing: Bytes::new(),
+        writing,
         over: false,
     };
     for (kind, body) in first {
@@ -433,13 +480,13 @@ pub(crate) async fn pump<T: Serialize, E: Serialize>(
     Ok(())
 }
 
-struct Pump {
+struct Pump<'a> {
     batch: Vec<u8>,
-    writing: Bytes,
+    writing: &'a mut Bytes,
     over: bool,
 }
 
-impl Pump {
+impl Pump<'_> {
     fn poll<T: Serialize, E: Serialize>(
         &mut self,
         cx: &mut Context<'_>,
@@ -457,9 +504,9 @@ impl Pump {
                     };
                 }
                 let next = Vec::with_capacity(self.batch.capacity());
-                self.writing = Bytes::from(std::mem::replace(&mut self.batch, next));
+                *self.writing = Bytes::from(std::mem::replace(&mut self.batch, next));
             }
-            std::task::ready!(send.poll_write(cx, &mut self.writing))?;
+            std::task::ready!(send.poll_write(cx, self.writing))?;
         }
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -471,6 +518,10 @@ impl Pump {
         cx: &mut Context<'_>,
         items: &mut Streaming<T, E>,
     ) {
+        if matches!(items.0, Source::Received(_)) && !self.over {
+            put_problem(&mut self.batch, &not_passed_on());
+            self.over = true;
+        }
         while !self.over && self.batch.len() < BATCH {
             match items.poll_made(cx) {
                 Poll::Pending => return,
@@ -494,10 +545,22 @@ impl<T, E> Streaming<T, E> {
     fn poll_made(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, E>>> {
         match &mut self.0 {
             Source::Made(stream) => stream.as_mut().poll_next(cx),
-            // Passing a received stream on as it is would hide which side failed; `from_stream` makes it explicit.
+            // Never asked for: see `Pump::gather`.
             Source::Received(_) => Poll::Ready(None),
         }
     }
+}
+
+/// Passing a received stream on as it is would hide which side failed; `from_stream` makes it explicit.
+fn not_passed_on() -> Problem {
+    let message = "a stream that was received cannot be sent on as it is: wrap it with Streaming::from_stream";
+    Problem::new(Code::Internal, message)
+}
+
+fn put_problem(batch: &mut Vec<u8>, problem: &Problem) {
+    let body = problem_bytes(problem);
+    put_header(batch, item::PROBLEM, body.len());
+    batch.extend_from_slice(&body);
 }
 
 /// Appends a message as a frame, encoding it in place. One that does not encode ends the stream with a problem.
@@ -508,9 +571,7 @@ fn put_message<T: Serialize>(batch: &mut Vec<u8>, kind: u8, message: &T) -> bool
     if let Err(error) = codec::encode_into(message, batch) {
         batch.truncate(start);
         let problem = Problem::new(Code::Internal, format!("cannot encode a message: {error}"));
-        let body = problem_bytes(&problem);
-        put_header(batch, item::PROBLEM, body.len());
-        batch.extend_from_slice(&body);
+        put_problem(batch, &problem);
         return false;
     }
     let length = batch.len() - start - 2;

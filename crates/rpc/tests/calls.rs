@@ -1,9 +1,12 @@
 //! Calls of every shape, over every carrier: what a program that only knows its trait may rely on.
 mod world;
 
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use convoke_rpc::{CallError, CallOptions, Code, Context, NoError, Streaming, service};
+use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 use world::{Carrier, World};
 
@@ -68,15 +71,11 @@ impl Echo for Echoes {
     }
 
     async fn double(&self, mut numbers: Streaming<u32>) -> Result<Streaming<u32>, Refused> {
-        let (sender, doubled) = Streaming::channel(4);
-        tokio::spawn(async move {
-            while let Some(Ok(number)) = numbers.next().await {
-                if sender.send(number * 2).await.is_err() {
-                    return;
-                }
-            }
+        let doubled = futures_util::stream::poll_fn(move |cx| {
+            let next = std::task::ready!(Pin::new(&mut numbers).poll_next(cx));
+            Poll::Ready(next.and_then(Result::ok).map(|number| Ok(number * 2)))
         });
-        Ok(doubled)
+        Ok(Streaming::from_stream(doubled))
     }
 
     async fn bytes(&self, size: u32) -> Result<Vec<u8>, NoError> {

@@ -111,5 +111,5 @@ impl Calculator for Desk {
 fn is_prime(number: u64) -> bool {
     (2..number)
         .take_while(|divisor| divisor * divisor <= number)
-        .all(|divisor| number % divisor != 0)
+        .all(|divisor| !number.is_multiple_of(divisor))
 }

@@ -1,10 +1,12 @@
-//! Convoke over QUIC: calls of many callers on one lane, its own codec, certificates of both ends checked against the cluster's issuers.
+//! Convoke over QUIC: calls of many callers on one lane, its own codec, certificates of both ends checked against the
+//! cluster's issuers.
 //!
-//! The service is written as every user writes one. Every call carries the default deadline and passes admission, roles and the limits of
-//! memory and running calls; nothing that is on by default is off here. Items of a stream travel on a stream of their own.
+//! The service is written as every user writes one. Every call carries the default deadline and passes admission, roles
+//! and the limits of memory and running calls; nothing that is on by default is off here. Items of a stream travel on a
+//! stream of their own.
 //!
-//! Setting: a one-thread runtime and the default limits, except that one node may open as many links as the idle case has
-//! (by default 64, since the links of one node are usually one). All links of a process share one endpoint.
+//! Setting: a one-thread runtime and the default limits, except that one node may open as many links as the idle case
+//! has (by default 64, since the links of one node are usually one). All links of a process share one endpoint.
 
 use std::net::SocketAddr;
 

@@ -1,11 +1,13 @@
 //! rpcnet 0.1.0: QUIC (s2n-quic, s2n-tls), a stream per call, bincode.
 //!
-//! Typed as its generator writes it: `register_typed` on the server, bincode around `call` on the client, bincode per item of a stream.
-//! Its QUIC limits, its 30 s deadline and its framing are constants of the library; nothing there can be set.
+//! Typed as its generator writes it: `register_typed` on the server, bincode around `call` on the client, bincode per
+//! item of a stream. Its QUIC limits, its 30 s deadline and its framing are constants of the library; nothing there can
+//! be set.
 //!
-//! Setting: a one-thread runtime. Every call goes through a lock, a mutex and several tasks, so a second thread mostly waits: with two,
-//! it does half as many calls. Keep-alive is on, as it is by default. The server's certificate is checked; it cannot check the client's.
-//! The feature `perf` only adds an allocator that the library never uses, so it is off.
+//! Setting: a one-thread runtime. Every call goes through a lock, a mutex and several tasks, so a second thread mostly
+//! waits: with two, it does half as many calls or fewer. Keep-alive is on, as it is by default. The server's certificate is
+//! checked; it cannot check the client's. The feature `perf` only adds an allocator that the library never uses, so it
+//! is off.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

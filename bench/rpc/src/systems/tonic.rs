@@ -1,12 +1,12 @@
 //! tonic 0.14 over TLS: gRPC on HTTP/2, protobuf, the way most people make calls today.
 //!
-//! The client and the server below are what its generator writes for this service, by hand, so that building needs no `protoc`:
-//! a boxed future per handler, the router in front, prost with bodies as `Bytes`. Every call carries a deadline (`grpc-timeout`, 10 s),
-//! which both ends keep. Both ends' certificates are checked.
+//! The client and the server below are what its generator writes for this service, by hand, so that building needs no
+//! `protoc`: a boxed future per handler, the router in front, prost with bodies as `Bytes`. Every call carries a
+//! deadline (`grpc-timeout`, 10 s), which both ends keep. Both ends' certificates are checked.
 //!
-//! Setting: a one-thread runtime, which does two to four times the calls of two threads under load. HTTP/2 windows of 4 and 16 MiB and
-//! frames of 1 MiB, so that a stream never waits for a window; 4096 streams, so that 512 callers fit (the default of 200 would make them queue);
-//! no adaptive window, which would undo the windows.
+//! Setting: a one-thread runtime, which does up to twice the calls and streams of two threads under load. HTTP/2 windows of
+//! 4 and 16 MiB and frames of 1 MiB, so that a stream never waits for a window; 4096 streams, so that 512 callers fit
+//! (the default of 200 would make them queue); no adaptive window, which would undo the windows.
 
 use std::{
     convert::Infallible,

@@ -28,7 +28,7 @@ use slab::Slab;
 use tokio::sync::Notify;
 
 use super::{EarliestTimer, READS_PER_TURN};
-use crate::link::{CHUNKS, CloseCode, CloseReason, Link, RecvHalf, SendHalf};
+use crate::link::{CHUNKS, CloseCode, CloseReason, Link, LinkError, RecvHalf, SendHalf, Side};
 use crate::service::MethodDescriptor;
 
 /// The caller's end of one lane. Calls are submitted here and driven by [`drive`].
@@ -186,10 +186,22 @@ impl Lane {
     /// Delivers the answer of a call. `false` when no such call is waiting for one: the peer broke the protocol.
     pub(crate) fn deliver(&self, call: usize, answer: Answer) -> bool {
         let mut wakers = Vec::new();
-        let known = self.state.lock().deliver(call, answer, &mut wakers);
+        let mut state = self.state.lock();
+        let before = state.slots.len();
+        let known = state.deliver(call, answer, &mut wakers);
+        let freed = state.freed_since(before);
+        drop(state);
+        self.offer(freed);
         self.tell(wakers);
         self.driver.wake();
         known
+    }
+
+    /// Tells as many of those who wait as places were freed.
+    fn offer(&self, freed: usize) {
+        for _ in 0..freed {
+            self.room.notify_one();
+        }
     }
 
     fn tell(&self, wakers: Vec<Waker>) {
@@ -318,6 +330,11 @@ impl State {
         put_varint(&mut self.frames, call as u64);
     }
 
+    /// Places freed by answers to calls whose callers had left, when somebody waits for one.
+    fn freed_since(&self, before: usize) -> usize {
+        (before - self.slots.len()).min(self.waiting_for_room)
+    }
+
     fn deliver(&mut self, call: usize, answer: Answer, wakers: &mut Vec<Waker>) -> bool {
         let Some(slot) = self.slots.get_mut(call) else {
             return false;
@@ -415,9 +432,13 @@ impl Future for PendingCall {
         };
         this.over = true;
         let someone_waits = state.waiting_for_room > 0;
+        let was_last = state.draining && state.slots.is_empty();
         drop(state);
         if someone_waits {
             this.lane.room.notify_one();
+        }
+        if was_last {
+            this.lane.driver.wake();
         }
         Poll::Ready(answer)
     }
@@ -477,7 +498,7 @@ pub(crate) async fn drive(
             CloseReason::ours(CloseCode::Done, "")
         }
         Ended::Finished => link.close_reason().unwrap_or_else(|| CloseReason {
-            by: crate::link::Side::Peer,
+            by: Side::Peer,
             code: CloseCode::Lost,
             detail: "the peer ended the lane".to_owned(),
         }),
@@ -506,16 +527,18 @@ impl From<FrameError> for Ended {
     }
 }
 
-impl From<crate::link::LinkError> for Ended {
-    fn from(error: crate::link::LinkError) -> Self {
+impl From<LinkError> for Ended {
+    fn from(error: LinkError) -> Self {
         let lost = |detail| CloseReason {
-            by: crate::link::Side::Network,
+            by: Side::Network,
             code: CloseCode::Lost,
             detail,
         };
         match error {
-            crate::link::LinkError::Closed(reason) => Self::Link(reason),
-            other => Self::Link(lost(other.to_string())),
+            LinkError::Closed(reason) => Self::Link(reason),
+            LinkError::Reset(_) | LinkError::Stopped(_) | LinkError::Finished => {
+                Self::Link(lost(error.to_string()))
+            }
         }
     }
 }
@@ -543,13 +566,6 @@ impl Driver {
         self.lane.driver.register(cx.waker());
         let fresh = {
             let state = self.lane.state.lock();
-            if state.draining
-                && state.slots.is_empty()
-                && state.frames.is_empty()
-                && self.writing.is_empty()
-            {
-                return Ok(Poll::Ready(Ended::Drained));
-            }
             let earliest = state.earliest;
             let fresh = !state.frames.is_empty();
             drop(state);
@@ -567,7 +583,20 @@ impl Driver {
         self.yielded = false;
         self.write(cx)?;
         self.read(cx)?;
-        Ok(Poll::Pending)
+        // Last, as reading may have delivered the answer that was still waited for.
+        Ok(if self.is_drained() {
+            Poll::Ready(Ended::Drained)
+        } else {
+            Poll::Pending
+        })
+    }
+
+    fn is_drained(&self) -> bool {
+        let state = self.lane.state.lock();
+        state.draining
+            && state.slots.is_empty()
+            && state.frames.is_empty()
+            && self.writing.is_empty()
     }
 
     fn expire(&mut self, cx: &Context<'_>) {
@@ -651,12 +680,15 @@ impl Driver {
         let mut wakers = Vec::with_capacity(self.answers.len());
         let mut stray = None;
         let mut state = self.lane.state.lock();
+        let before = state.slots.len();
         for (call, answer) in self.answers.drain(..) {
             if !state.deliver(call, answer, &mut wakers) {
                 stray = Some(call);
             }
         }
+        let freed = state.freed_since(before);
         drop(state);
+        self.lane.offer(freed);
         self.lane.tell(wakers);
         match stray {
             Some(call) => Err(Ended::Protocol(format!(

@@ -39,11 +39,13 @@ pub enum CloseCode {
     Lost,
     /// The two sides could not agree on who they are.
     Unauthenticated,
+    /// Nobody at the closing side takes links of this protocol at this time; a server may be about to start.
+    NotServed,
     /// A number of a newer version.
     Other(u32),
 }
 
-const CODES: [(CloseCode, u32); 9] = [
+const CODES: [(CloseCode, u32); 10] = [
     (CloseCode::Done, 0),
     (CloseCode::Draining, 1),
     (CloseCode::ProtocolViolation, 2),
@@ -53,6 +55,7 @@ const CODES: [(CloseCode, u32); 9] = [
     (CloseCode::Overloaded, 6),
     (CloseCode::Lost, 7),
     (CloseCode::Unauthenticated, 8),
+    (CloseCode::NotServed, 9),
 ];
 
 impl CloseCode {
@@ -108,6 +111,7 @@ impl CloseReason {
             (CloseCode::NotAdmitted, Side::Peer) => (Code::Forbidden, false),
             (CloseCode::Unauthenticated, _) => (Code::Unauthenticated, false),
             (CloseCode::Overloaded, Side::Peer) => (Code::Overloaded, false),
+            (CloseCode::NotServed, _) => (Code::Unavailable, false),
             (CloseCode::Forgotten, _) => (Code::Forbidden, sent),
             (CloseCode::Expired, _) => (Code::Unauthenticated, sent),
             (CloseCode::ProtocolViolation, _) => (Code::ProtocolViolation, sent),

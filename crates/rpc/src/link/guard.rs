@@ -130,7 +130,11 @@ impl Guard {
                         self.take_renewal(link, rest, &mut stream).await;
                     } else {
                         stream.put_back(rest);
-                        if link.0.sort.send((kind, stream)).await.is_err() { return }
+                        // Whoever should take it may never come; the end of the link must not wait for them.
+                        tokio::select! {
+                            sent = link.0.sort.send((kind, stream)) => if sent.is_err() { return },
+                            _ = link.closed() => return,
+                        }
                     }
                 }
             }
@@ -172,7 +176,16 @@ fn close_code(error: &IdentityError) -> CloseCode {
         IdentityError::Forgotten { .. } | IdentityError::UnknownIssuer { .. } => {
             CloseCode::Forgotten
         }
-        _ => CloseCode::Unauthenticated,
+        // The clock went back, most likely; what the link was opened with is good later or earlier, not now.
+        IdentityError::NotYetValid { .. } => CloseCode::Expired,
+        // Only a renewal can be any of these, and calls on the link may have run.
+        IdentityError::NoCertificate
+        | IdentityError::BadSignature
+        | IdentityError::WrongCluster { .. }
+        | IdentityError::WrongNode { .. }
+        | IdentityError::KeyMismatch { .. }
+        | IdentityError::NotForThisUse
+        | IdentityError::Malformed { .. } => CloseCode::ProtocolViolation,
     }
 }
 

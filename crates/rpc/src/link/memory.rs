@@ -32,8 +32,14 @@ pub(crate) struct MemoryKnock {
     pub(crate) alpn: Vec<u8>,
     pub(crate) certificate: Certificate,
     pub(crate) expected: Option<convoke_types::NodeId>,
-    /// Our certificate and half of the link, or why not.
-    pub(crate) answer: oneshot::Sender<Result<(Certificate, MemoryCarrier), CloseReason>>,
+    pub(crate) answer: oneshot::Sender<MemoryAnswer>,
+}
+
+/// What comes back, in the order of a handshake: the certificate, unless it did not come to that, then half of the link or why not.
+#[derive(Debug)]
+pub(crate) struct MemoryAnswer {
+    pub(crate) certificate: Option<Certificate>,
+    pub(crate) link: Result<MemoryCarrier, CloseReason>,
 }
 
 /// One endpoint's place in the network; leaving it frees the address.
@@ -464,6 +470,9 @@ impl PipeReader {
             return Poll::Ready(Err(LinkError::Closed(reason)));
         }
         let mut state = self.pipe.state.lock();
+        if state.stopped.is_some() {
+            return Poll::Ready(Ok(None));
+        }
         if let Some(code) = state.reset {
             return Poll::Ready(Err(LinkError::Reset(code)));
         }

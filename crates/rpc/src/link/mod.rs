@@ -10,7 +10,7 @@
 //!
 //! Lanes and streams look alike here; they differ in what they promise. A lane is opened rarely, lives as long as the
 //! link and goes first; a stream is cheap and belongs to one call. One suite (`tests/links.rs`) holds all carriers to the same
-//! behaviour. What the bytes mean is not known here: see [`lane`](crate::lane) for calls.
+//! behaviour. What the bytes mean is known in `lane`, not here.
 
 mod close;
 mod guard;
@@ -32,8 +32,10 @@ pub use close::{CloseCode, CloseReason, LinkError, Side};
 pub(crate) use close::{STREAM_CANCELLED, STREAM_ENOUGH};
 pub(crate) use guard::Guard;
 pub use memory::MemoryNetwork;
-pub(crate) use memory::{MemoryCarrier, MemoryDoor, MemoryKnock, pair as memory_pair};
-pub(crate) use quic::{QuicSocket, close_reason as quic_close_reason};
+pub(crate) use memory::{
+    MemoryAnswer, MemoryCarrier, MemoryDoor, MemoryKnock, pair as memory_pair,
+};
+pub(crate) use quic::{FIRST_STREAMS, QuicSocket, close_reason as quic_close_reason};
 
 use crate::identity::Claims;
 use crate::limits::ANSWER_STREAMS;
@@ -165,6 +167,18 @@ impl Link {
         }
     }
 
+    /// Lets the peer have `count` lanes and streams open at a time. A link begins with few, as each costs memory even unused;
+    /// whoever accepts them grows the number up to [`Limits::streams_per_link`](crate::Limits::streams_per_link).
+    pub fn allow_streams(&self, count: u32) {
+        match &self.0.carrier {
+            Carrier::Quic(connection) => {
+                connection.set_max_concurrent_bi_streams(quinn::VarInt::from_u32(count));
+            }
+            // Allowed from the start: in memory an unused stream costs nothing.
+            Carrier::Memory(_) => {}
+        }
+    }
+
     /// The next lane or stream the peer opened.
     ///
     /// # Errors
@@ -236,6 +250,8 @@ impl Link {
         // The first reason is the true one; a later close changes nothing.
         let _ = self.0.ours.set(CloseReason::ours(code, detail));
         match &self.0.carrier {
+            // To quinn the last close would be the reason, also when the peer was first.
+            Carrier::Quic(connection) if connection.close_reason().is_some() => {}
             Carrier::Quic(connection) => {
                 connection.close(quinn::VarInt::from_u32(code.number()), detail.as_bytes())
             }
@@ -339,7 +355,7 @@ impl SendHalf {
             while !bytes.is_empty() {
                 match self.poll_write(cx, &mut bytes) {
                     Poll::Ready(Ok(())) => {}
-                    other => return other,
+                    ended @ (Poll::Ready(Err(_)) | Poll::Pending) => return ended,
                 }
             }
             Poll::Ready(Ok(()))

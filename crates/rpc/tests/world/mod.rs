@@ -179,3 +179,57 @@ macro_rules! on_every_carrier {
 }
 
 pub(crate) use on_every_carrier;
+
+/// Numbers that look random and can be had again: splitmix64.
+#[derive(Debug, Clone)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// From `CONVOKE_SEED`, or from the clock; says which, and how to have it again.
+    pub(crate) fn from_environment(test: &str) -> Self {
+        let seed = chosen_seed().unwrap_or_else(fresh_seed);
+        announce(test, seed);
+        Self(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Below `bound`, which is small beside 2^64.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+/// The seed somebody asked for.
+pub(crate) fn chosen_seed() -> Option<u64> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test has no configuration to read it from"
+    )]
+    let seed = std::env::var("CONVOKE_SEED").ok()?;
+    Some(seed.parse().expect("CONVOKE_SEED is a number"))
+}
+
+pub(crate) fn fresh_seed() -> u64 {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    since_1970.expect("a clock after 1970").as_nanos() as u64
+}
+
+/// Shown by the test runner when the test fails.
+#[expect(
+    clippy::print_stdout,
+    reason = "the test runner shows it with the failure"
+)]
+pub(crate) fn announce(test: &str, seed: u64) {
+    println!("to replay: CONVOKE_SEED={seed} cargo test -p convoke-rpc --test {test}");
+}

@@ -242,6 +242,15 @@ impl Framer {
         self.chunk = chunk;
     }
 
+    /// How large the unfinished frame will be, when its header has come: what its sender makes this side hold.
+    #[must_use]
+    pub fn announced(&self) -> usize {
+        match self.header(&self.partial) {
+            Ok(Some((_, length, _))) => length,
+            Ok(None) | Err(_) => 0,
+        }
+    }
+
     /// Whether no byte of an unfinished frame is held.
     #[must_use]
     pub fn is_at_boundary(&self) -> bool {
@@ -285,10 +294,7 @@ impl Framer {
                 limit: self.limit,
             });
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "not above `limit`, which is a usize"
-        )]
+        // Not above `limit`, which is a usize.
         Ok(Some((kind, length as usize, size)))
     }
 
@@ -314,6 +320,10 @@ impl Framer {
             }
             if self.chunk.is_empty() {
                 return Ok(None);
+            }
+            if header.is_some() {
+                // All that is coming, once, so that a large frame does not move again and again as it grows.
+                self.partial.reserve_exact(wanted);
             }
             let taken = self.chunk.split_to(wanted.min(self.chunk.len()));
             self.partial.extend_from_slice(&taken);
@@ -385,6 +395,15 @@ mod tests {
                 limit: 5_000
             })
         );
+    }
+
+    #[test]
+    fn an_unfinished_frame_says_how_large_it_will_be() {
+        let mut bytes = Vec::new();
+        put_header(&mut bytes, 1, 4_000);
+        let mut framer = Framer::new(5_000);
+        framer.feed(Bytes::from(bytes));
+        assert_eq!((framer.next_frame(), framer.announced()), (Ok(None), 4_000));
     }
 
     #[test]

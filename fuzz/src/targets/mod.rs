@@ -1,0 +1,118 @@
+//! The table of targets.
+
+mod certificate;
+mod codec;
+mod frames;
+mod ids;
+mod key_pem;
+mod problem;
+mod versioned;
+
+use std::fmt::Debug;
+
+use convoke_types::codec::{from_slice, to_vec};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::Target;
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "codec",
+        checks: "what decodes encodes to bytes that decode to the same; old and new programs read each other",
+        check: codec::check,
+        sample: codec::sample,
+        words: &[],
+        // A list of large optional structs: one byte each when they are not there.
+        bytes_per_byte: 4 * 1024,
+    },
+    Target {
+        name: "frames",
+        checks: "frames and errors are the same wherever the bytes are cut; a stream holds no more than its limit",
+        check: frames::check,
+        sample: frames::sample,
+        words: &[],
+        // The list of what to expect: one entry for each empty frame of a byte. What a framer may hold is checked to the byte.
+        bytes_per_byte: 128,
+    },
+    Target {
+        name: "problem",
+        checks: "problems survive the wire, messages stay short, texts of codes read back",
+        check: problem::check,
+        sample: problem::sample,
+        words: problem::WORDS,
+        bytes_per_byte: 32,
+    },
+    Target {
+        name: "ids",
+        checks: "ids, roles and tags read back from their texts; other texts are told apart without harm",
+        check: ids::check,
+        sample: ids::sample,
+        words: ids::WORDS,
+        bytes_per_byte: 64,
+    },
+    Target {
+        name: "versioned",
+        checks: "versioned messages survive the wire in their own version and in the one before",
+        check: versioned::check,
+        sample: versioned::sample,
+        words: &[],
+        bytes_per_byte: 64,
+    },
+    Target {
+        name: "certificate",
+        checks: "no certificate or issuer counts whose signed part is not what an issuer signed",
+        check: certificate::check,
+        sample: certificate::sample,
+        words: certificate::WORDS,
+        bytes_per_byte: 64,
+    },
+    Target {
+        name: "key_pem",
+        checks: "the text of an issuer's key and certificate is read or refused, and no error shows a secret",
+        check: key_pem::check,
+        sample: key_pem::sample,
+        words: key_pem::WORDS,
+        bytes_per_byte: 16,
+    },
+];
+
+/// Decodes, and holds what decodes to the promise of the codec: its bytes say the same value.
+fn decode_and_return<T: Serialize + DeserializeOwned + Debug>(input: &[u8]) -> Option<T> {
+    let value: T = match from_slice(input) {
+        Ok(value) => value,
+        Err(error) => {
+            assert!(error.at_byte() <= input.len(), "{error}");
+            is_short(&error.to_string());
+            return None;
+        }
+    };
+    let bytes = to_vec(&value).expect("what decodes can be encoded");
+    let again: T = from_slice(&bytes).expect("what was encoded decodes");
+    // Bytes are compared, not values: a float that is not a number is not even equal to itself.
+    assert_eq!(
+        to_vec(&again).expect("it was encoded before"),
+        bytes,
+        "{value:?} came back as {again:?}"
+    );
+    Some(value)
+}
+
+/// What goes wrong ends up in logs, so a stranger must not decide how long they get.
+fn is_short(error: &str) {
+    assert!(
+        error.len() <= 1_024,
+        "an error of {} bytes: {error}",
+        error.len()
+    );
+}
+
+/// As [`is_short`], and nothing in it moves a cursor.
+fn is_fit_for_a_log(error: &str) {
+    is_short(error);
+    assert!(
+        !error.contains(char::is_control),
+        "a control character in {error:?}"
+    );
+}
