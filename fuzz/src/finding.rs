@@ -22,44 +22,12 @@ pub(crate) enum Cause {
 /// An input that broke a promise.
 #[derive(Debug)]
 pub(crate) struct Finding {
-    target: &'static str,
-    seed: u64,
-    run: u64,
-    cause: Cause,
-    input: Vec<u8>,
-    file: PathBuf,
-}
-
-impl Finding {
-    /// Writes the input to a file.
-    pub(crate) fn keep(
-        target: &'static str,
-        seed: u64,
-        run: u64,
-        input: Vec<u8>,
-        cause: Cause,
-    ) -> io::Result<Self> {
-        let file = folder()?.join(format!("{target}-{seed}-{run}"));
-        fs::write(&file, &input)?;
-        Ok(Self {
-            target,
-            seed,
-            run,
-            cause,
-            input,
-            file,
-        })
-    }
-
-    /// Where the input is.
-    pub(crate) fn file(&self) -> &Path {
-        &self.file
-    }
-
-    /// It was none after all.
-    pub(crate) fn forget(self) -> io::Result<()> {
-        fs::remove_file(self.file)
-    }
+    pub(crate) target: &'static str,
+    pub(crate) seed: u64,
+    pub(crate) run: u64,
+    pub(crate) cause: Cause,
+    /// The input, in this file; nothing if making it already does what the input was thought to do.
+    pub(crate) file: Option<PathBuf>,
 }
 
 /// Where inputs are kept: `fuzz/found`.
@@ -71,32 +39,47 @@ pub(crate) fn folder() -> io::Result<PathBuf> {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const COMMAND: &str = "cargo run --release --manifest-path fuzz/Cargo.toml --";
         let Self {
             target,
             seed,
             run,
             cause,
-            input,
             file,
         } = self;
-        let shown = &input[..input.len().min(BYTES_SHOWN)];
-        let rest = if shown.len() < input.len() {
-            "… the rest is in the file"
-        } else {
-            ""
-        };
-        let name = file.file_name().unwrap_or_default().display();
         writeln!(f, "    FOUND    {cause}")?;
         writeln!(f, "    target   {target}, seed {seed}, run {run}")?;
-        write!(f, "    input    {} bytes: ", input.len())?;
-        shown.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        writeln!(f, "{rest}")?;
+        let Some(file) = file else {
+            writeln!(
+                f,
+                "    input    none: our encoders did it, when they made the sample"
+            )?;
+            return write!(
+                f,
+                "    replay   {COMMAND} {target} --seed {seed} --runs {}",
+                run + 1
+            );
+        };
+        let name = file.file_name().unwrap_or_default().display();
+        write_input(f, &fs::read(file).unwrap_or_default())?;
         writeln!(f, "    file     fuzz/found/{name}")?;
         write!(
             f,
-            "    replay   cargo run --release --manifest-path fuzz/Cargo.toml -- {target} --file fuzz/found/{name}"
+            "    replay   {COMMAND} {target} --file fuzz/found/{name}"
         )
     }
+}
+
+fn write_input(f: &mut fmt::Formatter<'_>, input: &[u8]) -> fmt::Result {
+    let shown = &input[..input.len().min(BYTES_SHOWN)];
+    let rest = if shown.len() < input.len() {
+        "… the rest is in the file"
+    } else {
+        ""
+    };
+    write!(f, "    input    {} bytes: ", input.len())?;
+    shown.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+    writeln!(f, "{rest}")
 }
 
 impl fmt::Display for Cause {

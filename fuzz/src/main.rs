@@ -55,6 +55,15 @@ struct CommandLine {
         requires = "seed"
     )]
     journal: Option<PathBuf>,
+    /// Write the input of the first run here, and try nothing
+    #[arg(
+        long,
+        hide = true,
+        value_name = "PATH",
+        requires = "target",
+        requires = "seed"
+    )]
+    keep: Option<PathBuf>,
     /// The first run of a worker
     #[arg(long, hide = true, default_value_t = 0)]
     first: u64,
@@ -86,18 +95,19 @@ fn main() -> ExitCode {
 fn run(line: CommandLine) -> io::Result<bool> {
     let seed = line.seed.unwrap_or_else(seed_from_the_clock);
     let time = Duration::from_secs(line.seconds);
-    match (line.target, line.file, line.journal) {
+    match (line.target, line.file, line.journal, line.keep) {
         _ if line.list => {
             TARGETS
                 .iter()
                 .for_each(|target| println!("{:<12} {}", target.name, target.checks));
             Ok(true)
         }
-        (Some(target), Some(file), _) => worker::replay(target, &file),
-        (Some(target), None, Some(journal)) => {
+        (Some(target), Some(file), _, _) => worker::replay(target, &file),
+        (Some(target), None, Some(journal), _) => {
             worker::work(target, seed, line.first..line.runs, time, &journal)
         }
-        (target, _, _) => {
+        (Some(target), None, None, Some(path)) => worker::keep(target, seed, line.first, &path),
+        (target, _, _, _) => {
             let targets = target.map_or(TARGETS, std::slice::from_ref);
             go_through(
                 targets,

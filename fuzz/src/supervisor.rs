@@ -1,7 +1,9 @@
 //! Watches a worker: what it dies of is a finding, and so is an input it does not finish.
 //!
-//! A run that takes more than a second is stopped, and its input is tried once more alone: on a busy machine a process may just
-//! not have had its turn.
+//! A run that takes more than a second is stopped, and its input is tried once more alone: on a busy machine a process may
+//! just not have had its turn.
+//!
+//! Nothing of ours runs in this process, not even the encoders that make samples: it has to live to tell.
 
 use std::fmt;
 use std::fs;
@@ -12,7 +14,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use convoke_fuzz::{Inputs, Target};
+use convoke_fuzz::Target;
 
 use crate::finding::{self, Cause, Finding};
 use crate::worker::{self, Journal};
@@ -55,11 +57,11 @@ impl fmt::Display for Outcome {
             took,
             finding,
         } = self;
-        let rate = *runs as f64 / took.as_secs_f64().max(0.001);
+        let seconds = took.as_secs_f64();
+        let rate = *runs as f64 / seconds.max(0.001);
         write!(
             f,
-            "{target:<12} {runs:>10} inputs in {:>5.1} s, {rate:>9.0} each second",
-            took.as_secs_f64()
+            "{target:<12} {runs:>10} inputs in {seconds:>5.1} s, {rate:>9.0} each second"
         )?;
         finding
             .iter()
@@ -70,13 +72,14 @@ impl fmt::Display for Outcome {
 /// How a worker ended.
 enum End {
     Exited(ExitStatus),
-    /// It was stopped during a run.
+    /// It was stopped, as its run took too long.
     Stuck,
 }
 
 /// Runs a target until its time is over or something is found.
 pub(crate) fn supervise(target: &'static Target, plan: Plan) -> io::Result<Outcome> {
-    let path = finding::folder()?.join(format!("{}.{}.running", target.name, std::process::id()));
+    let name = format!("{}.{}.running", target.name, std::process::id());
+    let path = finding::folder()?.join(name);
     let outcome = run(target, plan, &path);
     fs::remove_file(&path)?;
     outcome
@@ -84,39 +87,35 @@ pub(crate) fn supervise(target: &'static Target, plan: Plan) -> io::Result<Outco
 
 fn run(target: &'static Target, plan: Plan, path: &Path) -> io::Result<Outcome> {
     let (begin, journal) = (Instant::now(), Journal::create(path)?);
-    let inputs = Inputs::of(target)?;
     let mut first = 0;
     loop {
         let time_left = plan.time.saturating_sub(begin.elapsed());
-        let end = watch(
-            start_worker(target, plan, first, time_left, path)?,
-            &journal,
-        )?;
+        let worker = start_worker(target, plan, first, time_left, path)?;
+        let end = watch(worker, &journal)?;
         let run = journal.run()?.unwrap_or(first);
-        let outcome = |finding| Outcome {
+        let find = |cause| find(target, plan.seed, run, cause);
+        let finding = match end {
+            End::Exited(status) if status.success() => None,
+            End::Exited(status) if status.code() == Some(worker::COULD_NOT_WORK.into()) => {
+                let what = format!("the worker for {} could not work", target.name);
+                return Err(io::Error::other(what));
+            }
+            End::Exited(status) => Some(find(Cause::Died(status))?),
+            End::Stuck => {
+                let finding = find(Cause::TooSlow(LONGEST_RUN))?;
+                if passes_alone(&finding)? {
+                    first = run + 1;
+                    continue;
+                }
+                Some(finding)
+            }
+        };
+        return Ok(Outcome {
             target: target.name,
             runs: run,
             took: begin.elapsed(),
             finding,
-        };
-        let input = || inputs.make(plan.seed, run);
-        let cause = match end {
-            End::Exited(status) if status.success() => return Ok(outcome(None)),
-            End::Exited(status) if status.code() == Some(worker::COULD_NOT_WORK.into()) => {
-                return Err(io::Error::other(format!(
-                    "the worker for {} could not work",
-                    target.name
-                )));
-            }
-            End::Exited(status) => Cause::Died(status),
-            End::Stuck => Cause::TooSlow(LONGEST_RUN),
-        };
-        let finding = Finding::keep(target.name, plan.seed, run, input(), cause)?;
-        if matches!(end, End::Exited(_)) || is_slow_alone(target, finding.file())? {
-            return Ok(outcome(Some(finding)));
-        }
-        finding.forget()?;
-        first = run + 1;
+        });
     }
 }
 
@@ -127,18 +126,14 @@ fn start_worker(
     time: Duration,
     journal: &Path,
 ) -> io::Result<Child> {
-    let seconds = time.as_secs_f64().ceil();
-    let number = |name: &str, value: u64| [format!("--{name}"), value.to_string()];
-    Command::new(std::env::current_exe()?)
-        .arg(target.name)
-        .args(number("seed", plan.seed))
-        .args(number("runs", plan.runs))
-        .args(number("first", first))
-        .args(number("seconds", seconds as u64))
-        .arg("--journal")
-        .arg(journal)
-        .stdout(Stdio::piped())
-        .spawn()
+    self_with(
+        target.name,
+        &[("seed", plan.seed), ("runs", plan.runs), ("first", first)],
+    )?
+    .args(["--seconds", &time.as_secs_f64().ceil().to_string()])
+    .arg("--journal")
+    .arg(journal)
+    .spawn()
 }
 
 /// Waits for the worker, or stops it when it is at one run for too long.
@@ -159,20 +154,55 @@ fn watch(mut worker: Child, journal: &Journal) -> io::Result<End> {
     worker.wait().map(End::Exited)
 }
 
-/// Whether the input takes too long, or ends the process, when nothing else is tried.
-fn is_slow_alone(target: &Target, file: &Path) -> io::Result<bool> {
-    let mut replay = Command::new(std::env::current_exe()?)
-        .args([target.name, "--file"])
-        .arg(file)
-        .stdout(Stdio::piped())
+/// Keeps the input of the run.
+fn find(target: &'static Target, seed: u64, run: u64, cause: Cause) -> io::Result<Finding> {
+    let file = finding::folder()?.join(format!("{}-{seed}-{run}", target.name));
+    let maker = self_with(target.name, &[("seed", seed), ("first", run)])?
+        .arg("--keep")
+        .arg(&file)
+        .stderr(Stdio::null())
         .spawn()?;
-    let ended = end_of_output(&mut replay);
-    if let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(START + LONGEST_RUN) {
-        replay.kill()?;
-        replay.wait()?;
-        return Ok(true);
+    Ok(Finding {
+        target: target.name,
+        seed,
+        run,
+        cause,
+        file: succeeds_soon(maker)?.then_some(file),
+    })
+}
+
+/// Whether the input does no harm when nothing else is tried; then it was no finding, and its file goes.
+fn passes_alone(finding: &Finding) -> io::Result<bool> {
+    let Some(file) = &finding.file else {
+        return Ok(false);
+    };
+    let replay = self_with(finding.target, &[])?
+        .arg("--file")
+        .arg(file)
+        .spawn()?;
+    let passes = succeeds_soon(replay)?;
+    if passes {
+        fs::remove_file(file)?;
     }
-    Ok(!replay.wait()?.success())
+    Ok(passes)
+}
+
+fn succeeds_soon(mut process: Child) -> io::Result<bool> {
+    let ended = end_of_output(&mut process);
+    if let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(START + LONGEST_RUN) {
+        process.kill()?;
+    }
+    process.wait().map(|status| status.success())
+}
+
+/// This program again, for one target, with its output in a pipe.
+fn self_with(target: &str, options: &[(&str, u64)]) -> io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg(target).stdout(Stdio::piped());
+    for (name, value) in options {
+        command.arg(format!("--{name}={value}"));
+    }
+    Ok(command)
 }
 
 /// A channel that closes when the process closes its output, which it does by ending.

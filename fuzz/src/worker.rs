@@ -77,6 +77,12 @@ pub(crate) fn work(
     })
 }
 
+/// Writes the input of a run to a file. A process of its own for it, since making a sample runs our encoders.
+pub(crate) fn keep(target: &'static Target, seed: u64, run: u64, file: &Path) -> io::Result<bool> {
+    fs::write(file, Inputs::of(target)?.make(seed, run))?;
+    Ok(true)
+}
+
 /// Tries the input in a file, in this process, where a debugger finds it.
 pub(crate) fn replay(target: &'static Target, file: &Path) -> io::Result<bool> {
     let size = fs::metadata(file)

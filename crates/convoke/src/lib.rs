@@ -22,7 +22,7 @@
 //!     let cluster = Development::new(); // a throw-away issuer: nothing runs without TLS
 //!     let server = Endpoint::development(&cluster)?.serve(GreeterServer::new(Polite))?;
 //!     let greeter = GreeterClient::new(Endpoint::development(&cluster)?.channel(server.target()?));
-//!     println!("{}", greeter.greet(&"Ada".into()).await?);
+//!     println!("{}", greeter.greet("Ada").await?);
 //!     Ok(())
 //! }
 //! ```

@@ -11,6 +11,7 @@ use syn::Path;
 
 use crate::attributes::{Carried, Rules};
 use crate::model::{Method, MethodKind, ServiceModel};
+use crate::wire_types::borrowed;
 
 /// The trait, its client and its server. `rpc` is the path of the runtime.
 pub(crate) fn service(service: &ServiceModel, rpc: &Path) -> TokenStream {
@@ -145,7 +146,8 @@ fn client_method(
     }
 }
 
-/// How the client takes the request, and how it passes it on. What is not a stream is only read, so a reference is enough.
+/// How the client takes the request, and how it passes it on. What is not a stream is only read, so a reference is enough: to
+/// a `str` or a slice where the handler gets a `String` or a `Vec`, as both have the same bytes.
 fn client_request(method: &Method) -> (TokenStream, TokenStream) {
     let Some(request) = &method.request else {
         return (TokenStream::new(), quote!(&()));
@@ -154,7 +156,8 @@ fn client_request(method: &Method) -> (TokenStream, TokenStream) {
     if method.kind.request_streams() {
         (quote!(, #name: #ty), name.to_token_stream())
     } else {
-        (quote!(, #name: &#ty), name.to_token_stream())
+        let borrowed = borrowed(ty).unwrap_or_else(|| ty.to_token_stream());
+        (quote!(, #name: &#borrowed), name.to_token_stream())
     }
 }
 

@@ -3,6 +3,8 @@
 //! Only what can be seen in the text is decided here. Whether a type can be serialised is for the compiler to say, once the
 //! generated code uses it.
 
+use proc_macro2::TokenStream;
+use quote::quote;
 use syn::visit::{self, Visit};
 use syn::{GenericArgument, Lifetime, Path, PathArguments, PathSegment, Type};
 
@@ -67,6 +69,21 @@ pub(crate) fn refuse_what_cannot_travel(ty: &Type, refusals: &mut Refusals) {
 /// Refuses an error type that cannot travel, or that is a stream.
 pub(crate) fn refuse_as_error(ty: &Type, refusals: &mut Refusals) {
     TravelCheck { refusals }.visit_type(ty);
+}
+
+/// What a reference to this type is better written as: `str` for a `String`, `[T]` for a `Vec<T>`.
+pub(crate) fn borrowed(ty: &Type) -> Option<TokenStream> {
+    let segment = last_segment(ty)?;
+    match &segment.arguments {
+        PathArguments::None if segment.ident == "String" => Some(quote!(::core::primitive::str)),
+        PathArguments::AngleBracketed(item) if segment.ident == "Vec" && item.args.len() == 1 => {
+            let item = &item.args;
+            Some(quote!([#item]))
+        }
+        PathArguments::None
+        | PathArguments::AngleBracketed(_)
+        | PathArguments::Parenthesized(_) => None,
+    }
 }
 
 fn last_segment(ty: &Type) -> Option<&PathSegment> {

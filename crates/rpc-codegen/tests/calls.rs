@@ -188,7 +188,7 @@ fn names_of_the_user_never_meet_names_of_the_generator() {
         finished(client.names(&"ok".to_owned())),
         Ok("acme.corners.names ok".to_owned())
     );
-    assert_eq!(finished(client.as_ref(&vec![(1, None)])), Ok(vec![7]));
+    assert_eq!(finished(client.as_ref(&[(1, None)])), Ok(vec![7]));
     assert_eq!(
         finished(client.both_ways(stream([1, 2]))),
         Ok(stream([1, 2]))

@@ -91,8 +91,5 @@ fn a_service_of_the_facade_is_called_by_its_client() {
 fn a_service_of_the_runtime_may_come_out_of_another_macro() {
     let client = EchoClient::new(Caller::to(EchoServer::new(Implementation)));
 
-    assert_eq!(
-        finished(client.echo(&"hi".to_owned())),
-        Ok("Echo.echo: hi".to_owned())
-    );
+    assert_eq!(finished(client.echo("hi")), Ok("Echo.echo: hi".to_owned()));
 }

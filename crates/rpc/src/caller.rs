@@ -169,7 +169,7 @@ impl Caller {
         request: &Req,
     ) -> Result<Resp, CallError<E>>
     where
-        Req: Serialize,
+        Req: Serialize + ?Sized,
         Resp: DeserializeOwned,
         E: DeserializeOwned,
     {
@@ -184,7 +184,7 @@ impl Caller {
         result
     }
 
-    async fn unary_answer<Req: Serialize>(
+    async fn unary_answer<Req: Serialize + ?Sized>(
         &self,
         method: &'static MethodDescriptor,
         request: &Req,
@@ -378,7 +378,7 @@ impl Caller {
         request: &Req,
     ) -> Result<Streaming<T, IE>, CallError<E>>
     where
-        Req: Serialize,
+        Req: Serialize + ?Sized,
         T: DeserializeOwned + Send + 'static,
         IE: DeserializeOwned + Send + 'static,
         E: DeserializeOwned,
@@ -395,7 +395,7 @@ impl Caller {
         request: &Req,
     ) -> Result<Streaming<T, IE>, CallError<E>>
     where
-        Req: Serialize,
+        Req: Serialize + ?Sized,
         T: DeserializeOwned + Send + 'static,
         IE: DeserializeOwned + Send + 'static,
         E: DeserializeOwned,
@@ -660,7 +660,7 @@ const SCRATCH_MAX: usize = 64 * 1024;
 struct Encoded(Vec<u8>);
 
 impl Encoded {
-    fn new<T: Serialize>(message: &T) -> Result<Self, Problem> {
+    fn new<T: Serialize + ?Sized>(message: &T) -> Result<Self, Problem> {
         let mut buffer = SCRATCH.take();
         buffer.clear();
         match codec::encode_into(message, &mut buffer) {

@@ -236,23 +236,14 @@ async fn an_old_client_calls_a_new_server(carrier: Carrier) {
         client.store(&old_book("dune")).await,
         Err(CallError::App(old::Refusal::Unknown))
     );
-    assert_eq!(client.find(&"dune".to_owned()).await, Ok(old_book("dune")));
+    assert_eq!(client.find("dune").await, Ok(old_book("dune")));
     assert_eq!(
-        client.find(&"emma".to_owned()).await,
+        client.find("emma").await,
         Err(CallError::App(old::Refusal::NoSuchBook))
     );
-    assert_eq!(
-        client.state(&"here".to_owned()).await,
-        Ok(old::State::Shelved)
-    );
-    assert_eq!(
-        client.state(&"lent".to_owned()).await,
-        Ok(old::State::Lent { days: 3 })
-    );
-    assert_eq!(
-        client.state(&"lost".to_owned()).await,
-        Ok(old::State::Unknown)
-    );
+    assert_eq!(client.state("here").await, Ok(old::State::Shelved));
+    assert_eq!(client.state("lent").await, Ok(old::State::Lent { days: 3 }));
+    assert_eq!(client.state("lost").await, Ok(old::State::Unknown));
     let mut all = client.all().await.unwrap();
     for title in ["dune", "emma"] {
         assert_eq!(all.next().await, Some(Ok(old_book(title))));
@@ -271,19 +262,16 @@ async fn a_new_client_calls_an_old_server(carrier: Carrier) {
     });
     let client = new::LibraryClient::new(world.channel());
     assert_eq!(client.store(&new_book("dune")).await, Ok(1));
+    assert_eq!(client.find("dune").await, Ok(modest_book("dune")));
     assert_eq!(
-        client.find(&"dune".to_owned()).await,
-        Ok(modest_book("dune"))
-    );
-    assert_eq!(
-        client.find(&"emma".to_owned()).await,
+        client.find("emma").await,
         Err(CallError::App(new::Refusal::NoSuchBook))
     );
     let lent = new::State::Lent {
         days: 3,
         to: String::new(),
     };
-    assert_eq!(client.state(&"lent".to_owned()).await, Ok(lent));
+    assert_eq!(client.state("lent").await, Ok(lent));
     let mut all = client.all().await.unwrap();
     for title in ["dune", "emma"] {
         assert_eq!(all.next().await, Some(Ok(modest_book(title))));
@@ -306,13 +294,10 @@ async fn a_new_client_calls_an_old_server(carrier: Carrier) {
             "{problem}"
         );
     };
-    unheard_of(client.burn(&"dune".to_owned()).await.unwrap_err().problem());
+    unheard_of(client.burn("dune").await.unwrap_err().problem());
     unheard_of(client.all_burnt().await.unwrap_err().problem());
     // What it does know goes on as before.
-    assert_eq!(
-        client.find(&"dune".to_owned()).await,
-        Ok(modest_book("dune"))
-    );
+    assert_eq!(client.find("dune").await, Ok(modest_book("dune")));
     world.end().await;
 }
 

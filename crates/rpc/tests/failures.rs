@@ -265,7 +265,7 @@ impl Site {
     /// The usual end: the other calls of this client, and new ones, are none the worse for what happened.
     async fn end_well(self) {
         assert_eq!(
-            self.client.echo(&"still here".to_owned()).await,
+            self.client.echo("still here").await,
             Ok("still here".to_owned())
         );
         self.nothing_runs().await;
@@ -645,10 +645,7 @@ async fn requests_beyond_the_memory_of_a_peer_are_refused_unrun(carrier: Carrier
             "{refused}"
         );
         assert!(matches!(refused.retry, Retry::After(_)), "{refused}");
-        assert_eq!(
-            site.client.echo(&"small".to_owned()).await.unwrap(),
-            "small"
-        );
+        assert_eq!(site.client.echo("small").await.unwrap(), "small");
         calls.shutdown().await;
         site.nothing_runs().await;
     }
@@ -1053,7 +1050,7 @@ async fn calls_the_server_does_not_understand_change_nothing(carrier: Carrier) {
         (Code::Unimplemented, Changed::No)
     );
     // The opening of a stream does not say its shape, so a method with one answer has run before its caller can tell.
-    let ran = problem(other.echo(&"a stream?".to_owned()).await);
+    let ran = problem(other.echo("a stream?").await);
     assert_ne!(ran.changed, Changed::No, "{ran}");
     assert_eq!(
         said(problem(other.count(&3).await)),
@@ -1119,9 +1116,9 @@ async fn messages_above_the_limit_are_refused_with_words(carrier: Carrier) {
 async fn every_server_says_how_it_is(carrier: Carrier) {
     let site = Site::new(carrier);
     let health = HealthCheckClient::new(&site.channel);
-    assert_eq!(health.check(&String::new()).await, Ok(Health::Serving));
-    assert_eq!(health.check(&"Work".to_owned()).await, Ok(Health::Serving));
-    assert_eq!(health.check(&"Play".to_owned()).await, Ok(Health::Unknown));
+    assert_eq!(health.check("").await, Ok(Health::Serving));
+    assert_eq!(health.check("Work").await, Ok(Health::Serving));
+    assert_eq!(health.check("Play").await, Ok(Health::Unknown));
     site.end_well().await;
 }
 

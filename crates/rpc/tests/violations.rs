@@ -192,10 +192,7 @@ fn breaches() -> Vec<(&'static str, Vec<u8>, &'static str)> {
 async fn a_caller_that_breaks_the_protocol_is_cut_off_alone(carrier: Carrier) {
     let world = World::serving(carrier, |server| server.service(PlainServer::new(Plainly)));
     let beside = PlainClient::new(world.channel());
-    assert_eq!(
-        beside.echo(&"before".to_owned()).await,
-        Ok("before".to_owned())
-    );
+    assert_eq!(beside.echo("before").await, Ok("before".to_owned()));
     for (what, bytes, words) in breaches() {
         let link = stranger(&world).await;
         let _halves = opened(&link, bytes).await;
@@ -207,11 +204,7 @@ async fn a_caller_that_breaks_the_protocol_is_cut_off_alone(carrier: Carrier) {
             "{what}: {reason}"
         );
         assert!(reason.detail.contains(words), "{what}: {reason}");
-        assert_eq!(
-            beside.echo(&"after".to_owned()).await,
-            Ok("after".to_owned()),
-            "{what}"
-        );
+        assert_eq!(beside.echo("after").await, Ok("after".to_owned()), "{what}");
     }
     until("nothing of it is left", || {
         (world.server.links(), world.server.running_calls()) == (1, 0)

@@ -171,7 +171,7 @@ impl CornersClient {
     /// `App` is the answer of the service; `Rpc` says whether the call may have run and whether to try again.
     pub(crate) async fn as_ref(
         &self,
-        caller: &Vec<(u32, Option<String>)>,
+        caller: &[(u32, Option<String>)],
     ) -> ::core::result::Result<Vec<u8>, ::convoke_rpc::CallError<Refused>> {
         self.caller.unary(&Self::descriptor().methods[3], caller).await
     }
@@ -185,7 +185,7 @@ impl CornersClient {
     #[deprecated(note = "call `r#type`")]
     pub(crate) async fn text(
         &self,
-        request: &String,
+        request: &::core::primitive::str,
     ) -> ::core::result::Result<String, ::convoke_rpc::CallError<Refused>> {
         self.caller.unary(&Self::descriptor().methods[4], request).await
     }

@@ -216,21 +216,28 @@ impl Caller {
     }
 
     /// Calls with one value, for one value.
-    pub async fn unary<Q: Travels, A: Travels, E: Travels>(
+    pub async fn unary<Q, A: Travels, E: Travels>(
         &self,
         method: &'static MethodDescriptor,
         request: &Q,
-    ) -> Result<A, CallError<E>> {
-        self.call(method, MethodKind::Unary, request.clone()).await
+    ) -> Result<A, CallError<E>>
+    where
+        Q: ToOwned<Owned: Travels> + ?Sized,
+    {
+        self.call(method, MethodKind::Unary, request.to_owned())
+            .await
     }
 
     /// Calls with one value, for a stream.
-    pub async fn server_streaming<Q: Travels, A: Travels, F: Travels, E: Travels>(
+    pub async fn server_streaming<Q, A: Travels, F: Travels, E: Travels>(
         &self,
         method: &'static MethodDescriptor,
         request: &Q,
-    ) -> Result<Streaming<A, F>, CallError<E>> {
-        self.call(method, MethodKind::ServerStreaming, request.clone())
+    ) -> Result<Streaming<A, F>, CallError<E>>
+    where
+        Q: ToOwned<Owned: Travels> + ?Sized,
+    {
+        self.call(method, MethodKind::ServerStreaming, request.to_owned())
             .await
     }
 

@@ -1,11 +1,12 @@
 //! A small world for tests: a server and a client with a cluster of their own, over a carrier of choice.
 
+// tidy: shared by several test files, each of which uses another part
 #![allow(
     dead_code,
     unused_macros,
     unused_imports,
     reason = "each test file uses its part of the world"
-)] // tidy: shared by several test files
+)]
 
 use std::net::SocketAddr;
 use std::time::Duration;

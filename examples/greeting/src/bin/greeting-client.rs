@@ -31,7 +31,7 @@ async fn main() -> anyhow::Result<()> {
     let greeter = GreeterClient::new(endpoint.channel(address));
 
     for name in ["Ada", "Grace", ""] {
-        match greeter.greet(&name.to_owned()).await {
+        match greeter.greet(name).await {
             Ok(greeting) => println!("{greeting}"),
             // The server ran and said no, in the service's own words.
             Err(CallError::App(refusal)) => println!("refused: {refusal}"),
