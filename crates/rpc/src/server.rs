@@ -332,8 +332,28 @@ pub(crate) struct Peer {
     pub(crate) tasks: TaskTracker,
     lanes: Mutex<Vec<Weak<LaneOut>>>,
     running: AtomicUsize,
+    /// Calls with a stream of their own whose replies have not arrived yet. Lanes need no such count: their callers end them.
+    replying: AtomicUsize,
     bytes: AtomicUsize,
     calls_ended: tokio::sync::Notify,
+}
+
+/// A call with a stream of its own, until its reply has arrived.
+struct Replying(Arc<Peer>);
+
+impl Replying {
+    fn new(peer: &Arc<Peer>) -> Self {
+        peer.replying.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(peer))
+    }
+}
+
+impl Drop for Replying {
+    fn drop(&mut self) {
+        if self.0.replying.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.calls_ended.notify_waiters();
+        }
+    }
 }
 
 /// A handler that runs, counted; the count falls when this is dropped.
@@ -436,13 +456,14 @@ impl Peer {
         }
     }
 
-    /// Waits until no call runs and the caller has ended its lanes, or the link is gone.
+    /// Waits until no call runs, every reply has arrived and the caller has ended its lanes, or the link is gone.
     async fn idle(&self) {
         loop {
             let mut ended = pin!(self.calls_ended.notified());
             ended.as_mut().enable();
             let lanes = self.lanes.lock().iter().any(|lane| lane.strong_count() > 0);
-            let busy = lanes || self.running.load(Ordering::Acquire) > 0;
+            let calls = [&self.running, &self.replying].iter().any(|count| count.load(Ordering::Acquire) > 0);
+            let busy = lanes || calls;
             if !busy || self.link.close_reason().is_some() {
                 return;
             }
@@ -475,6 +496,7 @@ async fn accept_links(
             tasks: TaskTracker::new(),
             lanes: Mutex::default(),
             running: AtomicUsize::new(0),
+            replying: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             calls_ended: tokio::sync::Notify::new(),
         });
@@ -555,6 +577,7 @@ async fn read_opening(recv: &mut RecvHalf) -> Result<Option<Opening>, String> {
 
 /// Serves a call that has a stream of its own.
 async fn serve_call(peer: Arc<Peer>, send: SendHalf, recv: RecvHalf) -> Result<(), String> {
+    let _replying = Replying::new(&peer);
     let caller_left = send.stopped();
     let reply = ReplyStream::new(send);
     let reader = MessageReader::new(recv, peer.server.limits.message_bytes);
@@ -582,6 +605,7 @@ async fn serve_call(peer: Arc<Peer>, send: SendHalf, recv: RecvHalf) -> Result<(
         () = until(deadline) => Reply::Problem(out_of_time()),
     };
     reply.finish(peer.server.within_limit(outcome)).await;
+    reply.arrived().await;
     Ok(())
 }
 

@@ -448,6 +448,12 @@ impl ReplyStream {
             send.finish();
         }
     }
+
+    /// Waits until the caller has all that was sent, or wants no more of it.
+    pub(crate) async fn arrived(&self) {
+        let arrived = self.0.lock().await.send.stopped();
+        arrived.await;
+    }
 }
 
 /// Sends frames that go first, then all items of a stream, then its end.
@@ -518,43 +524,52 @@ impl Pump<'_> {
         cx: &mut Context<'_>,
         items: &mut Streaming<T, E>,
     ) {
-        if matches!(items.0, Source::Received(_)) && !self.over {
-            put_problem(&mut self.batch, &not_passed_on());
-            self.over = true;
-        }
         while !self.over && self.batch.len() < BATCH {
-            match items.poll_made(cx) {
-                Poll::Pending => return,
-                Poll::Ready(Some(Ok(message))) => {
-                    self.over = !put_message(&mut self.batch, item::ITEM, &message)
-                }
-                Poll::Ready(Some(Err(error))) => {
-                    put_message(&mut self.batch, item::APP_ERROR, &error);
-                    self.over = true;
-                }
-                Poll::Ready(None) => {
-                    put_header(&mut self.batch, item::END, 0);
-                    self.over = true;
-                }
-            }
+            self.over = match &mut items.0 {
+                Source::Made(stream) => match stream.as_mut().poll_next(cx) {
+                    Poll::Pending => return,
+                    Poll::Ready(made) => !put_made(&mut self.batch, made),
+                },
+                Source::Received(received) => match received.reader.poll_frame(cx) {
+                    Poll::Pending => return,
+                    Poll::Ready(frame) => !put_received(&mut self.batch, frame),
+                },
+            };
         }
     }
 }
 
-impl<T, E> Streaming<T, E> {
-    fn poll_made(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, E>>> {
-        match &mut self.0 {
-            Source::Made(stream) => stream.as_mut().poll_next(cx),
-            // Never asked for: see `Pump::gather`.
-            Source::Received(_) => Poll::Ready(None),
+/// Appends what a stream of this side gave. `false` when it was the end.
+fn put_made<T: Serialize, E: Serialize>(batch: &mut Vec<u8>, made: Option<Result<T, E>>) -> bool {
+    match made {
+        Some(Ok(message)) => return put_message(batch, item::ITEM, &message),
+        Some(Err(error)) => {
+            put_message(batch, item::APP_ERROR, &error);
         }
+        None => put_header(batch, item::END, 0),
     }
+    false
 }
 
-/// Passing a received stream on as it is would hide which side failed; `from_stream` makes it explicit.
-fn not_passed_on() -> Problem {
-    let message = "a stream that was received cannot be sent on as it is: wrap it with Streaming::from_stream";
-    Problem::new(Code::Internal, message)
+/// Appends a frame of a stream that was received and is sent on: the same types have the same bytes. `false` when it
+/// was the end.
+fn put_received(batch: &mut Vec<u8>, frame: Result<Option<Frame>, Problem>) -> bool {
+    match frame {
+        Ok(Some(frame))
+            if matches!(
+                frame.kind,
+                item::ITEM | item::END | item::APP_ERROR | item::PROBLEM
+            ) =>
+        {
+            put_header(batch, frame.kind, frame.body.len());
+            batch.extend_from_slice(&frame.body);
+            return frame.kind == item::ITEM;
+        }
+        Ok(Some(frame)) => put_problem(batch, &unexpected(frame.kind)),
+        Ok(None) => put_problem(batch, &ended_early()),
+        Err(problem) => put_problem(batch, &problem),
+    }
+    false
 }
 
 fn put_problem(batch: &mut Vec<u8>, problem: &Problem) {

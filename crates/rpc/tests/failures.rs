@@ -341,6 +341,16 @@ async fn an_idempotent_call_is_repeated_on_the_next_server_at_the_address(carrie
     next.close().await;
 }
 
+/// Limits under which an address is free again soon: quinn keeps a connection whose first packet was its caller's farewell, and
+/// with it the socket, until nothing was heard for the idle time.
+fn brisk() -> Limits {
+    Limits {
+        idle_timeout: Duration::from_secs(1),
+        keep_alive: Duration::from_millis(200),
+        ..Limits::default()
+    }
+}
+
 async fn bound_again(
     carrier: &Carrier,
     address: SocketAddr,
@@ -349,8 +359,7 @@ async fn bound_again(
 ) -> Endpoint {
     let next = std::cell::Cell::new(None);
     until("the address is free again", || {
-        let bound =
-            carrier.endpoint_at(address, identity.clone(), trust.clone(), Limits::default());
+        let bound = carrier.endpoint_at(address, identity.clone(), trust.clone(), brisk());
         let is_free = bound.is_ok();
         next.set(bound.ok());
         is_free
@@ -961,7 +970,7 @@ async fn a_channel_finds_a_server_that_was_restarted(carrier: Carrier) {
         board,
         channel: _channel,
         client,
-    } = Site::new(carrier);
+    } = Site::with_limits(carrier, brisk());
     let World {
         carrier,
         cluster,
@@ -1067,21 +1076,13 @@ async fn calls_the_server_does_not_understand_change_nothing(carrier: Carrier) {
     site.end_well().await;
 }
 
-async fn a_received_stream_that_is_sent_on_arrives_or_fails_aloud(carrier: Carrier) {
+async fn a_received_stream_can_be_sent_on_as_it_is(carrier: Carrier) {
     let site = Site::new(carrier);
     let mut back = site.client.hand_back(vec![1, 2, 3].into()).await.unwrap();
-    let mut received = Vec::new();
-    let mut failed = false;
-    while let Some(item) = back.next().await {
-        match item {
-            Ok(number) => received.push(number),
-            Err(_) => failed = true,
-        }
+    for expected in [1, 2, 3] {
+        assert_eq!(back.next().await, Some(Ok(expected)));
     }
-    assert!(
-        failed || received == [1, 2, 3],
-        "three messages vanished without a word: {received:?} arrived"
-    );
+    assert_eq!(back.next().await, None);
     site.end_well().await;
 }
 
@@ -1149,7 +1150,7 @@ world::on_every_carrier!(
     a_channel_finds_a_server_that_was_restarted,
     a_server_that_refuses_is_not_besieged,
     calls_the_server_does_not_understand_change_nothing,
-    a_received_stream_that_is_sent_on_arrives_or_fails_aloud,
+    a_received_stream_can_be_sent_on_as_it_is,
     messages_above_the_limit_are_refused_with_words,
     every_server_says_how_it_is,
 );
