@@ -140,6 +140,14 @@ pub(crate) fn test(here: Surroundings) -> Vec<Step> {
 
 fn tests(here: Surroundings) -> Vec<Step> {
     vec![
+        // In release like the fuzzing after it, so that both share one build.
+        exists(
+            here.fuzz,
+            step(
+                "fuzz-seeds",
+                "test --release --locked --manifest-path fuzz/Cargo.toml",
+            ),
+        ),
         exists(
             here.fuzz,
             step(

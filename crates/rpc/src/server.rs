@@ -462,7 +462,9 @@ impl Peer {
             let mut ended = pin!(self.calls_ended.notified());
             ended.as_mut().enable();
             let lanes = self.lanes.lock().iter().any(|lane| lane.strong_count() > 0);
-            let calls = [&self.running, &self.replying].iter().any(|count| count.load(Ordering::Acquire) > 0);
+            let calls = [&self.running, &self.replying]
+                .iter()
+                .any(|count| count.load(Ordering::Acquire) > 0);
             let busy = lanes || calls;
             if !busy || self.link.close_reason().is_some() {
                 return;

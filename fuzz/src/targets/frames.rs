@@ -55,13 +55,20 @@ impl Expected {
         let (mut at, mut frames) = (0, Vec::new());
         let error = loop {
             let header = &stream[at..stream.len().min(at + LONGEST_HEADER)];
-            let Some(last) = header.iter().position(|byte| byte & 0x80 == 0) else {
-                break (header.len() == LONGEST_HEADER).then_some(FrameError::EndlessNumber);
-            };
-            let number = header[..=last]
+            let last = header.iter().position(|byte| byte & 0x80 == 0);
+            let given = &header[..last.map_or(header.len(), |last| last + 1)];
+            let number = given
                 .iter()
                 .rev()
                 .fold(0, |number, byte| number << 7 | u128::from(byte & 0x7f));
+            let too_long = given.len() > 1 && given.last() == Some(&0);
+            if too_long
+                || number > u128::from(u64::MAX)
+                || (last.is_none() && given.len() == LONGEST_HEADER)
+            {
+                break Some(FrameError::BadNumber);
+            }
+            let Some(last) = last else { break None };
             let number = number as u64;
             let length = number >> 4;
             if length > limit as u64 {

@@ -134,9 +134,9 @@ pub enum FrameError {
         /// What this stream allows.
         limit: usize,
     },
-    /// A number longer than any number of this protocol.
-    #[error("a number that does not end within ten bytes")]
-    EndlessNumber,
+    /// A number above 64 bits, or with more bytes than it needs.
+    #[error("a number of more than 64 bits, or longer than it needs to be")]
+    BadNumber,
     /// A frame ends before its fields do.
     #[error("a frame that ends inside its own fields")]
     Truncated,
@@ -186,27 +186,30 @@ pub fn varint_size(value: u64) -> usize {
 /// Reads a number from the front of `bytes`: the number and how many bytes it took, or `None` when more bytes are needed.
 ///
 /// # Errors
-/// [`FrameError::EndlessNumber`] when ten bytes do not end it.
+/// [`FrameError::BadNumber`] when it has more than 64 bits or more bytes than it needs.
 #[inline]
 pub fn peek_varint(bytes: &[u8]) -> Result<Option<(u64, usize)>, FrameError> {
     let mut value = 0u64;
-    for (index, byte) in bytes.iter().enumerate().take(10) {
+    for (index, &byte) in bytes.iter().enumerate() {
+        // The tenth byte has one bit left of sixty-four, and no number ends in seven bits of nothing.
+        if (index == LONGEST_NUMBER - 1 && byte > 1) || (byte == 0 && index > 0) {
+            return Err(FrameError::BadNumber);
+        }
         value |= u64::from(byte & 0x7f) << (7 * index);
         if byte & 0x80 == 0 {
             return Ok(Some((value, index + 1)));
         }
     }
-    if bytes.len() >= 10 {
-        Err(FrameError::EndlessNumber)
-    } else {
-        Ok(None)
-    }
+    Ok(None)
 }
+
+/// Bytes of the largest number.
+const LONGEST_NUMBER: usize = 10;
 
 /// Takes a number off the front of a frame's body.
 ///
 /// # Errors
-/// [`FrameError::Truncated`] when the body ends first, [`FrameError::EndlessNumber`] when the number does not end.
+/// [`FrameError::Truncated`] when the body ends first, [`FrameError::BadNumber`] when the number is none.
 #[inline]
 pub fn take_varint(body: &mut Bytes) -> Result<u64, FrameError> {
     let (value, size) = peek_varint(body)?.ok_or(FrameError::Truncated)?;
@@ -407,11 +410,15 @@ mod tests {
     }
 
     #[test]
-    fn a_number_without_an_end_is_refused() {
-        assert_eq!(
-            frames_of(&[0xff; 10], 3, 5_000),
-            Err(FrameError::EndlessNumber)
-        );
+    fn a_number_that_is_too_large_or_too_long_is_refused() {
+        let above_64_bits = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02];
+        for bytes in [&[0xff; 10], &above_64_bits[..], &[0x80, 0x00]] {
+            assert_eq!(
+                frames_of(bytes, 3, 5_000),
+                Err(FrameError::BadNumber),
+                "{bytes:x?}"
+            );
+        }
     }
 
     #[test]
