@@ -335,7 +335,7 @@ impl Caller {
         deadline: Option<Instant>,
     ) -> Result<OpenCall, Problem> {
         let link = self.channel.link(deadline).await.map_err(not_sent)?;
-        let active = link.tasks.token();
+        let active = link.streams.token();
         let (mut send, recv) = link
             .link
             .open_stream()

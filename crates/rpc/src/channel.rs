@@ -324,15 +324,17 @@ pub(crate) struct ClientLink {
     pub(crate) link: Link,
     lanes: Vec<Arc<Lane>>,
     next: AtomicUsize,
-    /// Lane drivers, senders of streams, readers of large answers; open streams hold a token.
+    /// Lane drivers, senders of streams, readers of large answers.
     pub(crate) tasks: TaskTracker,
+    /// Open streams hold a token of this; it has no tasks.
+    pub(crate) streams: TaskTracker,
     /// The one task that waits for all others, then closes the link.
     whole: TaskTracker,
 }
 
 impl ClientLink {
     async fn start(link: Link, lanes: usize, limits: &Limits) -> Result<Arc<Self>, LinkError> {
-        let tasks = TaskTracker::new();
+        let (tasks, streams) = (TaskTracker::new(), TaskTracker::new());
         let mut opened = Vec::with_capacity(lanes);
         let mut drivers = Vec::with_capacity(lanes);
         for number in 0..lanes {
@@ -351,6 +353,7 @@ impl ClientLink {
             lanes: opened,
             next: AtomicUsize::new(0),
             tasks: tasks.clone(),
+            streams: streams.clone(),
             whole: TaskTracker::new(),
         });
         client.whole.spawn(async move {
@@ -358,9 +361,14 @@ impl ClientLink {
                 let _ = driver.await;
             }
             answers.abort();
+            // Whoever reads a stream may take its time, but not longer than the link.
+            streams.close();
+            tokio::select! {
+                () = streams.wait() => link.close(CloseCode::Done, ""),
+                _ = link.closed() => {}
+            }
             tasks.close();
             tasks.wait().await;
-            link.close(CloseCode::Done, "");
         });
         Ok(client)
     }

@@ -964,6 +964,20 @@ async fn a_channel_that_is_closed_in_haste_says_that_calls_were_cut_off(carrier:
     site.world.end().await;
 }
 
+async fn a_channel_closes_although_somebody_still_holds_a_stream(carrier: Carrier) {
+    let site = Site::new(carrier);
+    let mut held = site.client.count(&1_000).await.unwrap();
+    assert!(!site.channel.close(Duration::from_millis(30)).await);
+    let mut last = held.next().await;
+    while matches!(last, Some(Ok(_))) {
+        last = held.next().await;
+    }
+    assert!(matches!(last, Some(Err(_))), "{last:?}");
+    assert_eq!(held.next().await, None);
+    site.nothing_runs().await;
+    site.world.end().await;
+}
+
 async fn a_channel_finds_a_server_that_was_restarted(carrier: Carrier) {
     let Site {
         world,
@@ -1066,7 +1080,7 @@ async fn calls_the_server_does_not_understand_change_nothing(carrier: Carrier) {
         (Code::Unimplemented, Changed::No)
     );
     assert_eq!(
-        said(problem(other.number(&vec!["no number".to_owned()]).await)),
+        said(problem(other.number(&["no number".to_owned()]).await)),
         (Code::Undecodable, Changed::No)
     );
     assert_eq!(
@@ -1147,6 +1161,7 @@ world::on_every_carrier!(
     callers_move_on_when_a_server_shuts_down,
     a_channel_that_is_closed_lets_its_calls_end,
     a_channel_that_is_closed_in_haste_says_that_calls_were_cut_off,
+    a_channel_closes_although_somebody_still_holds_a_stream,
     a_channel_finds_a_server_that_was_restarted,
     a_server_that_refuses_is_not_besieged,
     calls_the_server_does_not_understand_change_nothing,

@@ -76,7 +76,7 @@ impl Orders for Book {
 
     async fn take_many(&self, order: Order) -> Result<Streaming<Receipt, Refusal>, NoError> {
         self.serve(&order).await;
-        let end = order.fails.then(|| Err(Refusal { id: order.id }));
+        let end = order.fails.then_some(Err(Refusal { id: order.id }));
         let items: Vec<_> = (0..ITEMS).map(|_| Ok(receipt(&order))).chain(end).collect();
         Ok(Streaming::from_stream(futures_util::stream::iter(items)))
     }
@@ -314,10 +314,7 @@ async fn run(seed: u64, carrier: Carrier) {
 }
 
 fn run_seeds(count: u64, carrier: impl Fn() -> Carrier, threads: usize) {
-    let seeds = chosen_seed().map_or(world::fresh_seed()..world::fresh_seed() + 1, |seed| {
-        seed..seed + 1
-    });
-    let first = seeds.start;
+    let first = chosen_seed().unwrap_or_else(world::fresh_seed);
     let count = if chosen_seed().is_some() { 1 } else { count };
     for seed in first..first + count {
         announce("interleavings", seed);

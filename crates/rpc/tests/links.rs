@@ -547,29 +547,28 @@ async fn another_node_than_the_expected_one_is_refused(carrier: Carrier) {
         .connect(address(&pair.host), Some(somebody_else), Protocol::Gossip)
         .await
         .unwrap_err();
-    match &error {
-        ConnectError::Peer {
-            error: IdentityError::WrongNode { expected, found },
-            ..
-        } => {
-            assert_eq!(
-                (*expected, *found),
-                (somebody_else, pair.host.identity().node_id())
-            );
-        }
-        other => panic!("{other:?}"),
-    }
+    let ConnectError::Peer {
+        error: IdentityError::WrongNode { expected, found },
+        ..
+    } = &error
+    else {
+        panic!("{error:?}");
+    };
+    assert_eq!(
+        (*expected, *found),
+        (somebody_else, pair.host.identity().node_id())
+    );
     assert_eq!(error.to_problem().code, Code::Unauthenticated);
     pair.end().await;
 }
 
 async fn a_protocol_nobody_listens_for_is_refused(carrier: Carrier) {
     let mut pair = Pair::new(carrier).await;
-    let not_served = |error: ConnectError| match error {
-        ConnectError::Refused { reason, .. } => {
-            assert_eq!((reason.by, reason.code), (Side::Peer, CloseCode::NotServed))
-        }
-        other => panic!("{other:?}"),
+    let not_served = |error: ConnectError| {
+        let ConnectError::Refused { reason, .. } = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!((reason.by, reason.code), (Side::Peer, CloseCode::NotServed));
     };
     not_served(
         pair.client
