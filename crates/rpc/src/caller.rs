@@ -349,6 +349,7 @@ impl Caller {
         });
         let open = StreamOpen {
             method: method.name().to_owned(),
+            shape: method.kind(),
             deadline_ms: left,
             trace: self.options.trace,
         };

@@ -85,9 +85,11 @@ pub struct Channel(Arc<Inner>);
 struct Inner {
     source: Source,
     config: ChannelConfig,
-    slots: Vec<Place>,
+    slots: Vec<Arc<Place>>,
     next: AtomicUsize,
     closed: AtomicBool,
+    /// Attempts to open a link.
+    tasks: TaskTracker,
 }
 
 #[derive(Debug)]
@@ -104,7 +106,7 @@ enum Source {
 #[derive(Debug, Default)]
 struct Place {
     link: ArcSwapOption<ClientLink>,
-    opening: Mutex<Attempts>,
+    opening: Arc<Mutex<Attempts>>,
 }
 
 /// Attempts in a row, and when the next may begin. A link that did not live long counts as a failure: whoever lets us in only
@@ -115,6 +117,13 @@ struct Attempts {
     not_before: Option<Instant>,
     opened: Option<Instant>,
     last: Option<Problem>,
+}
+
+impl Attempts {
+    /// Whether the last attempt gave a link that was of use for a while.
+    fn lived_for(&self, time: Duration) -> bool {
+        self.opened.is_some_and(|at| at.elapsed() > time)
+    }
 }
 
 impl Channel {
@@ -138,13 +147,14 @@ impl Channel {
     }
 
     fn from_source(source: Source, config: ChannelConfig) -> Self {
-        let slots = (0..config.links.max(1)).map(|_| Place::default()).collect();
+        let slots = (0..config.links.max(1)).map(|_| Arc::default()).collect();
         Self(Arc::new(Inner {
             source,
             config,
             slots,
             next: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            tasks: TaskTracker::new(),
         }))
     }
 
@@ -181,48 +191,37 @@ impl Channel {
     #[cold]
     async fn open(
         &self,
-        place: &Place,
+        place: &Arc<Place>,
         deadline: Option<Instant>,
     ) -> Result<Arc<ClientLink>, Problem> {
         let patience = Instant::now() + self.0.config.patience;
         let until = deadline.map_or(patience, |deadline| deadline.min(patience));
         let mut last = None;
         let opening = async {
-            // One caller opens; those who wait behind it find the link, or try in their turn.
-            let mut attempts = place.opening.lock().await;
-            last.clone_from(&attempts.last);
             loop {
+                // One caller opens; those who wait behind it find the link, or try in their turn.
+                let mut attempts = Arc::clone(&place.opening).lock_owned().await;
+                last.clone_from(&attempts.last);
                 if let Some(link) = place.open() {
                     return Ok(link);
                 }
-                if attempts
-                    .opened
-                    .is_some_and(|at| at.elapsed() > self.0.config.longest_pause)
-                {
+                if attempts.lived_for(self.0.config.longest_pause) {
                     *attempts = Attempts::default();
                 }
                 if let Some(at) = attempts.not_before {
                     tokio::time::sleep_until(at.into()).await;
                 }
-                // Counted before it is tried: the caller may give up in the middle.
-                attempts.in_a_row = attempts.in_a_row.saturating_add(1);
-                attempts.not_before = Some(Instant::now() + self.pause(attempts.in_a_row));
-                match self.try_open().await {
-                    Ok(link) => {
-                        attempts.opened = Some(Instant::now());
-                        attempts.last = None;
-                        place.link.store(Some(Arc::clone(&link)));
-                        return Ok(link);
-                    }
-                    Err(problem) => {
-                        attempts.not_before = Some(Instant::now() + self.pause(attempts.in_a_row));
-                        debug!(%problem, in_a_row = attempts.in_a_row, "open a link");
-                        attempts.last = Some(problem.clone());
-                        if problem.retry == Retry::Never {
-                            return Err(problem);
-                        }
-                        last = Some(problem);
-                    }
+                // A task of its own: it outlives a caller whose time is shorter than a handshake, and serves the next.
+                let (channel, place) = (self.clone(), Arc::clone(place));
+                let attempt = self
+                    .0
+                    .tasks
+                    .spawn(async move { channel.attempt(&place, &mut attempts).await });
+                match attempt.await {
+                    Ok(Ok(link)) => return Ok(link),
+                    Ok(Err(problem)) if problem.retry == Retry::Never => return Err(problem),
+                    Ok(Err(problem)) => last = Some(problem),
+                    Err(error) => return Err(Problem::new(Code::Internal, error.to_string())),
                 }
             }
         };
@@ -232,6 +231,23 @@ impl Channel {
                 Problem::new(Code::Unavailable, "no link could be opened in time")
             })),
         }
+    }
+
+    async fn attempt(
+        &self,
+        place: &Place,
+        attempts: &mut Attempts,
+    ) -> Result<Arc<ClientLink>, Problem> {
+        attempts.in_a_row = attempts.in_a_row.saturating_add(1);
+        let opened = self.try_open().await;
+        attempts.not_before = Some(Instant::now() + self.pause(attempts.in_a_row));
+        attempts.opened = opened.is_ok().then(Instant::now);
+        attempts.last = opened.as_ref().err().cloned();
+        match &opened {
+            Ok(link) => place.link.store(Some(Arc::clone(link))),
+            Err(problem) => debug!(%problem, in_a_row = attempts.in_a_row, "open a link"),
+        }
+        opened
     }
 
     async fn try_open(&self) -> Result<Arc<ClientLink>, Problem> {
@@ -249,8 +265,15 @@ impl Channel {
                 Some(reason) => return Err(reason.to_problem(false).retry(Retry::Never)),
             },
         };
-        let opened = ClientLink::start(link, self.0.config.lanes.max(1), self.limits()).await;
-        opened.map_err(|error| error.to_problem(false))
+        let limits = self.limits();
+        let starting = ClientLink::start(link.clone(), self.0.config.lanes.max(1), limits);
+        let problem = match timeout(limits.handshake_timeout, starting).await {
+            Ok(Ok(started)) => return Ok(started),
+            Ok(Err(error)) => error.to_problem(false),
+            Err(_) => Problem::new(Code::Unavailable, "the peer allows no stream"),
+        };
+        link.close(CloseCode::Done, "no lane could be opened");
+        Err(problem)
     }
 
     /// Full jitter: anywhere below a bound that doubles, so that many who lost one node do not return together.
@@ -267,6 +290,9 @@ impl Channel {
     pub async fn close(&self, grace: Duration) -> bool {
         self.0.closed.store(true, Ordering::Relaxed);
         let until = tokio::time::Instant::now() + grace;
+        // A handshake under way is bounded by its own limit; what comes of it is closed below.
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
         let mut all = true;
         for place in &self.0.slots {
             if let Some(link) = place.link.swap(None) {

@@ -38,6 +38,8 @@ use crate::streaming::{IncomingStream, MessageReader, ReplyStream};
 
 /// How long a stream may take to say what it is.
 const OPENING: Duration = Duration::from_secs(10);
+/// Lanes of one link. Each may bind methods and number calls, which costs a few megabytes at the worst.
+const LANES_MAX: usize = 16;
 /// Advice to callers that were refused for load.
 const COME_BACK: Duration = Duration::from_millis(50);
 
@@ -438,10 +440,15 @@ impl Peer {
         }
     }
 
-    pub(crate) fn add_lane(&self, lane: &Arc<LaneOut>) {
+    /// Counts a lane in; `false` when the link has as many as it may have.
+    pub(crate) fn add_lane(&self, lane: &Arc<LaneOut>) -> bool {
         let mut lanes = self.lanes.lock();
         lanes.retain(|lane| lane.strong_count() > 0);
+        if lanes.len() == LANES_MAX {
+            return false;
+        }
         lanes.push(Arc::downgrade(lane));
+        true
     }
 
     /// The peer sent what no version of the protocol allows.
@@ -640,7 +647,7 @@ async fn handle_call(
         trace: open.trace,
     };
     if let Err(problem) = server
-        .admit(&context, descriptor.kind())
+        .admit(&context, open.shape)
         .and_then(|()| peer.has_room(0))
     {
         return Reply::Problem(problem);

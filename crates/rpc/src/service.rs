@@ -17,18 +17,7 @@ use serde::de::DeserializeOwned;
 use crate::context::Context;
 use crate::streaming::{IncomingStream, Streaming};
 
-/// The four shapes of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum MethodKind {
-    /// One message there, one back.
-    Unary,
-    /// One message there, many back.
-    ServerStreaming,
-    /// Many messages there, one back.
-    ClientStreaming,
-    /// Many messages both ways.
-    Bidirectional,
-}
+pub use convoke_types::wire::rpc::MethodKind;
 
 /// One method, as callers and servers know it. Lives in a `static` of the generated code.
 pub struct MethodDescriptor {

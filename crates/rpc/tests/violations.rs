@@ -12,8 +12,8 @@ use convoke_rpc::{
 };
 use convoke_types::codec;
 use convoke_types::wire::rpc::{
-    Framer, LANE_FRAME_MAX, OPEN_ANSWER, OPEN_CALL, OPEN_LANE, StreamOpen, item, put_header,
-    put_varint, to_callee, to_caller,
+    Framer, LANE_FRAME_MAX, MethodKind, OPEN_ANSWER, OPEN_CALL, OPEN_LANE, StreamOpen, item,
+    put_header, put_varint, to_callee, to_caller,
 };
 use world::{Carrier, PATIENCE, World, until};
 
@@ -79,6 +79,11 @@ fn lane(frames: &[Vec<u8>]) -> Vec<u8> {
 fn call(method: &str, frames: &[Vec<u8>]) -> Vec<u8> {
     let open = StreamOpen {
         method: method.to_owned(),
+        shape: if method == "Plain.sum" {
+            MethodKind::ClientStreaming
+        } else {
+            MethodKind::Unary
+        },
         deadline_ms: 0,
         trace: None,
     };

@@ -30,6 +30,8 @@ use crate::service::{Body, Handling, IncomingCall, MethodKind, Reply};
 const CALL_MAX: u64 = 1 << 16;
 /// Methods one lane may bind.
 const METHODS_MAX: usize = 4_096;
+/// The longest name of a method, in bytes.
+const NAME_MAX: usize = 512;
 
 /// Where answers of one lane gather, and which of its calls run.
 #[derive(Debug)]
@@ -209,7 +211,9 @@ pub(crate) fn problem_bytes(problem: &Problem) -> Vec<u8> {
 /// Serves one lane until its caller ends it or the link ends.
 pub(crate) async fn serve(peer: Arc<Peer>, number: u64, send: SendHalf, recv: RecvHalf) {
     let out = Arc::new(LaneOut::new(number, Arc::clone(&peer)));
-    peer.add_lane(&out);
+    if !peer.add_lane(&out) {
+        return peer.violation("more lanes than a link may have");
+    }
     let mut driver = Driver {
         buffer_max: peer.server.limits.lane_buffer_bytes,
         peer,
@@ -392,6 +396,12 @@ impl Driver {
             return Err(Broken::Protocol(format!(
                 "method id {id} where {} was next",
                 self.methods.len()
+            )));
+        }
+        if body.len() > NAME_MAX {
+            return Err(Broken::Protocol(format!(
+                "a method name of {} bytes",
+                body.len()
             )));
         }
         let name = String::from_utf8_lossy(&body);

@@ -71,11 +71,26 @@ pub mod item {
     pub const STARTED: u8 = 5;
 }
 
+/// The four shapes of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum MethodKind {
+    /// One message there, one back.
+    Unary,
+    /// One message there, many back.
+    ServerStreaming,
+    /// Many messages there, one back.
+    ClientStreaming,
+    /// Many messages both ways.
+    Bidirectional,
+}
+
 /// What the caller says first on the stream of one call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamOpen {
     /// `Service.method`.
     pub method: String,
+    /// The shape the caller knows the method by; a callee that knows another refuses before anything runs.
+    pub shape: MethodKind,
     /// Milliseconds left until the caller stops waiting; zero when it waits without end.
     pub deadline_ms: u64,
     /// Trace context, when the caller has one.
@@ -438,6 +453,18 @@ mod tests {
             assert_eq!(out.len(), varint_size(value));
             assert_eq!(peek_varint(&out), Ok(Some((value, out.len()))));
         }
+    }
+
+    #[test]
+    fn the_bytes_of_an_opening_are_these() {
+        let open = StreamOpen {
+            method: "A.b".to_owned(),
+            shape: MethodKind::Bidirectional,
+            deadline_ms: 300,
+            trace: None,
+        };
+        let bytes = crate::codec::to_vec(&open).unwrap();
+        assert_eq!(bytes, [3, b'A', b'.', b'b', 3 << 1, 0xac, 0x02, 0]);
     }
 
     #[test]
