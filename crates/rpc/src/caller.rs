@@ -232,10 +232,10 @@ impl Caller {
                         return Answer::Problem(problem);
                     }
                 }
-                // The link began to end between the look and the call; look again, a few times.
+                // The link began to end between the look and the call; look again, a few times, unless we were turned out.
                 Err(NotTaken::Closed(problem)) => {
                     hops += 1;
-                    if hops > 3 {
+                    if hops > 3 || problem.code != Code::Unavailable {
                         return Answer::Problem(problem);
                     }
                 }

@@ -201,10 +201,10 @@ impl Channel {
             loop {
                 // One caller opens; those who wait behind it find the link, or try in their turn.
                 let mut attempts = Arc::clone(&place.opening).lock_owned().await;
-                last.clone_from(&attempts.last);
                 if let Some(link) = place.open() {
                     return Ok(link);
                 }
+                last = attempts.last.clone().or_else(|| place.how_it_ended());
                 if attempts.lived_for(self.0.config.longest_pause) {
                     *attempts = Attempts::default();
                 }
@@ -318,6 +318,13 @@ impl Drop for Inner {
 }
 
 impl Place {
+    /// Why the last link ended, for those who wait for the next.
+    fn how_it_ended(&self) -> Option<Problem> {
+        let link = self.link.load();
+        let reason = link.as_ref()?.link.close_reason()?;
+        Some(reason.to_problem(false))
+    }
+
     fn open(&self) -> Option<Arc<ClientLink>> {
         let link = self.link.load();
         link.as_ref().filter(|link| link.is_open()).cloned()

@@ -27,8 +27,8 @@ use parking_lot::Mutex;
 use slab::Slab;
 use tokio::sync::Notify;
 
-use super::{EarliestTimer, READS_PER_TURN};
-use crate::link::{CHUNKS, CloseCode, CloseReason, Link, LinkError, RecvHalf, SendHalf, Side};
+use super::{CHUNKS_PER_TURN, EarliestTimer};
+use crate::link::{CloseCode, CloseReason, Link, LinkError, RecvHalf, SendHalf, Side};
 use crate::service::MethodDescriptor;
 
 /// The caller's end of one lane. Calls are submitted here and driven by [`drive`].
@@ -489,6 +489,8 @@ pub(crate) async fn drive(
         writing: Bytes::new(),
         timer: EarliestTimer::default(),
         yielded: false,
+        chunks_read: 1,
+        answers_read: 1,
         answers: Vec::new(),
     };
     let ended = std::future::poll_fn(|cx| driver.poll(cx)).await;
@@ -551,6 +553,9 @@ struct Driver {
     writing: Bytes,
     timer: EarliestTimer,
     yielded: bool,
+    /// Chunks and answers read lately, for how many chunks an answer takes.
+    chunks_read: usize,
+    answers_read: usize,
     answers: Vec<(usize, Answer)>,
 }
 
@@ -635,11 +640,31 @@ impl Driver {
         true
     }
 
+    /// Chunks to take before callers get their turn: half of those that all answers still due will take.
+    ///
+    /// Taking everything that has arrived would make both ends work in turns: one sleeps while the other works through the
+    /// whole batch. By halves, the next requests are on their way while the other half of the answers is still worked
+    /// through, and both ends stay awake. Measured: a fourth more calls a second with 64 and with 512 in flight.
+    fn half_of_what_is_due(&mut self) -> usize {
+        if self.answers_read > 4_096 {
+            self.chunks_read = self.chunks_read.div_ceil(2);
+            self.answers_read /= 2;
+        }
+        let due = self.lane.state.lock().slots.len();
+        (due * self.chunks_read / self.answers_read / 2).clamp(1, CHUNKS_PER_TURN)
+    }
+
     fn read(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
-        let mut chunks: [Bytes; CHUNKS] = std::array::from_fn(|_| Bytes::new());
-        for _ in 0..READS_PER_TURN {
-            match self.recv.poll_read(cx, &mut chunks) {
-                Poll::Ready(Ok(Some(count))) => self.take_frames(&mut chunks[..count])?,
+        let mut chunks: [Bytes; CHUNKS_PER_TURN] = std::array::from_fn(|_| Bytes::new());
+        let slice = self.half_of_what_is_due();
+        let mut count = 0;
+        while count < slice {
+            match self.recv.poll_read(cx, &mut chunks[..slice - count]) {
+                Poll::Ready(Ok(Some(read))) => {
+                    self.take_frames(&mut chunks[..read])?;
+                    self.chunks_read += read;
+                    count += read;
+                }
                 Poll::Ready(Ok(None)) => return Err(Ended::Finished),
                 Poll::Ready(Err(error)) => return Err(error.into()),
                 Poll::Pending => return Ok(()),
@@ -679,6 +704,7 @@ impl Driver {
     fn deliver_answers(&mut self) -> Result<(), Ended> {
         let mut wakers = Vec::with_capacity(self.answers.len());
         let mut stray = None;
+        self.answers_read += self.answers.len();
         let mut state = self.lane.state.lock();
         let before = state.slots.len();
         for (call, answer) in self.answers.drain(..) {

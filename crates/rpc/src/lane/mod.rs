@@ -22,8 +22,8 @@ use std::time::Instant;
 
 use tokio::time::Sleep;
 
-/// How many reads a driver does before it lets others run.
-const READS_PER_TURN: usize = 16;
+/// Chunks a driver takes at most before it lets others run.
+const CHUNKS_PER_TURN: usize = 16;
 
 /// One timer for the earliest of many deadlines. It is set only ever earlier until it fires; whoever owns the deadlines
 /// then says what the earliest is now.

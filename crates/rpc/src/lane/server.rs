@@ -20,9 +20,9 @@ use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
-use super::{EarliestTimer, READS_PER_TURN};
+use super::{CHUNKS_PER_TURN, EarliestTimer};
 use crate::context::Context as CallContext;
-use crate::link::{CHUNKS, LinkError, RecvHalf, SendHalf};
+use crate::link::{LinkError, RecvHalf, SendHalf};
 use crate::server::{Method, Peer, Running};
 use crate::service::{Body, Handling, IncomingCall, MethodKind, Reply};
 
@@ -226,6 +226,8 @@ pub(crate) async fn serve(peer: Arc<Peer>, number: u64, send: SendHalf, recv: Re
         writing: Bytes::new(),
         timer: EarliestTimer::default(),
         yielded: false,
+        slice: 1,
+        burst: 0,
         caller_is_done: false,
     };
     let ended = std::future::poll_fn(|cx| driver.poll(cx)).await;
@@ -266,6 +268,9 @@ struct Driver {
     writing: Bytes,
     timer: EarliestTimer,
     yielded: bool,
+    /// Chunks to take before what they led to is sent, and chunks taken since there was last nothing to take.
+    slice: usize,
+    burst: usize,
     caller_is_done: bool,
     buffer_max: usize,
 }
@@ -310,27 +315,38 @@ impl Driver {
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
-        if self.caller_is_done {
-            return Ok(());
-        }
-        let mut chunks: [Bytes; CHUNKS] = std::array::from_fn(|_| Bytes::new());
-        for _ in 0..READS_PER_TURN {
-            // A caller that does not read its answers is not read from either. The write that makes room wakes us.
-            if self.unwritten() >= self.buffer_max {
-                return Ok(());
-            }
-            match self.recv.poll_read(cx, &mut chunks) {
-                Poll::Ready(Ok(Some(count))) => self.take_frames(&mut chunks[..count])?,
-                Poll::Ready(Ok(None)) => {
-                    self.caller_is_done = true;
+        let mut chunks: [Bytes; CHUNKS_PER_TURN] = std::array::from_fn(|_| Bytes::new());
+        let slice = self.slice;
+        let mut count = 0;
+        // A caller that does not read its answers is not read from either. The write that makes room wakes us.
+        while count < slice && !self.caller_is_done && self.unwritten() < self.buffer_max {
+            match self.recv.poll_read(cx, &mut chunks[..slice - count]) {
+                Poll::Ready(Ok(Some(read))) => {
+                    self.take_frames(&mut chunks[..read])?;
+                    count += read;
+                    self.burst += read;
+                }
+                Poll::Ready(Ok(None)) => self.caller_is_done = true,
+                Poll::Ready(Err(_)) => return Err(Broken::Link),
+                Poll::Pending => {
+                    self.end_of_burst();
                     return Ok(());
                 }
-                Poll::Ready(Err(_)) => return Err(Broken::Link),
-                Poll::Pending => return Ok(()),
             }
         }
-        cx.waker().wake_by_ref();
+        if count == slice {
+            cx.waker().wake_by_ref();
+        }
         Ok(())
+    }
+
+    /// The next burst will be about as large as this one; half of it is answered while the other half is still worked through,
+    /// for the reason that the caller's end has, too.
+    fn end_of_burst(&mut self) {
+        if self.burst > 0 {
+            self.slice = (self.burst / 2).clamp(1, CHUNKS_PER_TURN);
+            self.burst = 0;
+        }
     }
 
     fn unwritten(&self) -> usize {
