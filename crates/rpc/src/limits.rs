@@ -40,7 +40,8 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// A link is lost after this long without a packet. Default 15 s; see `keep_alive`.
     pub idle_timeout: Duration,
-    /// How often an otherwise silent link sends a packet. Default 5 s; must be well under `idle_timeout`. Costs one packet each way.
+    /// How often the side that opened a silent link sends a packet. Default 5 s; must be well under `idle_timeout`. Costs one packet
+    /// each way.
     pub keep_alive: Duration,
     /// Datagrams kept for a reader that is late. Default 1,024 of at most 1.2 KB; the oldest are dropped.
     pub datagrams: usize,

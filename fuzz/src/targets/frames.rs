@@ -9,8 +9,8 @@
 
 use bytes::Bytes;
 use convoke_types::wire::rpc::{
-    FrameError, Framer, LANE_FRAME_MAX, StreamOpen, TraceContext, peek_varint, put_header,
-    put_varint, take_varint, varint_size,
+    FrameError, Framer, LANE_FRAME_MAX, MethodKind, StreamOpen, TraceContext, peek_varint,
+    put_header, put_varint, take_varint, varint_size,
 };
 
 use super::{decode_and_return, is_short};
@@ -197,6 +197,12 @@ fn body(random: &mut Random) -> Vec<u8> {
 fn stream_open(random: &mut Random) -> StreamOpen {
     StreamOpen {
         method: random.text(40),
+        shape: match random.below(4) {
+            0 => MethodKind::Unary,
+            1 => MethodKind::ServerStreaming,
+            2 => MethodKind::ClientStreaming,
+            _ => MethodKind::Bidirectional,
+        },
         deadline_ms: random.any_size(),
         trace: random.option(|random| TraceContext::from_bytes(&random.array())),
     }

@@ -23,7 +23,8 @@ use crate::limits::{ANSWER_STREAMS, CREDENTIAL_STREAMS, Limits};
 #[derive(Debug)]
 pub(crate) struct QuicSocket {
     pub(crate) endpoint: quinn::Endpoint,
-    transport: Arc<TransportConfig>,
+    opening: Arc<TransportConfig>,
+    accepting: Arc<TransportConfig>,
     limits: Limits,
 }
 
@@ -38,7 +39,9 @@ impl QuicSocket {
         )?;
         Ok(Self {
             endpoint,
-            transport: Arc::new(transport(limits, granted)),
+            // One side's packets keep a link alive as well as both sides' would.
+            opening: Arc::new(transport(limits, granted, Some(limits.keep_alive))),
+            accepting: Arc::new(transport(limits, granted, None)),
             limits: limits.clone(),
         })
     }
@@ -53,7 +56,7 @@ impl QuicSocket {
         let crypto = QuicServerConfig::try_from(tls)
             .expect("the configuration offers TLS 1.3 and a QUIC cipher suite");
         let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-        config.transport_config(Arc::clone(&self.transport));
+        config.transport_config(Arc::clone(&self.accepting));
         config.max_incoming(self.limits.handshakes);
         self.endpoint.set_server_config(Some(config));
     }
@@ -62,7 +65,7 @@ impl QuicSocket {
         let crypto = QuicClientConfig::try_from(tls)
             .expect("the configuration offers TLS 1.3 and a QUIC cipher suite");
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        config.transport_config(Arc::clone(&self.transport));
+        config.transport_config(Arc::clone(&self.opening));
         config
     }
 }
@@ -113,7 +116,7 @@ fn seldom_acknowledgements() -> quinn::AckFrequencyConfig {
     config
 }
 
-fn transport(limits: &Limits, granted: usize) -> TransportConfig {
+fn transport(limits: &Limits, granted: usize, keep_alive: Option<Duration>) -> TransportConfig {
     // Linux reports twice what was asked for, the other half being its own bookkeeping.
     let window = u32::try_from((granted / 2).max(64 << 10)).unwrap_or(u32::MAX);
     let mut config = TransportConfig::default();
@@ -126,7 +129,7 @@ fn transport(limits: &Limits, granted: usize) -> TransportConfig {
         .max_concurrent_uni_streams(VarInt::from_u32(CREDENTIAL_STREAMS + ANSWER_STREAMS))
         .datagram_receive_buffer_size(Some(limits.datagrams * super::memory::DATAGRAM_MAX))
         .datagram_send_buffer_size(limits.datagrams * super::memory::DATAGRAM_MAX)
-        .keep_alive_interval(Some(limits.keep_alive))
+        .keep_alive_interval(keep_alive)
         .max_idle_timeout(Some(
             limits
                 .idle_timeout
