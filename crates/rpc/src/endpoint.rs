@@ -53,7 +53,7 @@ struct Inner {
 
 #[derive(Debug)]
 enum Carrier {
-    Quic(QuicSocket),
+    Quic(Box<QuicSocket>),
     Memory(MemoryDoor),
 }
 
@@ -175,7 +175,7 @@ impl Endpoint {
     ) -> io::Result<Self> {
         let socket = QuicSocket::bind(address, identity.key(), &limits)?;
         let quic = socket.endpoint.clone();
-        let endpoint = Self::start(Carrier::Quic(socket), identity, trust, limits);
+        let endpoint = Self::start(Carrier::Quic(Box::new(socket)), identity, trust, limits);
         let accepting = endpoint.clone();
         endpoint.0.tasks.spawn(async move {
             let stop = accepting.0.stop.clone();
