@@ -18,7 +18,8 @@ use crate::channel::{Boxed, Channel, ClientLink, not_sent};
 use crate::context::{Context, TraceContext};
 use crate::error::CallError;
 use crate::interceptor::{ClientInterceptor, Outcome};
-use crate::lane::client::{Answer, NotTaken, Request, problem_from};
+use crate::lane::calls::{Answer, Request, problem_from};
+use crate::lane::client::NotTaken;
 use crate::link::SendHalf;
 use crate::service::MethodDescriptor;
 use crate::streaming::{

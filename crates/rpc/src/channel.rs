@@ -27,7 +27,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
 use crate::endpoint::{ConnectError, Endpoint};
-use crate::lane::client::{Answer, Lane, drive, problem_from};
+use crate::lane::calls::{Answer, problem_from};
+use crate::lane::client::{Lane, drive};
 use crate::limits::{ANSWER_STREAMS, Limits};
 use crate::link::{CloseCode, Link, LinkError, RecvHalf};
 use crate::protocol::Protocol;

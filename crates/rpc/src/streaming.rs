@@ -25,7 +25,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::error::{CallError, NoError};
-use crate::lane::client::problem_from;
+use crate::lane::calls::problem_from;
 use crate::lane::server::problem_bytes;
 use crate::link::{CHUNKS, LinkError, RecvHalf, STREAM_CANCELLED, SendHalf};
 use crate::server::Held;

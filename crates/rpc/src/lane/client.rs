@@ -1,13 +1,5 @@
-//! The caller's end of a lane: a table of calls, a buffer of frames, and the task that moves both.
-//!
-//! A slot of the table goes one way round:
-//!
-//! ```text
-//! free ─submit─► Waiting ─answer─► Answered ─taken─► free
-//!                   │ deadline                         ▲
-//!                   ├────────► Late ──taken──► Abandoned ─answer─┘
-//!                   └ caller gone ─────────────►
-//! ```
+//! The caller's end of a lane: the table of calls under its lock, the futures that wait in it, and the task that moves frames
+//! between it and the link. What happens to a call is decided in [`calls`](super::calls).
 
 use std::mem::take;
 use std::pin::{Pin, pin};
@@ -17,77 +9,27 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
-use convoke_types::wire::rpc::{
-    FrameError, Framer, LANE_FRAME_MAX, TraceContext, put_header, put_varint, take_varint,
-    to_callee, to_caller, varint_size,
-};
-use convoke_types::{Changed, Code, Problem, Retry, codec};
+use convoke_types::wire::rpc::{FrameError, Framer, LANE_FRAME_MAX, take_varint, to_caller};
+use convoke_types::{Code, Problem};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
-use slab::Slab;
 use tokio::sync::Notify;
 
+use super::calls::{Answer, Calls, Request, problem_from};
 use super::{CHUNKS_PER_TURN, EarliestTimer};
 use crate::link::{CloseCode, CloseReason, Link, LinkError, RecvHalf, SendHalf, Side};
-use crate::service::MethodDescriptor;
 
 /// The caller's end of one lane. Calls are submitted here and driven by [`drive`].
 #[derive(Debug)]
 pub(crate) struct Lane {
     calls_max: usize,
     buffer_max: usize,
-    state: Mutex<State>,
+    state: Mutex<Calls>,
     driver: AtomicWaker,
     /// Told when a slot or buffer space was freed.
     room: Notify,
     /// Takes new calls. Kept beside the state for a look without the lock.
     open: AtomicBool,
-}
-
-#[derive(Debug)]
-struct State {
-    frames: Vec<u8>,
-    slots: Slab<Slot>,
-    /// By method slot: the id this lane gave the method, plus one; zero where it gave none.
-    bound: Vec<u32>,
-    bound_count: u32,
-    /// Counts the buffers handed to the link. A call of an earlier batch may have left this process.
-    batch: u64,
-    /// No deadline in the table is earlier.
-    earliest: Option<Instant>,
-    waiting_for_room: usize,
-    ended: Option<CloseReason>,
-    draining: bool,
-}
-
-#[derive(Debug)]
-enum Slot {
-    Waiting {
-        waker: Option<Waker>,
-        deadline: Option<Instant>,
-        batch: u64,
-    },
-    Answered(Answer),
-    Late,
-    Abandoned,
-}
-
-/// What came back for a call.
-#[derive(Debug)]
-pub(crate) enum Answer {
-    Ok(Bytes),
-    App(Bytes),
-    Problem(Problem),
-}
-
-/// One request, ready to go.
-#[derive(Debug)]
-pub(crate) struct Request<'a> {
-    pub(crate) method: &'static MethodDescriptor,
-    pub(crate) body: &'a [u8],
-    pub(crate) now: Instant,
-    pub(crate) deadline: Option<Instant>,
-    pub(crate) trace: Option<TraceContext>,
 }
 
 /// Why a lane does not take a call. Nothing was sent.
@@ -101,21 +43,10 @@ pub(crate) enum NotTaken {
 
 impl Lane {
     pub(crate) fn new(calls_max: usize, buffer_max: usize) -> Self {
-        let state = State {
-            frames: Vec::new(),
-            slots: Slab::new(),
-            bound: Vec::new(),
-            bound_count: 0,
-            batch: 0,
-            earliest: None,
-            waiting_for_room: 0,
-            ended: None,
-            draining: false,
-        };
         Self {
             calls_max,
             buffer_max,
-            state: Mutex::new(state),
+            state: Mutex::default(),
             driver: AtomicWaker::new(),
             room: Notify::new(),
             open: AtomicBool::new(true),
@@ -171,8 +102,8 @@ impl Lane {
         Ok(())
     }
 
-    fn is_full(&self, state: &State) -> bool {
-        state.slots.len() >= self.calls_max || state.frames.len() >= self.buffer_max
+    fn is_full(&self, state: &Calls) -> bool {
+        state.unanswered() >= self.calls_max || state.frames.len() >= self.buffer_max
     }
 
     /// Takes no new calls, lets those under way come to their end, then ends the lane.
@@ -187,7 +118,7 @@ impl Lane {
     pub(crate) fn deliver(&self, call: usize, answer: Answer) -> bool {
         let mut wakers = Vec::new();
         let mut state = self.state.lock();
-        let before = state.slots.len();
+        let before = state.unanswered();
         let known = state.deliver(call, answer, &mut wakers);
         let freed = state.freed_since(before);
         drop(state);
@@ -214,25 +145,7 @@ impl Lane {
         self.open.store(false, Ordering::Relaxed);
         let mut wakers = Vec::new();
         let mut state = self.state.lock();
-        let State {
-            slots,
-            ended,
-            batch,
-            ..
-        } = &mut *state;
-        ended.get_or_insert_with(|| reason.clone());
-        for (_, slot) in slots.iter_mut() {
-            match slot {
-                Slot::Waiting {
-                    waker, batch: of, ..
-                } => {
-                    wakers.extend(waker.take());
-                    *slot = Slot::Answered(Answer::Problem(reason.to_problem(*of < *batch)));
-                }
-                Slot::Answered(_) | Slot::Late | Slot::Abandoned => {}
-            }
-        }
-        state.frames = Vec::new();
+        state.end(reason, &mut wakers);
         drop(state);
         self.room.notify_waiters();
         self.tell(wakers);
@@ -240,157 +153,12 @@ impl Lane {
 }
 
 /// Counts a waiter out, also when its caller gave up.
-struct Leave<'a>(&'a Mutex<State>);
+struct Leave<'a>(&'a Mutex<Calls>);
 
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
         self.0.lock().waiting_for_room -= 1;
     }
-}
-
-impl State {
-    fn refusal(&self) -> Option<Problem> {
-        if let Some(reason) = &self.ended {
-            return Some(reason.to_problem(false));
-        }
-        self.draining
-            .then(|| Problem::new(Code::Unavailable, "the peer is leaving").retry(Retry::Now))
-    }
-
-    fn enter(&mut self, request: &Request<'_>) -> usize {
-        let method = self.bind(request.method);
-        let batch = self.batch;
-        let call = self.slots.insert(Slot::Waiting {
-            waker: None,
-            deadline: request.deadline,
-            batch,
-        });
-        if let Some(deadline) = request.deadline {
-            self.earliest = Some(
-                self.earliest
-                    .map_or(deadline, |earliest| earliest.min(deadline)),
-            );
-        }
-        let left = request
-            .deadline
-            .map_or(0, |deadline| milliseconds_left(deadline, request.now));
-        let (kind, trace) = match &request.trace {
-            Some(trace) => (to_callee::REQUEST_TRACED, trace.to_bytes()),
-            None => (to_callee::REQUEST, [0; TraceContext::SIZE]),
-        };
-        let trace = if request.trace.is_some() {
-            &trace[..]
-        } else {
-            &[]
-        };
-        let head = varint_size(call as u64) + varint_size(u64::from(method)) + varint_size(left);
-        let frames = &mut self.frames;
-        put_header(frames, kind, head + trace.len() + request.body.len());
-        put_varint(frames, call as u64);
-        put_varint(frames, u64::from(method));
-        put_varint(frames, left);
-        frames.extend_from_slice(trace);
-        frames.extend_from_slice(request.body);
-        call
-    }
-
-    /// The method's id on this lane; told to the callee ahead of its first request.
-    fn bind(&mut self, method: &'static MethodDescriptor) -> u32 {
-        let slot = method.slot() as usize;
-        match self.bound.get(slot) {
-            Some(&id) if id != 0 => id - 1,
-            _ => self.bind_new(slot, method.name()),
-        }
-    }
-
-    #[cold]
-    fn bind_new(&mut self, slot: usize, name: &str) -> u32 {
-        if self.bound.len() <= slot {
-            self.bound.resize(slot + 1, 0);
-        }
-        let id = self.bound_count;
-        self.bound_count += 1;
-        self.bound[slot] = id + 1;
-        put_header(
-            &mut self.frames,
-            to_callee::BIND,
-            varint_size(u64::from(id)) + name.len(),
-        );
-        put_varint(&mut self.frames, u64::from(id));
-        self.frames.extend_from_slice(name.as_bytes());
-        id
-    }
-
-    fn cancel(&mut self, call: usize) {
-        put_header(
-            &mut self.frames,
-            to_callee::CANCEL,
-            varint_size(call as u64),
-        );
-        put_varint(&mut self.frames, call as u64);
-    }
-
-    /// Places freed by answers to calls whose callers had left, when somebody waits for one.
-    fn freed_since(&self, before: usize) -> usize {
-        (before - self.slots.len()).min(self.waiting_for_room)
-    }
-
-    fn deliver(&mut self, call: usize, answer: Answer, wakers: &mut Vec<Waker>) -> bool {
-        let Some(slot) = self.slots.get_mut(call) else {
-            return false;
-        };
-        match slot {
-            Slot::Waiting { waker, .. } => {
-                wakers.extend(waker.take());
-                *slot = Slot::Answered(answer);
-            }
-            Slot::Late => *slot = Slot::Answered(Answer::Problem(too_late())),
-            Slot::Abandoned => {
-                self.slots.remove(call);
-            }
-            Slot::Answered(_) => return false,
-        }
-        true
-    }
-
-    /// Ends the calls whose time is over and finds the next deadline.
-    fn expire(&mut self, now: Instant, wakers: &mut Vec<Waker>) {
-        let mut late = Vec::new();
-        self.earliest = None;
-        for (call, slot) in &mut self.slots {
-            let Slot::Waiting {
-                waker,
-                deadline: Some(deadline),
-                ..
-            } = slot
-            else {
-                continue;
-            };
-            if *deadline <= now {
-                wakers.extend(waker.take());
-                *slot = Slot::Late;
-                late.push(call);
-            } else {
-                self.earliest = Some(
-                    self.earliest
-                        .map_or(*deadline, |earliest| earliest.min(*deadline)),
-                );
-            }
-        }
-        for call in late {
-            self.cancel(call);
-        }
-    }
-}
-
-fn milliseconds_left(deadline: Instant, now: Instant) -> u64 {
-    let left = deadline.saturating_duration_since(now);
-    // Zero means "without end", so the last fraction of a millisecond counts as one.
-    u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1)
-}
-
-fn too_late() -> Problem {
-    Problem::new(Code::DeadlineExceeded, "no answer came in time")
 }
 
 /// A call under way.
@@ -407,32 +175,12 @@ impl Future for PendingCall {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
         let this = &mut *self;
         let mut state = this.lane.state.lock();
-        let slot = state
-            .slots
-            .get_mut(this.call)
-            .expect("a call owns its slot until it is over");
-        match slot {
-            Slot::Waiting { waker, .. } => {
-                match waker {
-                    Some(waker) => waker.clone_from(cx.waker()),
-                    None => *waker = Some(cx.waker().clone()),
-                }
-                return Poll::Pending;
-            }
-            Slot::Late => {
-                *slot = Slot::Abandoned;
-                this.over = true;
-                return Poll::Ready(Answer::Problem(too_late()));
-            }
-            Slot::Answered(_) => {}
-            Slot::Abandoned => unreachable!("abandoned only when its call is over"),
-        }
-        let Slot::Answered(answer) = state.slots.remove(this.call) else {
-            unreachable!("matched above")
+        let Some(answer) = state.answer(this.call, cx.waker()) else {
+            return Poll::Pending;
         };
         this.over = true;
         let someone_waits = state.waiting_for_room > 0;
-        let was_last = state.draining && state.slots.is_empty();
+        let was_last = state.draining && state.unanswered() == 0;
         drop(state);
         if someone_waits {
             this.lane.room.notify_one();
@@ -450,21 +198,7 @@ impl Drop for PendingCall {
             return;
         }
         let mut state = self.lane.state.lock();
-        let ended = state.ended.is_some();
-        let slot = state
-            .slots
-            .get_mut(self.call)
-            .expect("a call owns its slot until it is over");
-        match slot {
-            Slot::Answered(_) => {
-                state.slots.remove(self.call);
-            }
-            Slot::Waiting { .. } if !ended => {
-                *slot = Slot::Abandoned;
-                state.cancel(self.call);
-            }
-            Slot::Late | Slot::Waiting { .. } | Slot::Abandoned => *slot = Slot::Abandoned,
-        }
+        state.abandon(self.call);
         let someone_waits = state.waiting_for_room > 0;
         drop(state);
         self.lane.driver.wake();
@@ -599,7 +333,7 @@ impl Driver {
     fn is_drained(&self) -> bool {
         let state = self.lane.state.lock();
         state.draining
-            && state.slots.is_empty()
+            && state.unanswered() == 0
             && state.frames.is_empty()
             && self.writing.is_empty()
     }
@@ -650,7 +384,7 @@ impl Driver {
             self.chunks_read = self.chunks_read.div_ceil(2);
             self.answers_read /= 2;
         }
-        let due = self.lane.state.lock().slots.len();
+        let due = self.lane.state.lock().unanswered();
         (due * self.chunks_read / self.answers_read / 2).clamp(1, CHUNKS_PER_TURN)
     }
 
@@ -706,7 +440,7 @@ impl Driver {
         let mut stray = None;
         self.answers_read += self.answers.len();
         let mut state = self.lane.state.lock();
-        let before = state.slots.len();
+        let before = state.unanswered();
         for (call, answer) in self.answers.drain(..) {
             if !state.deliver(call, answer, &mut wakers) {
                 stray = Some(call);
@@ -723,11 +457,4 @@ impl Driver {
             None => Ok(()),
         }
     }
-}
-
-pub(crate) fn problem_from(body: &[u8]) -> Problem {
-    codec::from_slice(body).unwrap_or_else(|error| {
-        let message = format!("the peer reports a problem that cannot be read: {error}");
-        Problem::new(Code::Undecodable, message).changed(Changed::Maybe)
-    })
 }

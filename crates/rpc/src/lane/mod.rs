@@ -6,13 +6,15 @@
 //!    └────── slot by call id ◄── driver task ◄── link ◄── buffer ◄──append───────────┘ a task only if pending
 //! ```
 //!
-//! - [`client`]: the caller's end. Owns the table of calls; a call id is a slot of that table, and the slot is free again only when
-//!   its one answer came, so no answer can reach another call.
+//! - [`calls`]: the table of calls, pure. A call id is a slot of that table, and the slot is free again only when its one answer came,
+//!   so no answer can reach another call.
+//! - [`client`]: the caller's end, which owns such a table and moves its frames.
 //! - [`server`]: the callee's end. Owns which calls run, and answers each exactly once: with what the handler said, or with why it
 //!   was ended.
 //!
 //! Streaming calls and large bodies are not here; they have streams of their own, see [`streaming`](crate::streaming).
 
+pub(crate) mod calls;
 pub(crate) mod client;
 pub(crate) mod server;
 
