@@ -106,7 +106,7 @@ fn bound_socket(address: SocketAddr, limits: &Limits) -> io::Result<(UdpSocket, 
 /// opened, about 200 bytes, so a thousand idle links should not be allowed a thousand streams each.
 pub(crate) const FIRST_STREAMS: u32 = 32;
 
-/// Acknowledging every fourth packet instead of every second saves a third of the work of small calls, whose answers carry
+/// Acknowledging every fourth packet instead of every second saves a fifth to a third of the work of small calls, whose answers carry
 /// acknowledgements anyway. Loss is still reported at once, and silence after a few milliseconds.
 fn seldom_acknowledgements() -> quinn::AckFrequencyConfig {
     let mut config = quinn::AckFrequencyConfig::default();
