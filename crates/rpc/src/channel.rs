@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -23,6 +23,7 @@ use convoke_types::wire::rpc::{OPEN_ANSWER, OPEN_LANE, put_varint, take_varint, 
 use convoke_types::{Changed, Code, NodeId, Problem, Retry};
 use tokio::sync::Mutex;
 use tokio::time::{timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
@@ -30,8 +31,11 @@ use crate::endpoint::{ConnectError, Endpoint};
 use crate::lane::calls::{Answer, problem_from};
 use crate::lane::client::{Lane, drive};
 use crate::limits::{ANSWER_STREAMS, Limits};
-use crate::link::{CloseCode, Link, LinkError, RecvHalf};
+use crate::link::{CarrierKind, CloseCode, Link, LinkError, RecvHalf};
 use crate::protocol::Protocol;
+
+/// The least time between two second looks.
+const SECOND_LOOK_MIN: Duration = Duration::from_millis(10);
 
 /// Whom a channel leads to.
 #[derive(Debug, Clone)]
@@ -58,6 +62,12 @@ pub struct ChannelConfig {
     pub links: usize,
     /// Lanes on each link. 1 – 16; default 1. As for `links`.
     pub lanes: usize,
+    /// What carries the links; the faster one that gets through when nobody says.
+    pub carrier: Option<CarrierKind>,
+    /// How often a channel whose link is over the slower carrier, because the faster one did not get through, tries the faster one
+    /// again. Default 60 s, at least 10 ms; an attempt costs a handshake. New calls then go over the new link, and the old one ends
+    /// when its last call has.
+    pub second_look: Duration,
     /// The longest a call waits for a link. Default 5 s; a call's own deadline may be earlier.
     pub patience: Duration,
     /// The first pause between attempts is random below this. Default 50 ms; it doubles with each failure.
@@ -71,6 +81,8 @@ impl Default for ChannelConfig {
         Self {
             links: 1,
             lanes: 1,
+            carrier: None,
+            second_look: Duration::from_secs(60),
             patience: Duration::from_secs(5),
             first_pause: Duration::from_millis(50),
             longest_pause: Duration::from_secs(5),
@@ -88,8 +100,9 @@ struct Inner {
     config: ChannelConfig,
     slots: Vec<Arc<Place>>,
     next: AtomicUsize,
-    closed: AtomicBool,
-    /// Attempts to open a link.
+    /// No link is opened any more.
+    closed: CancellationToken,
+    /// Attempts to open a link, and second looks.
     tasks: TaskTracker,
 }
 
@@ -154,7 +167,7 @@ impl Channel {
             config,
             slots,
             next: AtomicUsize::new(0),
-            closed: AtomicBool::new(false),
+            closed: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }))
     }
@@ -172,6 +185,13 @@ impl Channel {
     /// When no link can be opened in time.
     pub async fn connect(&self) -> Result<NodeId, Problem> {
         Ok(self.link(None).await?.link.peer_id())
+    }
+
+    /// What carries the first of its links that is open now.
+    #[must_use]
+    pub fn carrier(&self) -> Option<CarrierKind> {
+        let mut open = self.0.slots.iter().filter_map(|place| place.open());
+        open.next().map(|link| link.link.carrier())
     }
 
     /// An open link, at once if there is one.
@@ -236,7 +256,7 @@ impl Channel {
 
     async fn attempt(
         &self,
-        place: &Place,
+        place: &Arc<Place>,
         attempts: &mut Attempts,
     ) -> Result<Arc<ClientLink>, Problem> {
         attempts.in_a_row = attempts.in_a_row.saturating_add(1);
@@ -245,20 +265,59 @@ impl Channel {
         attempts.opened = opened.is_ok().then(Instant::now);
         attempts.last = opened.as_ref().err().cloned();
         match &opened {
-            Ok(link) => place.link.store(Some(Arc::clone(link))),
+            Ok(link) => {
+                place.link.store(Some(Arc::clone(link)));
+                if link.link.stands_in() {
+                    self.look_again(place, Arc::clone(link));
+                }
+            }
             Err(problem) => debug!(%problem, in_a_row = attempts.in_a_row, "open a link"),
         }
         opened
     }
 
+    /// Tries the faster carrier from time to time, while `link` is over the slower one and in use.
+    fn look_again(&self, place: &Arc<Place>, link: Arc<ClientLink>) {
+        let every = self.0.config.second_look.max(SECOND_LOOK_MIN);
+        let (channel, closed) = (Arc::downgrade(&self.0), self.0.closed.clone());
+        let place = Arc::clone(place);
+        self.0.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = closed.cancelled() => return,
+                    _ = link.link.closed() => return,
+                    () = tokio::time::sleep(every) => {}
+                }
+                let Some(channel) = channel.upgrade().map(Self) else {
+                    return;
+                };
+                let opened = closed.run_until_cancelled(channel.try_open()).await;
+                let Some(Ok(better)) = opened else {
+                    continue;
+                };
+                if better.link.stands_in() {
+                    better.drain();
+                    continue;
+                }
+                if place.replace(&link, &better) {
+                    info!(peer = %better.link.peer_id().short(), carrier = %better.link.carrier(), "moved to the faster carrier");
+                    link.drain();
+                } else {
+                    better.drain();
+                }
+                return;
+            }
+        });
+    }
+
     async fn try_open(&self) -> Result<Arc<ClientLink>, Problem> {
-        if self.0.closed.load(Ordering::Relaxed) {
+        if self.0.closed.is_cancelled() {
             return Err(
                 Problem::new(Code::Unavailable, "this channel is closed").retry(Retry::Never)
             );
         }
         let link = match &self.0.source {
-            Source::Dial { endpoint, target } => dial(endpoint, target)
+            Source::Dial { endpoint, target } => dial(endpoint, target, self.0.config.carrier)
                 .await
                 .map_err(|error| error.to_problem())?,
             Source::Given(link, _) => match link.close_reason() {
@@ -289,7 +348,7 @@ impl Channel {
 
     /// Takes no new calls, lets those under way end for at most `grace`, then closes the links. Says whether all came to their end.
     pub async fn close(&self, grace: Duration) -> bool {
-        self.0.closed.store(true, Ordering::Relaxed);
+        self.0.closed.cancel();
         let until = tokio::time::Instant::now() + grace;
         // A handshake under way is bounded by its own limit; what comes of it is closed below.
         self.0.tasks.close();
@@ -309,6 +368,7 @@ impl Channel {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.closed.cancel();
         for place in &self.slots {
             if let Some(link) = place.link.swap(None) {
                 // A stream outlives the client that began it; the link closes when the last one is over.
@@ -326,16 +386,31 @@ impl Place {
         Some(reason.to_problem(false))
     }
 
+    /// Puts one link in the place of another, if that is still there.
+    fn replace(&self, old: &Arc<ClientLink>, new: &Arc<ClientLink>) -> bool {
+        let before = self
+            .link
+            .compare_and_swap(&Some(Arc::clone(old)), Some(Arc::clone(new)));
+        before
+            .as_ref()
+            .is_some_and(|before| Arc::ptr_eq(before, old))
+    }
+
     fn open(&self) -> Option<Arc<ClientLink>> {
         let link = self.link.load();
         link.as_ref().filter(|link| link.is_open()).cloned()
     }
 }
 
-async fn dial(endpoint: &Endpoint, target: &Target) -> Result<Link, ConnectError> {
+async fn dial(
+    endpoint: &Endpoint,
+    target: &Target,
+    carrier: Option<CarrierKind>,
+) -> Result<Link, ConnectError> {
     let mut last = ConnectError::Closed;
     for &address in &target.addresses {
-        match endpoint.connect(address, target.node, Protocol::Rpc).await {
+        let link = endpoint.connect_over(carrier, address, target.node, Protocol::Rpc);
+        match link.await {
             Ok(link) => return Ok(link),
             Err(error) => last = error,
         }

@@ -1,6 +1,6 @@
 //! An endpoint: this node's one address, from which it opens links and at which it accepts them.
 //!
-//! It owns the socket and every task of its links that no protocol owns: the accept loop, handshakes, and the guard over
+//! It owns the sockets and every task of its links that no protocol owns: the accept loop, handshakes, and the guard over
 //! certificates. It hands accepted links to whoever listens for their protocol and bounds how many there are.
 //!
 //! ```text
@@ -9,17 +9,20 @@
 //! close() ends everything and waits for it
 //! ```
 
+mod dial;
+
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwapOption;
 use convoke_types::{Changed, Code, NodeId, Problem, Retry};
 use parking_lot::Mutex;
 use quinn::crypto::rustls::HandshakeData;
 use rustls::pki_types::CertificateDer;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,7 +32,7 @@ use crate::identity::{Certificate, Claims, Identity, IdentityError, Trust, tls};
 use crate::limits::{LINKS_WAITING, Limits};
 use crate::link::{
     CloseCode, CloseReason, Guard, Link, MemoryAnswer, MemoryDoor, MemoryKnock, MemoryNetwork,
-    QuicSocket, Side, memory_pair,
+    QuicSocket, Side, TcpCarrier, TcpDoor, answer_tcp, memory_pair,
 };
 use crate::protocol::{Admission, Protocol};
 
@@ -53,8 +56,34 @@ struct Inner {
 
 #[derive(Debug)]
 enum Carrier {
-    Quic(Box<QuicSocket>),
+    Sockets(Box<Sockets>),
     Memory(MemoryDoor),
+}
+
+/// The sockets of an endpoint: one port number, at most one socket per carrier.
+#[derive(Debug)]
+struct Sockets {
+    quic: Option<QuicSocket>,
+    tcp: Option<TcpSide>,
+}
+
+/// Where connections come in, which may move, and how they are answered.
+#[derive(Debug)]
+struct TcpSide {
+    door: watch::Sender<Arc<TcpDoor>>,
+    answering: ArcSwapOption<rustls::ServerConfig>,
+}
+
+/// Which carriers an endpoint uses, for links in both directions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Carriers {
+    /// QUIC and TLS over TCP, at the same port number. Whoever calls takes the one that is faster there.
+    #[default]
+    Both,
+    /// QUIC alone.
+    Quic,
+    /// TLS over TCP alone.
+    Tcp,
 }
 
 struct Listening {
@@ -81,7 +110,7 @@ pub enum ConnectError {
         /// Whom we asked.
         address: SocketAddr,
         /// How long we waited.
-        waited: std::time::Duration,
+        waited: Duration,
     },
     /// The address cannot be sent to.
     #[error("cannot send to {address}: {reason}")]
@@ -113,6 +142,15 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// Whether it says something about the way to the peer, not about the peer.
+    fn is_about_the_path(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Address { .. } => true,
+            Self::Refused { reason, .. } => reason.code == CloseCode::Lost,
+            Self::Peer { .. } | Self::Closed => false,
+        }
+    }
+
     /// The same as an error that can be handed to a caller.
     #[must_use]
     pub fn to_problem(&self) -> Problem {
@@ -161,9 +199,13 @@ impl Drop for Listener {
 
 /// What an endpoint offers that nobody listens at any more: a protocol nobody asks for.
 const NOTHING: &[u8] = b"convoke-nothing";
+/// Port numbers tried for one that is free for every carrier.
+const PORTS_TRIED: u32 = 32;
+/// How long nothing is accepted when nothing can be.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 impl Endpoint {
-    /// Binds a UDP socket and speaks QUIC over it. Port 0 takes a free one.
+    /// Binds `address` for every carrier: UDP and TCP at one port number. Port 0 takes a number that is free for both.
     ///
     /// # Errors
     /// When the address cannot be bound.
@@ -173,16 +215,41 @@ impl Endpoint {
         trust: Trust,
         limits: Limits,
     ) -> io::Result<Self> {
-        let socket = QuicSocket::bind(address, identity.key(), &limits)?;
-        let quic = socket.endpoint.clone();
-        let endpoint = Self::start(Carrier::Quic(Box::new(socket)), identity, trust, limits);
-        let accepting = endpoint.clone();
-        endpoint.0.tasks.spawn(async move {
-            let stop = accepting.0.stop.clone();
-            while let Some(Some(incoming)) = stop.run_until_cancelled(quic.accept()).await {
-                accepting.begin_handshake(incoming);
-            }
-        });
+        Self::bind_with(Carriers::Both, address, identity, trust, limits)
+    }
+
+    /// As [`Endpoint::bind`], for chosen carriers.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub fn bind_with(
+        carriers: Carriers,
+        address: SocketAddr,
+        identity: Identity,
+        trust: Trust,
+        limits: Limits,
+    ) -> io::Result<Self> {
+        let sockets = Sockets::bind(carriers, address, &identity, &limits)?;
+        let quic = sockets.quic.as_ref().map(|quic| quic.endpoint.clone());
+        let doors = sockets.tcp.as_ref().map(|tcp| tcp.door.subscribe());
+        let carrier = Carrier::Sockets(Box::new(sockets));
+        let endpoint = Self::start(carrier, identity, trust, limits);
+        if let Some(quic) = quic {
+            let accepting = endpoint.clone();
+            endpoint.0.tasks.spawn(async move {
+                let stop = accepting.0.stop.clone();
+                while let Some(Some(incoming)) = stop.run_until_cancelled(quic.accept()).await {
+                    accepting.begin_handshake(incoming);
+                }
+            });
+        }
+        if let Some(doors) = doors {
+            let accepting = endpoint.clone();
+            endpoint.0.tasks.spawn(async move {
+                let stop = accepting.0.stop.clone();
+                stop.run_until_cancelled(accepting.accept_tcp(doors)).await;
+            });
+        }
         Ok(endpoint)
     }
 
@@ -256,18 +323,19 @@ impl Endpoint {
     /// When the socket is gone.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
         match &self.0.carrier {
-            Carrier::Quic(socket) => socket.endpoint.local_addr(),
+            Carrier::Sockets(sockets) => sockets.local_address(),
             Carrier::Memory(door) => Ok(door.address),
         }
     }
 
-    /// Moves to another local address. Links that we opened follow; what is under way on them goes on.
+    /// Moves to another local address. Links over QUIC that we opened follow, and what is under way on them goes on; links over
+    /// TCP stay where they are for as long as the old address works.
     ///
     /// # Errors
     /// When the address cannot be bound; the old one stays in use.
     pub fn rebind(&self, address: SocketAddr) -> io::Result<()> {
         match &self.0.carrier {
-            Carrier::Quic(socket) => socket.rebind(address),
+            Carrier::Sockets(sockets) => sockets.rebind(address, &self.0.limits),
             Carrier::Memory(_) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "an in-memory address does not move",
@@ -297,7 +365,7 @@ impl Endpoint {
     }
 
     fn offer_protocols(&self) {
-        let Carrier::Quic(socket) = &self.0.carrier else {
+        let Carrier::Sockets(sockets) = &self.0.carrier else {
             return;
         };
         // Under the lock, so that of two changes the later one counts.
@@ -307,74 +375,13 @@ impl Endpoint {
             // Without any name callers would get no answer and wait until their patience ends, instead of going elsewhere.
             names.push(NOTHING);
         }
-        socket.serve(tls::server_config(&self.0.identity, &self.0.trust, &names));
-    }
-
-    /// Opens a link to `address` and makes sure that `expected` is there, when given.
-    ///
-    /// # Errors
-    /// When nobody answers, or somebody we do not accept, or who does not accept us.
-    pub async fn connect(
-        &self,
-        address: SocketAddr,
-        expected: Option<NodeId>,
-        protocol: Protocol,
-    ) -> Result<Link, ConnectError> {
-        if self.0.stop.is_cancelled() {
-            return Err(ConnectError::Closed);
+        let config = tls::server_config(&self.0.identity, &self.0.trust, &names);
+        if let Some(tcp) = &sockets.tcp {
+            tcp.answering.store(Some(Arc::new(config.clone())));
         }
-        let waited = self.0.limits.handshake_timeout;
-        let connecting = async {
-            match &self.0.carrier {
-                Carrier::Quic(socket) => {
-                    self.connect_quic(socket, address, expected, protocol).await
-                }
-                Carrier::Memory(door) => {
-                    self.connect_memory(door, address, expected, protocol).await
-                }
-            }
-        };
-        let link = timeout(waited, connecting)
-            .await
-            .unwrap_or(Err(ConnectError::Unreachable { address, waited }))?;
-        self.attend(&link, || ());
-        Ok(link)
-    }
-
-    async fn connect_quic(
-        &self,
-        socket: &QuicSocket,
-        address: SocketAddr,
-        expected: Option<NodeId>,
-        protocol: Protocol,
-    ) -> Result<Link, ConnectError> {
-        let (tls, refusal) =
-            tls::client_config_for_one(&self.0.identity, &self.0.trust, &[protocol.alpn()]);
-        let name = tls::server_name(expected).to_str().into_owned();
-        let connecting = socket
-            .endpoint
-            .connect_with(socket.client_config(tls), address, &name)
-            .map_err(|error| ConnectError::Address {
-                address,
-                reason: error.to_string(),
-            })?;
-        let connection = connecting
-            .await
-            .map_err(|error| match (refusal.reason(), error) {
-                (Some(error), _) => ConnectError::Peer { address, error },
-                (None, quinn::ConnectionError::TimedOut) => ConnectError::Unreachable {
-                    address,
-                    waited: self.0.limits.handshake_timeout,
-                },
-                (None, error) => ConnectError::Refused {
-                    address,
-                    reason: crate::link::quic_close_reason(&error),
-                },
-            })?;
-        let peer = self
-            .claims_of(&connection)
-            .map_err(|error| ConnectError::Peer { address, error })?;
-        Ok(Link::over_quic(connection, protocol, peer))
+        if let Some(quic) = &sockets.quic {
+            quic.serve(config);
+        }
     }
 
     fn claims_of(&self, connection: &quinn::Connection) -> Result<Claims, IdentityError> {
@@ -389,62 +396,6 @@ impl Endpoint {
             .trust
             .current()
             .check(certificate.chain(), SystemTime::now())
-    }
-
-    async fn connect_memory(
-        &self,
-        door: &MemoryDoor,
-        address: SocketAddr,
-        expected: Option<NodeId>,
-        protocol: Protocol,
-    ) -> Result<Link, ConnectError> {
-        let nobody = || ConnectError::Address {
-            address,
-            reason: "nobody is there".to_owned(),
-        };
-        let (answer, answered) = oneshot::channel();
-        let knock = MemoryKnock {
-            from: door.address,
-            alpn: protocol.alpn().to_vec(),
-            certificate: self.0.identity.certificate(),
-            expected,
-            answer,
-        };
-        door.knock(address)
-            .ok_or_else(nobody)?
-            .send(knock)
-            .await
-            .map_err(|_| nobody())?;
-        let answer = answered.await.map_err(|_| nobody())?;
-        // As with TLS, a caller judges whom it reached before it hears what they think of it.
-        let peer = answer
-            .certificate
-            .map(|certificate| self.judge_expected(&certificate, expected))
-            .transpose();
-        let peer = peer.map_err(|error| ConnectError::Peer { address, error })?;
-        let carrier = answer
-            .link
-            .map_err(|reason| ConnectError::Refused { address, reason })?;
-        Ok(Link::in_memory(
-            carrier,
-            protocol,
-            peer.expect("whoever gives a link shows a certificate"),
-        ))
-    }
-
-    fn judge_expected(
-        &self,
-        certificate: &Certificate,
-        expected: Option<NodeId>,
-    ) -> Result<Claims, IdentityError> {
-        let peer = self.judge(certificate)?;
-        let found = peer.node;
-        match expected {
-            Some(expected) if expected != found => {
-                Err(IdentityError::WrongNode { expected, found })
-            }
-            Some(_) | None => Ok(peer),
-        }
     }
 
     fn begin_handshake(&self, incoming: quinn::Incoming) {
@@ -486,6 +437,74 @@ impl Endpoint {
             Ok(peer) => self.welcome(&Link::over_quic(connection.clone(), protocol, peer)),
             Err(error) => refuse(CloseCode::Unauthenticated, &error.to_string()),
         }
+    }
+
+    async fn accept_tcp(&self, mut doors: watch::Receiver<Arc<TcpDoor>>) {
+        loop {
+            let door = Arc::clone(&doors.borrow_and_update());
+            let accepted = tokio::select! {
+                accepted = door.accept() => accepted,
+                moved = doors.changed() => {
+                    if moved.is_err() { return }
+                    continue;
+                }
+            };
+            match accepted {
+                Ok((socket, from)) => self.begin_tcp_handshake(socket, from),
+                Err(error) => {
+                    // Out of descriptors, most likely. Whoever knocks waits in the kernel's queue meanwhile.
+                    warn!(%error, "accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn begin_tcp_handshake(&self, socket: tokio::net::TcpStream, from: SocketAddr) {
+        let Carrier::Sockets(sockets) = &self.0.carrier else {
+            return;
+        };
+        let config = sockets
+            .tcp
+            .as_ref()
+            .and_then(|tcp| tcp.answering.load_full());
+        let permit = Arc::clone(&self.0.handshakes).try_acquire_owned();
+        // Dropped, the socket tells the peer that it was turned away before any key exchange was computed.
+        let (Some(config), Ok(permit)) = (config, permit) else {
+            return;
+        };
+        let endpoint = self.clone();
+        self.0.tasks.spawn(async move {
+            let waiting = timeout(
+                endpoint.0.limits.handshake_timeout,
+                answer_tcp(socket, config),
+            );
+            let shaken = match endpoint.0.stop.run_until_cancelled(waiting).await {
+                Some(Ok(Ok(shaken))) => shaken,
+                Some(Ok(Err(error))) => {
+                    let reason = error.reason();
+                    return debug!(%from, %reason, "shake hands");
+                }
+                Some(Err(_)) => return debug!(%from, "shake hands: the peer took too long"),
+                None => return,
+            };
+            drop(permit);
+            let protocol = Protocol::from_alpn(&shaken.alpn);
+            let claims = tls::peer_claims(&endpoint.0.trust, Some(&shaken.chain));
+            let carrier = TcpCarrier::start(shaken, true, &endpoint.0.limits, &endpoint.0.tasks);
+            let Ok(carrier) = carrier else {
+                return debug!(%from, "shake hands: the connection broke");
+            };
+            match (protocol, claims) {
+                (Some(protocol), Ok(peer)) => {
+                    endpoint.welcome(&Link::over_tcp(carrier, protocol, peer));
+                }
+                (None, _) => {
+                    carrier.close(CloseCode::ProtocolViolation, "no protocol was agreed on");
+                }
+                (_, Err(error)) => carrier.close(CloseCode::Unauthenticated, &error.to_string()),
+            }
+        });
     }
 
     fn answer_knock(&self, knock: MemoryKnock) {
@@ -609,8 +628,9 @@ impl Endpoint {
         for link in self.0.guard.open_links() {
             link.close(CloseCode::Done, "the endpoint was closed");
         }
-        if let Carrier::Quic(socket) = &self.0.carrier {
-            socket.endpoint.close(
+        let quic = self.quic();
+        if let Some(quic) = quic {
+            quic.endpoint.close(
                 quinn::VarInt::from_u32(CloseCode::Done.number()),
                 b"the endpoint was closed",
             );
@@ -620,13 +640,85 @@ impl Endpoint {
         }
         self.0.tasks.close();
         self.0.tasks.wait().await;
-        if let Carrier::Quic(socket) = &self.0.carrier {
+        if let Some(quic) = quic {
             // Peers deserve to hear the reason; three round trips are allowed for it.
-            let _ = timeout(
-                std::time::Duration::from_secs(1),
-                socket.endpoint.wait_idle(),
-            )
-            .await;
+            let _ = timeout(Duration::from_secs(1), quic.endpoint.wait_idle()).await;
         }
+    }
+
+    fn quic(&self) -> Option<&QuicSocket> {
+        match &self.0.carrier {
+            Carrier::Sockets(sockets) => sockets.quic.as_ref(),
+            Carrier::Memory(_) => None,
+        }
+    }
+}
+
+impl Sockets {
+    fn bind(
+        carriers: Carriers,
+        address: SocketAddr,
+        identity: &Identity,
+        limits: &Limits,
+    ) -> io::Result<Self> {
+        let quic = |address| QuicSocket::bind(address, identity.key(), limits);
+        let tcp = |address| TcpSide::bind(address, limits);
+        match carriers {
+            Carriers::Quic => Ok(Self {
+                quic: Some(quic(address)?),
+                tcp: None,
+            }),
+            Carriers::Tcp => Ok(Self {
+                quic: None,
+                tcp: Some(tcp(address)?),
+            }),
+            Carriers::Both => {
+                let mut left = PORTS_TRIED;
+                loop {
+                    let quic = quic(address)?;
+                    // A number that is free for UDP may be taken for TCP.
+                    match tcp(quic.endpoint.local_addr()?) {
+                        Ok(tcp) => {
+                            return Ok(Self {
+                                quic: Some(quic),
+                                tcp: Some(tcp),
+                            });
+                        }
+                        Err(error) if address.port() != 0 || left == 0 => return Err(error),
+                        Err(_) => left -= 1,
+                    }
+                }
+            }
+        }
+    }
+
+    fn local_address(&self) -> io::Result<SocketAddr> {
+        match (&self.quic, &self.tcp) {
+            (Some(quic), _) => quic.endpoint.local_addr(),
+            (None, Some(tcp)) => tcp.door.borrow().listener.local_addr(),
+            (None, None) => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    fn rebind(&self, address: SocketAddr, limits: &Limits) -> io::Result<()> {
+        let mut address = address;
+        if let Some(quic) = &self.quic {
+            quic.rebind(address)?;
+            address = quic.endpoint.local_addr()?;
+        }
+        if let Some(tcp) = &self.tcp {
+            tcp.door
+                .send_replace(Arc::new(TcpDoor::bind(address, limits)?));
+        }
+        Ok(())
+    }
+}
+
+impl TcpSide {
+    fn bind(address: SocketAddr, limits: &Limits) -> io::Result<Self> {
+        Ok(Self {
+            door: watch::Sender::new(Arc::new(TcpDoor::bind(address, limits)?)),
+            answering: ArcSwapOption::empty(),
+        })
     }
 }

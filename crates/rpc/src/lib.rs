@@ -39,11 +39,11 @@ pub use channel::{Channel, ChannelConfig, Target};
 pub use context::{Context, TraceContext};
 pub use convoke_rpc_macros::service_for_rpc as service;
 pub use convoke_types::{Changed, Code, NodeId, Problem, Retry, Role, RoleSet};
-pub use endpoint::{ConnectError, Endpoint, Listener};
+pub use endpoint::{Carriers, ConnectError, Endpoint, Listener};
 pub use error::{CallError, NoError};
 pub use interceptor::{ClientInterceptor, Outcome, ServerInterceptor};
 pub use limits::Limits;
-pub use link::{CloseCode, CloseReason, Link, LinkError, MemoryNetwork, Side};
+pub use link::{CarrierKind, CloseCode, CloseReason, Link, LinkError, MemoryNetwork, Side};
 pub use protocol::{Admission, Protocol, every_member, only};
 pub use server::{Server, ServerBuilder};
 pub use service::{

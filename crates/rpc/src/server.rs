@@ -546,6 +546,7 @@ async fn serve_stream(peer: Arc<Peer>, send: SendHalf, mut recv: RecvHalf) -> Re
     let opening = timeout(OPENING, read_opening(&mut recv)).await;
     match opening {
         Ok(Ok(Some(Opening::Lane(number)))) => {
+            send.go_first();
             crate::lane::server::serve(Arc::clone(&peer), number, send, recv).await;
             peer.lane_ended();
             Ok(())

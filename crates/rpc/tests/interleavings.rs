@@ -354,3 +354,13 @@ fn over_quic() {
 fn over_quic_on_two_threads() {
     run_seeds(10, || Carrier::Quic, 2);
 }
+
+#[test]
+fn over_tcp() {
+    run_seeds(40, || Carrier::Tcp, 1);
+}
+
+#[test]
+fn over_tcp_on_two_threads() {
+    run_seeds(20, || Carrier::Tcp, 2);
+}

@@ -134,7 +134,7 @@ async fn rounds(carrier: Carrier) {
 #[cfg(target_os = "linux")]
 #[test]
 fn memory_comes_back_when_links_and_calls_end() {
-    for carrier in [Carrier::memory(), Carrier::Quic] {
+    for carrier in [Carrier::memory(), Carrier::Quic, Carrier::Tcp] {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -273,3 +273,78 @@ fn trust_bundles_and_credentials() {
         "01  01 03300708",
     );
 }
+
+#[test]
+fn frames_of_a_link_over_tcp() {
+    use convoke_types::wire::link::{Header, stream_id};
+    let stream = stream_id(75, true, false);
+    let every_kind = [
+        (Header::Hello { window: 262_144 }, "00 808010"),
+        (
+            Header::Data {
+                stream,
+                length: 5,
+                last: false,
+            },
+            "01 ae02 05",
+        ),
+        (
+            Header::Data {
+                stream,
+                length: 0,
+                last: true,
+            },
+            "02 ae02 00",
+        ),
+        (Header::Reset { stream, code: 1 }, "03 ae02 01"),
+        (Header::Stop { stream, code: 300 }, "04 ae02 ac02"),
+        (Header::Done { stream: 3 }, "05 03"),
+        (
+            Header::Credit {
+                stream: 0,
+                bytes: 128,
+            },
+            "06 00 8001",
+        ),
+        (
+            Header::Streams {
+                one_way: false,
+                count: 32,
+            },
+            "07 20",
+        ),
+        (
+            Header::Streams {
+                one_way: true,
+                count: 1,
+            },
+            "08 01",
+        ),
+        (Header::Datagram { length: 1_200 }, "09 b009"),
+        (Header::Close { code: 2, length: 0 }, "0a 02 00"),
+        (Header::Ping { token: 9 }, "0b 09"),
+        (Header::Pong { token: 9 }, "0c 09"),
+    ];
+    for (header, expected) in every_kind {
+        let mut bytes = Vec::new();
+        header.put(&mut bytes);
+        assert_eq!(hex(&bytes), dense(expected), "{header:?}");
+        assert_eq!(Header::peek(&bytes), Ok(Some((header, bytes.len()))));
+        for cut in 0..bytes.len() {
+            assert_eq!(
+                Header::peek(&bytes[..cut]),
+                Ok(None),
+                "{header:?}, {cut} bytes"
+            );
+        }
+    }
+    assert!(Header::peek(&[13]).is_err(), "a kind to come");
+    assert_eq!(
+        [
+            stream_id(0, false, false),
+            stream_id(0, false, true),
+            stream
+        ],
+        [0, 1, 302]
+    );
+}

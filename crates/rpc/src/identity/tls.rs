@@ -103,6 +103,7 @@ pub fn client_config_for_one(
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
     config.enable_sni = false;
+    config.enable_secret_extraction = true;
     (config, refusal)
 }
 
@@ -121,6 +122,7 @@ pub fn server_config(identity: &Identity, trust: &Trust, alpn: &[&[u8]]) -> Serv
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
+    config.enable_secret_extraction = true;
     config
 }
 

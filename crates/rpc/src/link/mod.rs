@@ -4,8 +4,8 @@
 //!
 //! ```text
 //!             Link ── peer(): who is there, by a certificate checked and still valid
-//!            /    \
-//!        quic    memory        (TLS over TCP takes its place beside them)
+//!          /   |   \
+//!       quic  tcp  memory
 //! ```
 //!
 //! Lanes and streams look alike here; they differ in what they promise. A lane is opened rarely, lives as long as the
@@ -16,9 +16,11 @@ mod close;
 mod guard;
 mod memory;
 mod quic;
+mod tcp;
 
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -36,6 +38,10 @@ pub(crate) use memory::{
     MemoryAnswer, MemoryCarrier, MemoryDoor, MemoryKnock, pair as memory_pair,
 };
 pub(crate) use quic::{FIRST_STREAMS, QuicSocket, close_reason as quic_close_reason};
+pub(crate) use tcp::{
+    HandshakeError, TcpCarrier, TcpDoor, answer as answer_tcp, call as call_tcp,
+    connect as connect_tcp,
+};
 
 use crate::identity::Claims;
 use crate::limits::ANSWER_STREAMS;
@@ -56,13 +62,40 @@ struct Inner {
     /// One-way streams for the protocol's owner, sorted out from renewals by the endpoint.
     one_ways: tokio::sync::Mutex<mpsc::Receiver<(u8, RecvHalf)>>,
     sort: mpsc::Sender<(u8, RecvHalf)>,
+    /// Its carrier stands in for another one that did not get through.
+    stands_in: AtomicBool,
 }
 
 #[derive(Debug)]
 enum Carrier {
     Quic(quinn::Connection),
+    Tcp(TcpCarrier),
     Memory(MemoryCarrier),
 }
+
+/// What can carry a link from one node to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CarrierKind {
+    /// QUIC, over UDP: no stream waits for what another one lost, and a link follows a node that moves.
+    Quic,
+    /// TLS 1.3 over TCP: the least work for every byte and call, where little is lost on the way.
+    Tcp,
+    /// Inside one process.
+    Memory,
+}
+
+impl std::fmt::Display for CarrierKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Quic => "quic",
+            Self::Tcp => "tcp",
+            Self::Memory => "memory",
+        })
+    }
+}
+
+/// Writes of one large body before others get their turn: over TCP a quarter of a megabyte, or some hundred microseconds.
+const WRITES_PER_TURN: usize = 4;
 
 impl Link {
     pub(crate) fn over_quic(
@@ -71,6 +104,10 @@ impl Link {
         peer: Claims,
     ) -> Self {
         Self::new(Carrier::Quic(connection), protocol, peer)
+    }
+
+    pub(crate) fn over_tcp(carrier: TcpCarrier, protocol: Protocol, peer: Claims) -> Self {
+        Self::new(Carrier::Tcp(carrier), protocol, peer)
     }
 
     pub(crate) fn in_memory(carrier: MemoryCarrier, protocol: Protocol, peer: Claims) -> Self {
@@ -86,6 +123,7 @@ impl Link {
             ours: OnceLock::new(),
             one_ways: tokio::sync::Mutex::new(one_ways),
             sort,
+            stands_in: AtomicBool::new(false),
         }))
     }
 
@@ -112,11 +150,33 @@ impl Link {
         self.0.protocol
     }
 
+    /// What carries this link.
+    #[must_use]
+    pub fn carrier(&self) -> CarrierKind {
+        match &self.0.carrier {
+            Carrier::Quic(_) => CarrierKind::Quic,
+            Carrier::Tcp(_) => CarrierKind::Tcp,
+            Carrier::Memory(_) => CarrierKind::Memory,
+        }
+    }
+
+    /// The same link, remembered to be over the carrier that is not the first choice there.
+    pub(crate) fn standing_in(self) -> Self {
+        self.0.stands_in.store(true, Ordering::Relaxed);
+        self
+    }
+
+    /// Whether its carrier stands in for the one that would be the first choice there and did not get through.
+    pub(crate) fn stands_in(&self) -> bool {
+        self.0.stands_in.load(Ordering::Relaxed)
+    }
+
     /// Where the peer's packets come from now; it may move.
     #[must_use]
     pub fn remote_address(&self) -> SocketAddr {
         match &self.0.carrier {
             Carrier::Quic(connection) => connection.remote_address(),
+            Carrier::Tcp(carrier) => carrier.remote_address(),
             Carrier::Memory(carrier) => carrier.remote_address(),
         }
     }
@@ -126,6 +186,7 @@ impl Link {
     pub fn round_trip(&self) -> Duration {
         match &self.0.carrier {
             Carrier::Quic(connection) => connection.rtt(),
+            Carrier::Tcp(carrier) => carrier.round_trip(),
             Carrier::Memory(_) => Duration::ZERO,
         }
     }
@@ -150,6 +211,7 @@ impl Link {
                 let (send, recv) = connection.open_bi().await.map_err(quic::link_error)?;
                 Ok((SendHalf::quic(send), RecvHalf::quic(recv)))
             }
+            Carrier::Tcp(carrier) => carrier.open_stream().await,
             Carrier::Memory(carrier) => carrier.open_stream().await,
         }
     }
@@ -163,6 +225,7 @@ impl Link {
             Carrier::Quic(connection) => Ok(SendHalf::quic(
                 connection.open_uni().await.map_err(quic::link_error)?,
             )),
+            Carrier::Tcp(carrier) => carrier.open_one_way().await,
             Carrier::Memory(carrier) => carrier.open_one_way().await,
         }
     }
@@ -174,6 +237,7 @@ impl Link {
             Carrier::Quic(connection) => {
                 connection.set_max_concurrent_bi_streams(quinn::VarInt::from_u32(count));
             }
+            Carrier::Tcp(carrier) => carrier.allow_streams(count),
             // Allowed from the start: in memory an unused stream costs nothing.
             Carrier::Memory(_) => {}
         }
@@ -189,6 +253,7 @@ impl Link {
                 let (send, recv) = connection.accept_bi().await.map_err(quic::link_error)?;
                 Ok((SendHalf::quic(send), RecvHalf::quic(recv)))
             }
+            Carrier::Tcp(carrier) => carrier.accept_stream().await,
             Carrier::Memory(carrier) => carrier.accept_stream().await,
         }
     }
@@ -212,6 +277,7 @@ impl Link {
             Carrier::Quic(connection) => Ok(RecvHalf::quic(
                 connection.accept_uni().await.map_err(quic::link_error)?,
             )),
+            Carrier::Tcp(carrier) => carrier.accept_one_way().await,
             Carrier::Memory(carrier) => carrier.accept_one_way().await,
         }
     }
@@ -221,6 +287,7 @@ impl Link {
     pub fn send_datagram(&self, bytes: Bytes) -> bool {
         match &self.0.carrier {
             Carrier::Quic(connection) => connection.send_datagram(bytes).is_ok(),
+            Carrier::Tcp(carrier) => carrier.send_datagram(bytes),
             Carrier::Memory(carrier) => carrier.send_datagram(bytes),
         }
     }
@@ -230,7 +297,7 @@ impl Link {
     pub fn datagram_max(&self) -> usize {
         match &self.0.carrier {
             Carrier::Quic(connection) => connection.max_datagram_size().unwrap_or(0),
-            Carrier::Memory(_) => memory::DATAGRAM_MAX,
+            Carrier::Tcp(_) | Carrier::Memory(_) => memory::DATAGRAM_MAX,
         }
     }
 
@@ -241,6 +308,7 @@ impl Link {
     pub async fn receive_datagram(&self) -> Result<Bytes, LinkError> {
         match &self.0.carrier {
             Carrier::Quic(connection) => connection.read_datagram().await.map_err(quic::link_error),
+            Carrier::Tcp(carrier) => carrier.receive_datagram().await,
             Carrier::Memory(carrier) => carrier.receive_datagram().await,
         }
     }
@@ -255,6 +323,7 @@ impl Link {
             Carrier::Quic(connection) => {
                 connection.close(quinn::VarInt::from_u32(code.number()), detail.as_bytes())
             }
+            Carrier::Tcp(carrier) => carrier.close(code, detail),
             Carrier::Memory(carrier) => carrier.close(code, detail),
         }
     }
@@ -263,6 +332,7 @@ impl Link {
     pub async fn closed(&self) -> CloseReason {
         let reason = match &self.0.carrier {
             Carrier::Quic(connection) => quic::close_reason(&connection.closed().await),
+            Carrier::Tcp(carrier) => carrier.closed().await,
             Carrier::Memory(carrier) => carrier.closed().await,
         };
         self.with_our_words(reason)
@@ -273,6 +343,7 @@ impl Link {
     pub fn close_reason(&self) -> Option<CloseReason> {
         let reason = match &self.0.carrier {
             Carrier::Quic(connection) => connection.close_reason().as_ref().map(quic::close_reason),
+            Carrier::Tcp(carrier) => carrier.close_reason(),
             Carrier::Memory(carrier) => carrier.close_reason(),
         };
         reason.map(|reason| self.with_our_words(reason))
@@ -309,6 +380,7 @@ enum SendKind {
         stream: quinn::SendStream,
         over: bool,
     },
+    Tcp(tcp::TcpWriter),
     Memory(memory::PipeWriter),
 }
 
@@ -318,6 +390,10 @@ impl SendHalf {
             stream,
             over: false,
         })
+    }
+
+    fn tcp(writer: tcp::TcpWriter) -> Self {
+        Self(SendKind::Tcp(writer))
     }
 
     fn memory(writer: memory::PipeWriter) -> Self {
@@ -342,6 +418,7 @@ impl SendHalf {
                 *bytes = rest;
                 result.map(|written| written.map(|_| ()).map_err(quic::write_error))
             }
+            SendKind::Tcp(writer) => writer.poll_write(cx, bytes),
             SendKind::Memory(writer) => writer.poll_write(cx, bytes),
         }
     }
@@ -352,13 +429,17 @@ impl SendHalf {
     /// When the peer stopped reading, or the link ended.
     pub async fn write(&mut self, mut bytes: Bytes) -> Result<(), LinkError> {
         std::future::poll_fn(|cx| {
-            while !bytes.is_empty() {
+            for _ in 0..WRITES_PER_TURN {
+                if bytes.is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
                 match self.poll_write(cx, &mut bytes) {
                     Poll::Ready(Ok(())) => {}
                     ended @ (Poll::Ready(Err(_)) | Poll::Pending) => return ended,
                 }
             }
-            Poll::Ready(Ok(()))
+            cx.waker().wake_by_ref();
+            Poll::Pending
         })
         .await
     }
@@ -371,6 +452,7 @@ impl SendHalf {
                 // Fails only when the stream is over already, which is what is asked for.
                 let _ = stream.finish();
             }
+            SendKind::Tcp(writer) => writer.finish(),
             SendKind::Memory(writer) => writer.finish(),
         }
     }
@@ -382,6 +464,7 @@ impl SendHalf {
                 *over = true;
                 let _ = stream.reset(quinn::VarInt::from_u32(code));
             }
+            SendKind::Tcp(writer) => writer.reset(code),
             SendKind::Memory(writer) => writer.reset(code),
         }
     }
@@ -390,6 +473,7 @@ impl SendHalf {
     pub fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
         let waiting = match &self.0 {
             SendKind::Quic { stream, .. } => StoppedKind::Quic(stream.stopped()),
+            SendKind::Tcp(writer) => StoppedKind::Tcp(writer.stopped()),
             SendKind::Memory(writer) => StoppedKind::Memory(writer.stopped()),
         };
         async move {
@@ -397,20 +481,25 @@ impl SendHalf {
                 StoppedKind::Quic(future) => {
                     let _ = future.await;
                 }
+                StoppedKind::Tcp(future) => future.await,
                 StoppedKind::Memory(future) => future.await,
             }
         }
     }
 
-    fn go_first(&self) {
-        if let SendKind::Quic { stream, .. } = &self.0 {
-            let _ = stream.set_priority(1);
+    /// Sent before others when several have something to send.
+    pub(crate) fn go_first(&self) {
+        match &self.0 {
+            SendKind::Quic { stream, .. } => drop(stream.set_priority(1)),
+            SendKind::Tcp(writer) => writer.go_first(),
+            SendKind::Memory(_) => {}
         }
     }
 }
 
-enum StoppedKind<Q, M> {
+enum StoppedKind<Q, T, M> {
     Quic(Q),
+    Tcp(T),
     Memory(M),
 }
 
@@ -418,6 +507,7 @@ impl Drop for SendHalf {
     fn drop(&mut self) {
         let over = match &self.0 {
             SendKind::Quic { over, .. } => *over,
+            SendKind::Tcp(writer) => writer.is_over(),
             SendKind::Memory(writer) => writer.is_over(),
         };
         if !over {
@@ -440,6 +530,7 @@ pub struct RecvHalf {
 #[derive(Debug)]
 enum RecvKind {
     Quic(quinn::RecvStream),
+    Tcp(tcp::TcpReader),
     Memory(memory::PipeReader),
 }
 
@@ -447,6 +538,13 @@ impl RecvHalf {
     fn quic(stream: quinn::RecvStream) -> Self {
         Self {
             kind: RecvKind::Quic(stream),
+            put_back: Bytes::new(),
+        }
+    }
+
+    fn tcp(reader: tcp::TcpReader) -> Self {
+        Self {
+            kind: RecvKind::Tcp(reader),
             put_back: Bytes::new(),
         }
     }
@@ -475,6 +573,7 @@ impl RecvHalf {
             RecvKind::Quic(stream) => pin!(stream.read_chunks(chunks))
                 .poll(cx)
                 .map_err(quic::read_error),
+            RecvKind::Tcp(reader) => reader.poll_read(cx, chunks),
             RecvKind::Memory(reader) => reader.poll_read(cx, chunks),
         }
     }
@@ -502,6 +601,7 @@ impl RecvHalf {
             RecvKind::Quic(stream) => {
                 let _ = stream.stop(quinn::VarInt::from_u32(code));
             }
+            RecvKind::Tcp(reader) => reader.stop(code),
             RecvKind::Memory(reader) => reader.stop(code),
         }
     }

@@ -13,14 +13,15 @@ use std::time::Duration;
 
 use convoke_rpc::identity::Development;
 use convoke_rpc::{
-    Channel, ChannelConfig, Endpoint, Limits, MemoryNetwork, Role, RoleSet, Server, ServerBuilder,
-    Target,
+    Carriers, Channel, ChannelConfig, Endpoint, Limits, MemoryNetwork, Role, RoleSet, Server,
+    ServerBuilder, Target,
 };
 
 /// What carries the links of a world.
 #[derive(Debug, Clone)]
 pub(crate) enum Carrier {
     Quic,
+    Tcp,
     Memory(MemoryNetwork),
 }
 
@@ -58,7 +59,8 @@ impl Carrier {
         limits: Limits,
     ) -> std::io::Result<Endpoint> {
         match self {
-            Self::Quic => Endpoint::bind(address, identity, trust, limits),
+            Self::Quic => Endpoint::bind_with(Carriers::Quic, address, identity, trust, limits),
+            Self::Tcp => Endpoint::bind_with(Carriers::Tcp, address, identity, trust, limits),
             Self::Memory(network) => Endpoint::in_memory(network, address, identity, trust, limits),
         }
     }
@@ -167,6 +169,11 @@ macro_rules! on_every_carrier {
             }
 
             #[tokio::test]
+            async fn over_tcp() {
+                run(Carrier::Tcp).await;
+            }
+
+            #[tokio::test]
             async fn in_memory() {
                 run(Carrier::memory()).await;
             }
@@ -174,6 +181,11 @@ macro_rules! on_every_carrier {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn over_quic_on_two_threads() {
                 run(Carrier::Quic).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn over_tcp_on_two_threads() {
+                run(Carrier::Tcp).await;
             }
         })+
     };

@@ -10,10 +10,12 @@
 //! - [`Versioned`]: what a message has to say about its versions. [`NoPrevious`] ends the chain.
 //! - [`encode_versioned`], [`encode_previous`], [`decode_versioned`].
 //! - [`identity`]: the trust bundle and the credential that are renewed over open links.
+//! - [`link`]: lanes, streams and datagrams over one ordered stream of bytes. [`rpc`]: calls.
 //!
 //! Deliberately not here: the feature level itself. It is decided state; whoever sends asks for it.
 
 pub mod identity;
+pub mod link;
 pub mod rpc;
 
 use serde::de::DeserializeOwned;
