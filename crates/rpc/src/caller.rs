@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use convoke_types::wire::rpc::{LANE_BODY_MAX, OPEN_CALL, StreamOpen, item, put_header};
 use convoke_types::{Changed, Code, Problem, Retry, codec};
 use serde::Serialize;
@@ -23,7 +24,8 @@ use crate::lane::client::NotTaken;
 use crate::link::SendHalf;
 use crate::service::MethodDescriptor;
 use crate::streaming::{
-    AbortOnDrop, MessageReader, Received, Streaming, decode, ended_early, pump, unexpected,
+    AbortOnDrop, MessageReader, Received, Streaming, decode, ended_early, give_way, pump,
+    unexpected,
 };
 
 /// How long a call waits when neither it nor its method says.
@@ -176,6 +178,9 @@ impl Caller {
     {
         let began = self.before(method)?;
         let answer = self.unary_answer(method, request).await;
+        if let Answer::Ok(body) | Answer::App(body) = &answer {
+            give_way(body.len()).await;
+        }
         let result = match answer {
             Answer::Ok(body) => decode(&body).map_err(CallError::Rpc),
             Answer::App(body) => Err(decode(&body).map_or_else(CallError::Rpc, CallError::App)),
@@ -199,8 +204,9 @@ impl Caller {
             .options
             .deadline_of(method, Some(DEFAULT_DEADLINE), now);
         if body.0.len() > LANE_BODY_MAX {
-            return Box::pin(self.repeat(method, deadline, || self.large(method, &body, deadline)))
-                .await;
+            let body = body.into_bytes();
+            let large = || self.large(method, body.clone(), deadline);
+            return Box::pin(self.repeat(method, deadline, large)).await;
         }
         let request = Request {
             method,
@@ -293,25 +299,28 @@ impl Caller {
     fn large<'a>(
         &'a self,
         method: &'static MethodDescriptor,
-        body: &'a Encoded,
+        body: Bytes,
         deadline: Option<Instant>,
     ) -> Boxed<'a, Answer> {
         Box::pin(async move {
             let limit = self.channel.limits().message_bytes;
-            if body.0.len() > limit {
+            if body.len() > limit {
                 let message = format!(
                     "the request has {} bytes where {limit} are allowed",
-                    body.0.len()
+                    body.len()
                 );
                 return Answer::Problem(not_sent(Problem::new(Code::TooLarge, message)));
             }
             let exchange = async {
                 let mut call = self.open(method, deadline).await?;
-                let mut bytes = Vec::with_capacity(body.0.len() + 16);
-                put_header(&mut bytes, item::ITEM, body.0.len());
-                bytes.extend_from_slice(&body.0);
-                let sent = call.send.write(bytes.into()).await;
-                if sent.is_ok() {
+                give_way(body.len()).await;
+                let mut head = Vec::with_capacity(8);
+                put_header(&mut head, item::ITEM, body.len());
+                let sent = async {
+                    call.send.write(head.into()).await?;
+                    call.send.write(body).await
+                };
+                if sent.await.is_ok() {
                     call.send.finish();
                 }
                 // A callee that refuses stops reading and says why; its words are better than "stopped".
@@ -674,6 +683,13 @@ impl Encoded {
                 ))
             }
         }
+    }
+}
+
+impl Encoded {
+    /// To be sent without another copy.
+    fn into_bytes(mut self) -> Bytes {
+        std::mem::take(&mut self.0).into()
     }
 }
 

@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::context::Context;
-use crate::streaming::{IncomingStream, Streaming};
+use crate::streaming::{IncomingStream, Streaming, give_way};
 
 pub use convoke_types::wire::rpc::MethodKind;
 
@@ -203,7 +203,11 @@ impl IncomingCall {
         match codec::from_slice::<Req>(&body) {
             Ok(request) => {
                 let handled = handler(self.context, request);
-                Box::pin(async move { encode_outcome(handled.await) })
+                let size = body.len();
+                Box::pin(async move {
+                    give_way(size).await;
+                    encode_outcome(handled.await)
+                })
             }
             Err(error) => undecodable(&error),
         }

@@ -15,7 +15,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use convoke_types::wire::rpc::{Frame, Framer, item, put_header};
+use convoke_types::wire::rpc::{
+    Frame, Framer, header_value, item, put_header, set_varint, varint_size,
+};
 use convoke_types::{Changed, Code, Problem, codec};
 use futures_util::{Stream, StreamExt};
 use serde::Serialize;
@@ -260,6 +262,16 @@ pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     })
 }
 
+/// Bodies from this size on take a noticeable time to encode, to decode and to copy: some ten microseconds.
+const LARGE: usize = 256 * 1024;
+
+/// Lets others have a turn between two steps of work on a body of that size, so that a small call waits for one of them at most.
+pub(crate) async fn give_way(body_bytes: usize) {
+    if body_bytes >= LARGE {
+        tokio::task::yield_now().await;
+    }
+}
+
 pub(crate) fn unexpected(kind: u8) -> Problem {
     Problem::new(
         Code::ProtocolViolation,
@@ -437,6 +449,7 @@ impl ReplyStream {
         };
         let mut head = Vec::with_capacity(8);
         put_header(&mut head, kind, body.len());
+        give_way(body.len()).await;
         let mut out = self.0.lock().await;
         let Outgoing { send, writing } = &mut *out;
         let written = async {
@@ -474,6 +487,7 @@ async fn pump_through<T: Serialize, E: Serialize>(
 ) -> Result<(), LinkError> {
     let mut pump = Pump {
         batch: Vec::with_capacity(BATCH),
+        head: 2,
         writing,
         over: false,
     };
@@ -488,6 +502,8 @@ async fn pump_through<T: Serialize, E: Serialize>(
 
 struct Pump<'a> {
     batch: Vec<u8>,
+    /// Bytes of the last message's header.
+    head: usize,
     writing: &'a mut Bytes,
     over: bool,
 }
@@ -528,7 +544,7 @@ impl Pump<'_> {
             self.over = match &mut items.0 {
                 Source::Made(stream) => match stream.as_mut().poll_next(cx) {
                     Poll::Pending => return,
-                    Poll::Ready(made) => !put_made(&mut self.batch, made),
+                    Poll::Ready(made) => !put_made(&mut self.batch, &mut self.head, made),
                 },
                 Source::Received(received) => match received.reader.poll_frame(cx) {
                     Poll::Pending => return,
@@ -540,11 +556,15 @@ impl Pump<'_> {
 }
 
 /// Appends what a stream of this side gave. `false` when it was the end.
-fn put_made<T: Serialize, E: Serialize>(batch: &mut Vec<u8>, made: Option<Result<T, E>>) -> bool {
+fn put_made<T: Serialize, E: Serialize>(
+    batch: &mut Vec<u8>,
+    head: &mut usize,
+    made: Option<Result<T, E>>,
+) -> bool {
     match made {
-        Some(Ok(message)) => return put_message(batch, item::ITEM, &message),
+        Some(Ok(message)) => return put_message(batch, head, item::ITEM, &message),
         Some(Err(error)) => {
-            put_message(batch, item::APP_ERROR, &error);
+            put_message(batch, head, item::APP_ERROR, &error);
         }
         None => put_header(batch, item::END, 0),
     }
@@ -578,32 +598,23 @@ fn put_problem(batch: &mut Vec<u8>, problem: &Problem) {
     batch.extend_from_slice(&body);
 }
 
-/// Appends a message as a frame, encoding it in place. One that does not encode ends the stream with a problem.
-fn put_message<T: Serialize>(batch: &mut Vec<u8>, kind: u8, message: &T) -> bool {
+/// Appends a message as a frame, encoding it in place, behind room for a header of the size that the last one had: messages of one
+/// stream are mostly alike, and only one that is not must be moved. One that does not encode ends the stream with a problem.
+fn put_message<T: Serialize>(batch: &mut Vec<u8>, head: &mut usize, kind: u8, message: &T) -> bool {
     let start = batch.len();
-    // Two bytes hold the header of every body from 8 bytes to 1 KiB; others are moved once.
-    batch.extend_from_slice(&[0, 0]);
+    batch.resize(start + *head, 0);
     if let Err(error) = codec::encode_into(message, batch) {
         batch.truncate(start);
         let problem = Problem::new(Code::Internal, format!("cannot encode a message: {error}"));
         put_problem(batch, &problem);
         return false;
     }
-    let length = batch.len() - start - 2;
-    let value = (length as u64) << 4 | u64::from(kind);
-    if (0x80..0x4000).contains(&value) {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "below 2^14: seven bits in each byte"
-        )]
-        {
-            batch[start] = value as u8 | 0x80;
-            batch[start + 1] = (value >> 7) as u8;
-        }
-        return true;
+    let value = header_value(kind, batch.len() - start - *head);
+    let size = varint_size(value);
+    if size != *head {
+        batch.splice(start..start + *head, std::iter::repeat_n(0, size));
+        *head = size;
     }
-    let mut header = Vec::with_capacity(10);
-    put_header(&mut header, kind, length);
-    batch.splice(start..start + 2, header);
+    set_varint(&mut batch[start..start + size], value);
     true
 }

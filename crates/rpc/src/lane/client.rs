@@ -1,7 +1,7 @@
 //! The caller's end of a lane: the table of calls under its lock, the futures that wait in it, and the task that moves frames
 //! between it and the link. What happens to a call is decided in [`calls`](super::calls).
 
-use std::mem::take;
+use std::collections::VecDeque;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,14 +9,14 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
-use convoke_types::wire::rpc::{FrameError, Framer, LANE_FRAME_MAX, take_varint, to_caller};
+use convoke_types::wire::rpc::{Frame, FrameError, Framer, LANE_FRAME_MAX, take_varint, to_caller};
 use convoke_types::{Code, Problem};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::calls::{Answer, Calls, Request, problem_from};
-use super::{CHUNKS_PER_TURN, EarliestTimer};
+use super::{CHUNKS_PER_TURN, EarliestTimer, FRAMES_AT_LEAST, FRAMES_PER_TURN};
 use crate::link::{CloseCode, CloseReason, Link, LinkError, RecvHalf, SendHalf, Side};
 
 /// The caller's end of one lane. Calls are submitted here and driven by [`drive`].
@@ -223,8 +223,7 @@ pub(crate) async fn drive(
         writing: Bytes::new(),
         timer: EarliestTimer::default(),
         yielded: false,
-        chunks_read: 1,
-        answers_read: 1,
+        chunks: VecDeque::with_capacity(CHUNKS_PER_TURN),
         answers: Vec::new(),
     };
     let ended = std::future::poll_fn(|cx| driver.poll(cx)).await;
@@ -287,9 +286,8 @@ struct Driver {
     writing: Bytes,
     timer: EarliestTimer,
     yielded: bool,
-    /// Chunks and answers read lately, for how many chunks an answer takes.
-    chunks_read: usize,
-    answers_read: usize,
+    /// Received, and not looked at yet.
+    chunks: VecDeque<Bytes>,
     answers: Vec<(usize, Answer)>,
 }
 
@@ -374,71 +372,72 @@ impl Driver {
         true
     }
 
-    /// Chunks to take before callers get their turn: half of those that all answers still due will take.
+    /// Takes answers until callers get their turn: half of all that are still due.
     ///
     /// Taking everything that has arrived would make both ends work in turns: one sleeps while the other works through the
     /// whole batch. By halves, the next requests are on their way while the other half of the answers is still worked
-    /// through, and both ends stay awake. Measured: a fourth to a third more calls a second.
-    fn half_of_what_is_due(&mut self) -> usize {
-        if self.answers_read > 4_096 {
-            self.chunks_read = self.chunks_read.div_ceil(2);
-            self.answers_read /= 2;
-        }
-        let due = self.lane.state.lock().unanswered();
-        (due * self.chunks_read / self.answers_read / 2).clamp(1, CHUNKS_PER_TURN)
-    }
-
+    /// through, and both ends stay awake. Measured: a fourth to a third more calls a second over QUIC, more over TCP.
     fn read(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
-        let mut chunks: [Bytes; CHUNKS_PER_TURN] = std::array::from_fn(|_| Bytes::new());
-        let slice = self.half_of_what_is_due();
-        let mut count = 0;
-        while count < slice {
-            match self.recv.poll_read(cx, &mut chunks[..slice - count]) {
-                Poll::Ready(Ok(Some(read))) => {
-                    self.take_frames(&mut chunks[..read])?;
-                    self.chunks_read += read;
-                    count += read;
-                }
-                Poll::Ready(Ok(None)) => return Err(Ended::Finished),
-                Poll::Ready(Err(error)) => return Err(error.into()),
-                Poll::Pending => return Ok(()),
-            }
+        let most =
+            (self.lane.state.lock().unanswered() / 2).clamp(FRAMES_AT_LEAST, FRAMES_PER_TURN);
+        let taken = self.take_frames(cx, most);
+        self.deliver_answers()?;
+        if taken? == most {
+            cx.waker().wake_by_ref();
         }
-        cx.waker().wake_by_ref();
         Ok(())
     }
 
-    fn take_frames(&mut self, chunks: &mut [Bytes]) -> Result<(), Ended> {
-        let mut go_away = false;
-        for chunk in chunks {
-            self.framer.feed(take(chunk));
-            while let Some(frame) = self.framer.next_frame()? {
-                let mut body = frame.body;
-                if frame.kind == to_caller::GO_AWAY {
-                    go_away = true;
-                    continue;
+    /// Takes at most `most` frames, and fewer when no more are there.
+    fn take_frames(&mut self, cx: &mut Context<'_>, most: usize) -> Result<usize, Ended> {
+        let mut taken = 0;
+        while taken < most {
+            let Some(frame) = self.framer.next_frame()? else {
+                match self.chunks.pop_front() {
+                    Some(chunk) => self.framer.feed(chunk),
+                    None if self.receive(cx)? => {}
+                    None => break,
                 }
-                let call = usize::try_from(take_varint(&mut body)?).unwrap_or(usize::MAX);
-                let answer = match frame.kind {
-                    to_caller::ANSWER => Answer::Ok(body),
-                    to_caller::APP_ERROR => Answer::App(body),
-                    to_caller::PROBLEM => Answer::Problem(problem_from(&body)),
-                    other => return Err(FrameError::UnknownKind(other).into()),
-                };
-                self.answers.push((call, answer));
-            }
+                continue;
+            };
+            taken += 1;
+            self.take_frame(frame)?;
         }
-        self.deliver_answers()?;
-        if go_away {
+        Ok(taken)
+    }
+
+    /// `false` when nothing has arrived.
+    fn receive(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
+        let mut chunks: [Bytes; CHUNKS_PER_TURN] = std::array::from_fn(|_| Bytes::new());
+        match self.recv.poll_read(cx, &mut chunks) {
+            Poll::Ready(Ok(Some(read))) => self.chunks.extend(chunks.into_iter().take(read)),
+            Poll::Ready(Ok(None)) => return Err(Ended::Finished),
+            Poll::Ready(Err(error)) => return Err(error.into()),
+            Poll::Pending => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn take_frame(&mut self, frame: Frame) -> Result<(), Ended> {
+        let mut body = frame.body;
+        if frame.kind == to_caller::GO_AWAY {
             self.lane.drain();
+            return Ok(());
         }
+        let call = usize::try_from(take_varint(&mut body)?).unwrap_or(usize::MAX);
+        let answer = match frame.kind {
+            to_caller::ANSWER => Answer::Ok(body),
+            to_caller::APP_ERROR => Answer::App(body),
+            to_caller::PROBLEM => Answer::Problem(problem_from(&body)),
+            other => return Err(FrameError::UnknownKind(other).into()),
+        };
+        self.answers.push((call, answer));
         Ok(())
     }
 
     fn deliver_answers(&mut self) -> Result<(), Ended> {
         let mut wakers = Vec::with_capacity(self.answers.len());
         let mut stray = None;
-        self.answers_read += self.answers.len();
         let mut state = self.lane.state.lock();
         let before = state.unanswered();
         for (call, answer) in self.answers.drain(..) {

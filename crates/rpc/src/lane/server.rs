@@ -4,7 +4,7 @@
 //! its link, listed by call id, so that a cancel, a deadline or the end of the link ends it. Whoever takes a call off that
 //! list answers it: the task when the handler is done, or the lane when it ended the call.
 
-use std::mem::take;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use convoke_types::wire::rpc::{
-    FrameError, Framer, LANE_BODY_MAX, LANE_FRAME_MAX, OPEN_ANSWER, TraceContext, put_header,
-    put_varint, take_varint, to_callee, to_caller, varint_size,
+    Frame, FrameError, Framer, LANE_BODY_MAX, LANE_FRAME_MAX, OPEN_ANSWER, TraceContext,
+    put_header, put_varint, take_varint, to_callee, to_caller, varint_size,
 };
 use convoke_types::{Changed, Code, Problem, codec};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
-use super::{CHUNKS_PER_TURN, EarliestTimer};
+use super::{CHUNKS_PER_TURN, EarliestTimer, FRAMES_AT_LEAST, FRAMES_PER_TURN};
 use crate::context::Context as CallContext;
 use crate::link::{LinkError, RecvHalf, SendHalf};
 use crate::server::{Method, Peer, Running};
@@ -226,7 +226,8 @@ pub(crate) async fn serve(peer: Arc<Peer>, number: u64, send: SendHalf, recv: Re
         writing: Bytes::new(),
         timer: EarliestTimer::default(),
         yielded: false,
-        slice: 1,
+        chunks: VecDeque::with_capacity(CHUNKS_PER_TURN),
+        slice: FRAMES_AT_LEAST,
         burst: 0,
         caller_is_done: false,
     };
@@ -268,7 +269,9 @@ struct Driver {
     writing: Bytes,
     timer: EarliestTimer,
     yielded: bool,
-    /// Chunks to take before what they led to is sent, and chunks taken since there was last nothing to take.
+    /// Received, and not looked at yet.
+    chunks: VecDeque<Bytes>,
+    /// Frames to take before what they led to is sent, and frames taken since there was last nothing to take.
     slice: usize,
     burst: usize,
     caller_is_done: bool,
@@ -315,36 +318,53 @@ impl Driver {
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
-        let mut chunks: [Bytes; CHUNKS_PER_TURN] = std::array::from_fn(|_| Bytes::new());
-        let slice = self.slice;
-        let mut count = 0;
+        let now = Instant::now();
+        let claims = self.peer.link.peer();
+        let mut taken = 0;
         // A caller that does not read its answers is not read from either. The write that makes room wakes us.
-        while count < slice && !self.caller_is_done && self.unwritten() < self.buffer_max {
-            match self.recv.poll_read(cx, &mut chunks[..slice - count]) {
-                Poll::Ready(Ok(Some(read))) => {
-                    self.take_frames(&mut chunks[..read])?;
-                    count += read;
-                    self.burst += read;
+        while taken < self.slice && self.frames.len() < self.buffer_max {
+            let Some(frame) = self.framer.next_frame()? else {
+                match self.chunks.pop_front() {
+                    Some(chunk) => self.framer.feed(chunk),
+                    None if self.unwritten() >= self.buffer_max => return Ok(()),
+                    None if self.receive(cx)? => {}
+                    None => {
+                        self.end_of_burst();
+                        return Ok(());
+                    }
                 }
-                Poll::Ready(Ok(None)) => self.caller_is_done = true,
-                Poll::Ready(Err(_)) => return Err(Broken::Link),
-                Poll::Pending => {
-                    self.end_of_burst();
-                    return Ok(());
-                }
-            }
+                continue;
+            };
+            taken += 1;
+            self.burst += 1;
+            self.take_frame(frame, now, &claims)?;
         }
-        if count == slice {
+        if taken == self.slice {
             cx.waker().wake_by_ref();
         }
         Ok(())
+    }
+
+    /// `false` when nothing has arrived.
+    fn receive(&mut self, cx: &mut Context<'_>) -> Result<bool, Broken> {
+        if self.caller_is_done {
+            return Ok(false);
+        }
+        let mut chunks: [Bytes; CHUNKS_PER_TURN] = std::array::from_fn(|_| Bytes::new());
+        match self.recv.poll_read(cx, &mut chunks) {
+            Poll::Ready(Ok(Some(read))) => self.chunks.extend(chunks.into_iter().take(read)),
+            Poll::Ready(Ok(None)) => self.caller_is_done = true,
+            Poll::Ready(Err(_)) => return Err(Broken::Link),
+            Poll::Pending => return Ok(false),
+        }
+        Ok(true)
     }
 
     /// The next burst will be about as large as this one; half of it is answered while the other half is still worked through,
     /// for the reason that the caller's end has, too.
     fn end_of_burst(&mut self) {
         if self.burst > 0 {
-            self.slice = (self.burst / 2).clamp(1, CHUNKS_PER_TURN);
+            self.slice = (self.burst / 2).clamp(FRAMES_AT_LEAST, FRAMES_PER_TURN);
             self.burst = 0;
         }
     }
@@ -386,24 +406,19 @@ impl Driver {
         true
     }
 
-    fn take_frames(&mut self, chunks: &mut [Bytes]) -> Result<(), Broken> {
-        let now = Instant::now();
-        let claims = self.peer.link.peer();
-        for chunk in chunks {
-            self.framer.feed(take(chunk));
-            while let Some(frame) = self.framer.next_frame()? {
-                match frame.kind {
-                    to_callee::REQUEST => self.take_request(frame.body, None, now, &claims)?,
-                    to_callee::REQUEST_TRACED => {
-                        self.take_request(frame.body, Some(()), now, &claims)?
-                    }
-                    to_callee::CANCEL => self.take_cancel(frame.body)?,
-                    to_callee::BIND => self.take_bind(frame.body)?,
-                    other => return Err(FrameError::UnknownKind(other).into()),
-                }
-            }
+    fn take_frame(
+        &mut self,
+        frame: Frame,
+        now: Instant,
+        claims: &Arc<crate::identity::Claims>,
+    ) -> Result<(), Broken> {
+        match frame.kind {
+            to_callee::REQUEST => self.take_request(frame.body, None, now, claims),
+            to_callee::REQUEST_TRACED => self.take_request(frame.body, Some(()), now, claims),
+            to_callee::CANCEL => self.take_cancel(frame.body),
+            to_callee::BIND => self.take_bind(frame.body),
+            other => Err(FrameError::UnknownKind(other).into()),
         }
-        Ok(())
     }
 
     fn take_bind(&mut self, mut body: Bytes) -> Result<(), Broken> {

@@ -187,7 +187,28 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 /// Appends a frame's header; the caller appends `length` bytes after it.
 #[inline]
 pub fn put_header(out: &mut Vec<u8>, kind: u8, length: usize) {
-    put_varint(out, (length as u64) << 4 | u64::from(kind));
+    put_varint(out, header_value(kind, length));
+}
+
+/// A frame's header as a number.
+#[inline]
+#[must_use]
+pub fn header_value(kind: u8, length: usize) -> u64 {
+    (length as u64) << 4 | u64::from(kind)
+}
+
+/// Writes a number over bytes that are as many as [`varint_size`] says.
+#[inline]
+pub fn set_varint(bytes: &mut [u8], mut value: u64) {
+    debug_assert_eq!(bytes.len(), varint_size(value));
+    let Some((last, others)) = bytes.split_last_mut() else {
+        return;
+    };
+    for byte in others {
+        *byte = value as u8 | 0x80;
+        value >>= 7;
+    }
+    *last = value as u8;
 }
 
 /// How many bytes [`put_varint`] writes.
@@ -452,6 +473,9 @@ mod tests {
             put_varint(&mut out, value);
             assert_eq!(out.len(), varint_size(value));
             assert_eq!(peek_varint(&out), Ok(Some((value, out.len()))));
+            let mut over = vec![0xee; out.len()];
+            set_varint(&mut over, value);
+            assert_eq!(over, out);
         }
     }
 
