@@ -31,6 +31,11 @@ pub(crate) enum Load {
     SmallItems,
     /// One server stream of [`BULK_ITEM_BYTES`] messages.
     Bulk,
+    /// Small calls that begin at a fixed rate, whatever becomes of those before, on one connection.
+    Paced {
+        /// Whether messages of [`LARGE_BYTES`] go there and back beside them, one after the other.
+        beside_large: bool,
+    },
     /// That many connections which were used once and now do nothing.
     Idle {
         /// How many.
@@ -51,6 +56,11 @@ pub(crate) enum Method {
 pub(crate) const BULK_ITEM_BYTES: u64 = 64 * 1024;
 /// Bytes in a message of [`Load::SmallItems`].
 const SMALL_ITEM_BYTES: u64 = 32;
+
+/// Bytes in the large messages of [`Load::Paced`].
+pub(crate) const LARGE_BYTES: usize = 4 << 20;
+/// Small calls of [`Load::Paced`] that begin in a second.
+pub(crate) const PACED_PER_SECOND: u32 = 2_000;
 
 /// Every case, in the order in which they run and are shown.
 pub(crate) const CASES: &[Case] = &[
@@ -81,6 +91,16 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "bulk",
         load: Load::Bulk,
+    },
+    Case {
+        name: "paced32/alone",
+        load: Load::Paced {
+            beside_large: false,
+        },
+    },
+    Case {
+        name: "paced32/beside4m",
+        load: Load::Paced { beside_large: true },
     },
     Case {
         name: "idle",
@@ -141,7 +161,7 @@ impl Scale {
                 count: self.bulk_items,
                 size: BULK_ITEM_BYTES,
             }),
-            Load::Calls { .. } | Load::Idle { .. } => None,
+            Load::Calls { .. } | Load::Paced { .. } | Load::Idle { .. } => None,
         }
     }
 
@@ -149,7 +169,7 @@ impl Scale {
     /// calls on a busy machine. A thousand connections of rpcnet take 5 to 30 s to open.
     pub(crate) fn patience(&self, load: Load) -> Duration {
         let (own, slack) = match load {
-            Load::Calls { .. } => (self.warm_up + self.window, 30),
+            Load::Calls { .. } | Load::Paced { .. } => (self.warm_up + self.window, 30),
             Load::SmallItems | Load::Bulk => (Duration::ZERO, 30),
             Load::Idle { .. } => (self.idle_settling + self.idle_window, 90),
         };

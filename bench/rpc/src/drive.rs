@@ -11,16 +11,17 @@ use std::{
         Arc,
         atomic::{AtomicU8, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use tokio::task::JoinSet;
+use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
     args::DriveArguments,
-    cases::{FULL, Load, Method, QUICK, Scale},
+    cases::{FULL, LARGE_BYTES, Load, Method, PACED_PER_SECOND, QUICK, Scale},
     certs::Certs,
     end,
     measure::{Counts, Histogram, Process},
@@ -33,6 +34,8 @@ pub(crate) type Values = BTreeMap<String, f64>;
 
 /// How long the callers may take for the call they are in when the window ends.
 const LAST_CALLS: Duration = Duration::from_secs(15);
+/// Paced calls under way, or due and not begun, at the most.
+const PACED_MAX: usize = 65_536;
 /// Of a stream's length, what runs before to warm it up.
 const WARM_UP_SHARE: u64 = 10;
 const MEGABYTE: f64 = 1e6;
@@ -80,6 +83,7 @@ impl<S: System> Bench<S> {
                 },
                 _,
             ) => self.calls(method, size, callers, connections).await,
+            (Load::Paced { beside_large }, _) => self.paced(beside_large).await,
             (Load::Idle { connections }, _) => self.idle(connections).await,
             (Load::SmallItems | Load::Bulk, Some(order)) => self.stream(load, order).await,
             (Load::SmallItems | Load::Bulk, None) => unreachable!("streams have orders"),
@@ -175,6 +179,54 @@ impl<S: System> Bench<S> {
         Ok(values
             .map(|(name, value)| (String::from(name), value))
             .into())
+    }
+
+    /// Small calls at a fixed rate, alone or beside large ones. Their latency counts from the moment at which they were due, so
+    /// a driver or a connection that is busy with large ones cannot hide it.
+    async fn paced(&self, beside_large: bool) -> anyhow::Result<Values> {
+        let client = self.connect_one().await?;
+        let loops = Arc::new(Loops::new(1));
+        let large = beside_large.then(|| Caller::<S> {
+            client: client.clone(),
+            method: Method::Echo,
+            body: body(LARGE_BYTES),
+            histogram: 0,
+        });
+        let large_loops = Arc::new(Loops::new(1));
+        let mut tasks = JoinSet::new();
+        if let Some(large) = large {
+            tasks.spawn(large.run(Arc::clone(&large_loops)));
+        }
+        tasks.spawn(paced_calls::<S>(client, Arc::clone(&loops)));
+
+        tokio::time::sleep(self.scale.warm_up).await;
+        let began = Instant::now();
+        loops.turn(Phase::Counting);
+        large_loops.turn(Phase::Counting);
+        tokio::time::sleep(self.scale.window).await;
+        loops.turn(Phase::Stopping);
+        large_loops.turn(Phase::Stopping);
+        let time = began.elapsed();
+        tokio::time::timeout(LAST_CALLS, all(tasks))
+            .await
+            .context("the last calls did not end")??;
+
+        let small = loops.counts();
+        let large = large_loops.counts().total() as f64 * LARGE_BYTES as f64;
+        let mut values = Values::new();
+        values.insert(
+            String::from("ops_per_s"),
+            small.total() as f64 / time.as_secs_f64(),
+        );
+        if beside_large {
+            let rate = large / MEGABYTE / time.as_secs_f64();
+            values.insert(String::from("mb_per_s"), rate);
+        }
+        for (name, share) in [("p50_us", 0.50), ("p99_us", 0.99)] {
+            let latency = small.quantile_us(share).context("no call was counted")?;
+            values.insert(String::from(name), latency);
+        }
+        Ok(values)
     }
 
     /// Of idle connections, `cpu_us_per_op` is what one costs per second, and memory is what they need now, not what
@@ -325,6 +377,55 @@ impl<S: System> Caller<S> {
             Method::EchoAwait => S::echo_await(&mut self.client, message).await,
         }
     }
+}
+
+/// Begins a small call whenever one is due, until told to stop, and then waits for those under way.
+async fn paced_calls<S: System>(client: S::Client, loops: Arc<Loops>) -> anyhow::Result<()> {
+    let (mut due, pacemaker) = pacemaker(Duration::from_secs(1) / PACED_PER_SECOND);
+    let mut calls = JoinSet::new();
+    let mut id = 0;
+    while !loops.is(Phase::Stopping) {
+        let due = due.recv().await.context("the pacemaker ended")?;
+        id += 1;
+        let (mut client, loops) = (client.clone(), Arc::clone(&loops));
+        calls.spawn(async move {
+            let message = Message { id, body: body(32) };
+            let answer = S::echo(&mut client, message).await?;
+            anyhow::ensure!(answer.id == id, "call {id} got the answer of another call");
+            if loops.is(Phase::Counting) {
+                loops.histograms[0].record(due.elapsed());
+            }
+            Ok(())
+        });
+        while let Some(ended) = calls.try_join_next() {
+            ended??;
+        }
+        anyhow::ensure!(calls.len() < PACED_MAX, "calls pile up");
+    }
+    drop(due);
+    pacemaker.join().expect("the pacemaker does not panic");
+    all(calls).await
+}
+
+/// A thread that says when calls are due: the runtime's own timers know milliseconds only. It ends when nobody listens.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a thread that sleeps is what keeps the pace here"
+)]
+fn pacemaker(every: Duration) -> (mpsc::Receiver<Instant>, thread::JoinHandle<()>) {
+    let (beats, due) = mpsc::channel(PACED_MAX);
+    let thread = thread::spawn(move || {
+        let mut next = Instant::now();
+        loop {
+            next += every;
+            thread::sleep(next.saturating_duration_since(Instant::now()));
+            // Full only when the driver hangs; what is due then is lost, and the calls under way tell the story.
+            if let Err(mpsc::error::TrySendError::Closed(_)) = beats.try_send(next) {
+                return;
+            }
+        }
+    });
+    (due, thread)
 }
 
 async fn all(mut tasks: JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {

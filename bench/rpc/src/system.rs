@@ -56,6 +56,9 @@ pub(crate) trait System: 'static {
 /// The systems, by the names they have in the results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum SystemName {
+    /// Convoke as it comes: over TLS and TCP on a path like loopback.
+    #[cfg(feature = "convoke")]
+    Convoke,
     /// Convoke over QUIC.
     #[cfg(feature = "convoke")]
     ConvokeQuic,
@@ -70,14 +73,14 @@ pub(crate) enum SystemName {
 }
 
 /// The system that the others are compared with.
-pub(crate) const OURS: &str = "convoke-quic";
+pub(crate) const OURS: &str = "convoke";
 
 impl SystemName {
     /// Threads of the runtime at each end, in the system's best setting; the head of each system's file says why.
     pub(crate) fn best_threads(self) -> usize {
         match self {
             #[cfg(feature = "convoke")]
-            Self::ConvokeQuic => 1,
+            Self::Convoke | Self::ConvokeQuic => 1,
             Self::Rpcnet | Self::Tonic | Self::Tarpc | Self::Quinn => 1,
         }
     }
@@ -86,7 +89,7 @@ impl SystemName {
     pub(crate) fn streams(self) -> bool {
         match self {
             #[cfg(feature = "convoke")]
-            Self::ConvokeQuic => true,
+            Self::Convoke | Self::ConvokeQuic => true,
             Self::Rpcnet | Self::Tonic | Self::Quinn => true,
             Self::Tarpc => false,
         }
@@ -105,7 +108,9 @@ macro_rules! with_system {
     ($name:expr, $function:ident($($argument:expr),*)) => {
         match $name {
             #[cfg(feature = "convoke")]
-            SystemName::ConvokeQuic => $function::<crate::systems::convoke_quic::ConvokeQuic>($($argument),*),
+            SystemName::Convoke => $function::<crate::systems::convoke::Convoke<crate::systems::convoke::Default>>($($argument),*),
+            #[cfg(feature = "convoke")]
+            SystemName::ConvokeQuic => $function::<crate::systems::convoke::Convoke<crate::systems::convoke::Quic>>($($argument),*),
             SystemName::Rpcnet => $function::<crate::systems::rpcnet::Rpcnet>($($argument),*),
             SystemName::Tonic => $function::<crate::systems::tonic::Tonic>($($argument),*),
             SystemName::Tarpc => $function::<crate::systems::tarpc::Tarpc>($($argument),*),

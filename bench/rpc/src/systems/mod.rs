@@ -1,7 +1,7 @@
 //! One file per system: how it serves and calls, in which setting, and why in that one.
 
 #[cfg(feature = "convoke")]
-pub(crate) mod convoke_quic;
+pub(crate) mod convoke;
 pub(crate) mod quinn;
 pub(crate) mod rpcnet;
 pub(crate) mod tarpc;

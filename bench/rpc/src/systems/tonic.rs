@@ -52,6 +52,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 const FRAME_BYTES: u32 = 1024 * 1024;
+/// By default a message may have 4 MiB at most, and the large ones of the paced calls are a little more.
+const MESSAGE_BYTES: usize = 16 << 20;
 
 impl System for Tonic {
     type Connector = ClientTlsConfig;
@@ -94,7 +96,7 @@ impl System for Tonic {
             .tcp_nodelay(true)
             .connect()
             .await?;
-        Ok(ClientGrpc::new(channel))
+        Ok(ClientGrpc::new(channel).max_decoding_message_size(MESSAGE_BYTES))
     }
 
     async fn echo(client: &mut ClientGrpc<Channel>, message: Message) -> anyhow::Result<Message> {
@@ -169,7 +171,10 @@ impl Service<http::Request<Body>> for Bench {
         match request.uri().path() {
             ECHO => Box::pin(async move {
                 let codec = ProstCodec::<Message, Message>::default();
-                Ok(ServerGrpc::new(codec).unary(Echo, request).await)
+                Ok(ServerGrpc::new(codec)
+                    .max_decoding_message_size(MESSAGE_BYTES)
+                    .unary(Echo, request)
+                    .await)
             }),
             ECHO_AWAIT => Box::pin(async move {
                 let codec = ProstCodec::<Message, Message>::default();

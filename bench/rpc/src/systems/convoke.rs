@@ -1,18 +1,20 @@
-//! Convoke over QUIC: calls of many callers on one lane, its own codec, certificates of both ends checked against the
-//! cluster's issuers.
+//! Convoke over each of its carriers: calls of many callers on one lane, its own codec, certificates of both ends checked
+//! against the cluster's issuers.
 //!
 //! The service is written as every user writes one. Every call carries the default deadline and passes admission, roles
 //! and the limits of memory and running calls; nothing that is on by default is off here. Items of a stream travel on a
 //! stream of their own.
 //!
 //! Setting: a one-thread runtime and the default limits, except that one node may open as many links as the idle case
-//! has (by default 64, since the links of one node are usually one). All links of a process share one endpoint.
+//! has (by default 64, since the links of one node are usually one). All links of a process share one endpoint. `convoke` is
+//! what a caller on a path like this one gets who asks for nothing, TLS over TCP; the endpoints offer both carriers. For
+//! `convoke-quic` they offer QUIC alone.
 
-use std::net::SocketAddr;
+use std::{marker::PhantomData, net::SocketAddr};
 
 use convoke_rpc::{
-    Channel, ChannelConfig, Endpoint, Limits, NoError, RoleSet, Server, Streaming,
-    identity::Development,
+    CarrierKind, Carriers, Channel, ChannelConfig, Endpoint, Limits, NoError, RoleSet, Server,
+    Streaming, identity::Development,
 };
 
 use crate::{
@@ -24,7 +26,33 @@ use crate::{
 
 /// See the head of this file.
 #[derive(Debug)]
-pub(crate) enum ConvokeQuic {}
+pub(crate) struct Convoke<C>(PhantomData<C>);
+
+/// What carries the links.
+pub(crate) trait Choice: 'static {
+    /// What the endpoints offer.
+    const OFFERED: Carriers;
+    /// What must come of it, or the figures would have the wrong name.
+    const EXPECTED: CarrierKind;
+}
+
+/// What a caller gets who asks for nothing.
+#[derive(Debug)]
+pub(crate) enum Default {}
+
+impl Choice for Default {
+    const OFFERED: Carriers = Carriers::Both;
+    const EXPECTED: CarrierKind = CarrierKind::Tcp;
+}
+
+/// QUIC alone.
+#[derive(Debug)]
+pub(crate) enum Quic {}
+
+impl Choice for Quic {
+    const OFFERED: Carriers = Carriers::Quic;
+    const EXPECTED: CarrierKind = CarrierKind::Quic;
+}
 
 /// What is measured.
 #[convoke_rpc::service]
@@ -54,7 +82,7 @@ impl Bench for Answering {
     }
 }
 
-impl System for ConvokeQuic {
+impl<C: Choice> System for Convoke<C> {
     type Connector = Endpoint;
     type Client = BenchClient;
 
@@ -63,7 +91,7 @@ impl System for ConvokeQuic {
     }
 
     async fn serve(certs: &Certs) -> anyhow::Result<SocketAddr> {
-        let endpoint = endpoint(certs)?;
+        let endpoint = endpoint::<C>(certs)?;
         let address = endpoint.local_address()?;
         let server = Server::builder()
             .service(BenchServer::new(Answering))
@@ -77,12 +105,17 @@ impl System for ConvokeQuic {
     }
 
     fn connector(certs: &Certs) -> anyhow::Result<Endpoint> {
-        endpoint(certs)
+        endpoint::<C>(certs)
     }
 
     async fn connect(endpoint: &Endpoint, server: SocketAddr) -> anyhow::Result<BenchClient> {
         let channel = Channel::new(endpoint, server, ChannelConfig::default());
         channel.connect().await?;
+        let carrier = channel.carrier();
+        anyhow::ensure!(
+            carrier == Some(C::EXPECTED),
+            "the link came up over {carrier:?}"
+        );
         Ok(BenchClient::new(channel))
     }
 
@@ -105,7 +138,7 @@ impl System for ConvokeQuic {
 }
 
 /// A node of this run's cluster on a free port.
-fn endpoint(certs: &Certs) -> anyhow::Result<Endpoint> {
+fn endpoint<C: Choice>(certs: &Certs) -> anyhow::Result<Endpoint> {
     let cluster = cluster(certs)?;
     let limits = Limits {
         connections_per_peer: 2048,
@@ -113,7 +146,14 @@ fn endpoint(certs: &Certs) -> anyhow::Result<Endpoint> {
     };
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
     let identity = cluster.identity(RoleSet::ALL);
-    Ok(Endpoint::bind(address, identity, cluster.trust(), limits)?)
+    let trust = cluster.trust();
+    Ok(Endpoint::bind_with(
+        C::OFFERED,
+        address,
+        identity,
+        trust,
+        limits,
+    )?)
 }
 
 fn cluster(certs: &Certs) -> anyhow::Result<Development> {
