@@ -1,11 +1,16 @@
 //! The command line: the run that people start, and the two roles in which it starts itself.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    cases::{self, CASES, Case, FULL, QUICK, Scale},
+    cases::{self, CASES, Case, Scale},
+    path::Weather,
     system::SystemName,
 };
 
@@ -52,6 +57,16 @@ pub(crate) struct RunArguments {
     /// Threads of the runtime at each end, instead of each system's best.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
     threads: Option<u16>,
+    /// Puts this round trip between the two processes, in network namespaces of their own: needs Linux, root and `ip`. Without
+    /// names of systems, Convoke alone is measured, over the carrier that it chooses and over each.
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u16).range(1..=2_000))]
+    round_trip_ms: Option<u16>,
+    /// Of a hundred packets, so many are lost on that path in each direction.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, requires = "round_trip_ms", value_parser = percent)]
+    loss: f64,
+    /// Millions of bits a second that the path carries, with a queue of 100 ms before it; without limit if it is not said.
+    #[arg(long, value_name = "MBIT", requires = "round_trip_ms", value_parser = clap::value_parser!(u32).range(1..))]
+    rate_mbit: Option<u32>,
     /// Which CPUs the two processes may use, the same for every system.
     #[arg(long, value_enum, default_value_t = Pin::Split)]
     pub(crate) pin: Pin,
@@ -93,6 +108,17 @@ pub(crate) struct DriveArguments {
     /// The short scale.
     #[arg(long)]
     pub(crate) quick: bool,
+    /// The scale of a path with distance.
+    #[arg(long)]
+    pub(crate) over_a_path: bool,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "a number is wanted".to_owned())?;
+    if (0.0..=50.0).contains(&value) {
+        return Ok(value);
+    }
+    Err("from 0 to 50".to_owned())
 }
 
 /// What both ends are told.
@@ -104,6 +130,9 @@ pub(crate) struct EndArguments {
     /// The directory with the run's certificates.
     #[arg(long)]
     pub(crate) certs: PathBuf,
+    /// Its own address.
+    #[arg(long)]
+    pub(crate) at: IpAddr,
     /// Threads of the runtime.
     #[arg(long)]
     pub(crate) threads: usize,
@@ -123,16 +152,29 @@ pub(crate) struct Measurement {
 impl RunArguments {
     /// How long and how much.
     pub(crate) fn scale(&self) -> Scale {
-        let scale = if self.quick { QUICK } else { FULL };
+        let scale = Scale::of(self.quick, self.weather().is_some());
         Scale {
             repetitions: self.reps.map_or(scale.repetitions, usize::from),
             ..scale
         }
     }
 
+    /// What the path between the two processes is like, if it is not loopback.
+    pub(crate) fn weather(&self) -> Option<Weather> {
+        self.round_trip_ms.map(|milliseconds| Weather {
+            round_trip: Duration::from_millis(milliseconds.into()),
+            loss_percent: self.loss,
+            rate_mbit: self.rate_mbit,
+        })
+    }
+
     /// The systems to measure.
     pub(crate) fn systems(&self) -> Vec<SystemName> {
-        let chosen = |system: &SystemName| self.systems.is_empty() || self.systems.contains(system);
+        let over_a_path = self.weather().is_some();
+        let chosen = |system: &SystemName| match self.systems.as_slice() {
+            [] => system.by_default(over_a_path),
+            named => named.contains(system),
+        };
         SystemName::value_variants()
             .iter()
             .copied()
@@ -159,7 +201,8 @@ impl RunArguments {
     fn cases(&self) -> impl Iterator<Item = Case> {
         let chosen = |case: &&Case| {
             let answers = |filter: &String| cases::answers_to(case.name, filter);
-            self.cases.is_empty() || self.cases.iter().any(answers)
+            let any = self.cases.is_empty() || self.cases.iter().any(answers);
+            any && (case.over_a_path || self.weather().is_none())
         };
         CASES.iter().filter(chosen).copied()
     }
@@ -189,7 +232,11 @@ mod tests {
 
         let repetitions = run.measurements();
 
-        let systems = SystemName::value_variants();
+        let systems: Vec<SystemName> = SystemName::value_variants()
+            .iter()
+            .copied()
+            .filter(|system| system.by_default(false))
+            .collect();
         let without_streams = systems.iter().filter(|system| !system.streams()).count();
         let streaming = CASES.iter().filter(|case| case.load.streams()).count();
         let expected = CASES.len() * systems.len() - without_streams * streaming;

@@ -11,6 +11,8 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     /// What the driver does.
     pub(crate) load: Load,
+    /// Whether it says something about a path with distance, too.
+    pub(crate) over_a_path: bool,
 }
 
 /// What the driver does to the server.
@@ -83,28 +85,34 @@ pub(crate) const CASES: &[Case] = &[
             callers: 512,
             connections: 1,
         },
+        over_a_path: false,
     },
     Case {
         name: "stream32",
         load: Load::SmallItems,
+        over_a_path: true,
     },
     Case {
         name: "bulk",
         load: Load::Bulk,
+        over_a_path: true,
     },
     Case {
         name: "paced32/alone",
         load: Load::Paced {
             beside_large: false,
         },
+        over_a_path: false,
     },
     Case {
         name: "paced32/beside4m",
         load: Load::Paced { beside_large: true },
+        over_a_path: false,
     },
     Case {
         name: "idle",
         load: Load::Idle { connections: 1_000 },
+        over_a_path: false,
     },
 ];
 
@@ -128,7 +136,7 @@ pub(crate) struct Scale {
 }
 
 /// Everything, long enough to compare figures.
-pub(crate) const FULL: Scale = Scale {
+const FULL: Scale = Scale {
     repetitions: 3,
     warm_up: Duration::from_millis(700),
     window: Duration::from_secs(2),
@@ -139,7 +147,7 @@ pub(crate) const FULL: Scale = Scale {
 };
 
 /// The same cases for less time and once: enough to see a change of a third.
-pub(crate) const QUICK: Scale = Scale {
+const QUICK: Scale = Scale {
     repetitions: 1,
     warm_up: Duration::from_millis(300),
     window: Duration::from_millis(600),
@@ -149,7 +157,32 @@ pub(crate) const QUICK: Scale = Scale {
     bulk_items: (128 << 20) / BULK_ITEM_BYTES,
 };
 
+/// Over a path with distance a call takes a round trip, and a lost packet several.
+const FAR: Scale = Scale {
+    repetitions: 3,
+    warm_up: Duration::from_secs(2),
+    window: Duration::from_secs(10),
+    idle_window: Duration::from_secs(5),
+    idle_settling: Duration::from_secs(1),
+    small_items: 100_000,
+    bulk_items: (8 << 20) / BULK_ITEM_BYTES,
+};
+
 impl Scale {
+    /// The one that such a run has.
+    pub(crate) fn of(quick: bool, over_a_path: bool) -> Self {
+        match (quick, over_a_path) {
+            (false, false) => FULL,
+            (true, false) => QUICK,
+            (false, true) => FAR,
+            (true, true) => Self {
+                repetitions: 1,
+                window: Duration::from_secs(4),
+                ..FAR
+            },
+        }
+    }
+
     /// What a streaming load orders, `None` for the other loads.
     pub(crate) fn order(&self, load: Load) -> Option<Order> {
         match load {
@@ -170,7 +203,7 @@ impl Scale {
     pub(crate) fn patience(&self, load: Load) -> Duration {
         let (own, slack) = match load {
             Load::Calls { .. } | Load::Paced { .. } => (self.warm_up + self.window, 30),
-            Load::SmallItems | Load::Bulk => (Duration::ZERO, 30),
+            Load::SmallItems | Load::Bulk => (Duration::ZERO, 90),
             Load::Idle { .. } => (self.idle_settling + self.idle_window, 90),
         };
         own + Duration::from_secs(slack)
@@ -217,6 +250,7 @@ const fn echo(name: &'static str, size: usize, callers: usize, connections: usiz
             callers,
             connections,
         },
+        over_a_path: connections == 1 && callers < 512,
     }
 }
 

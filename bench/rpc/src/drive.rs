@@ -21,7 +21,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
     args::DriveArguments,
-    cases::{FULL, LARGE_BYTES, Load, Method, PACED_PER_SECOND, QUICK, Scale},
+    cases::{LARGE_BYTES, Load, Method, PACED_PER_SECOND, Scale},
     certs::Certs,
     end,
     measure::{Counts, Histogram, Process},
@@ -53,11 +53,12 @@ fn drive_system<S: System>(arguments: &DriveArguments) -> anyhow::Result<Values>
     runtime.block_on(async {
         let certs = Certs::at(&arguments.end.certs);
         let bench = Bench::<S> {
-            connector: S::connector(&certs).context("prepare to connect")?,
+            connector: S::connector(&certs, arguments.end.at).context("prepare to connect")?,
             server: arguments.addr,
-            scale: if arguments.quick { QUICK } else { FULL },
+            scale: Scale::of(arguments.quick, arguments.over_a_path),
             ends: [Process::this(), Process::of(arguments.server_pid)],
             threads: arguments.end.threads,
+            over_a_path: arguments.over_a_path,
         };
         bench.run(arguments.case.load).await
     })
@@ -69,6 +70,7 @@ struct Bench<S: System> {
     scale: Scale,
     ends: [Process; 2],
     threads: usize,
+    over_a_path: bool,
 }
 
 impl<S: System> Bench<S> {
@@ -121,6 +123,7 @@ impl<S: System> Bench<S> {
             .await
             .context("the last calls did not end")??;
 
+        let remark = clients.first().and_then(S::remark);
         let calls = window.counts.total();
         anyhow::ensure!(calls > 0, "no call ended within the window");
         let mut values = Values::new();
@@ -133,6 +136,9 @@ impl<S: System> Bench<S> {
         }
         value("cpu_us_per_op", micros(window.cpu) / calls as f64);
         value("rss_mb", self.peak_mb()?);
+        if let (Some((name, remark)), true) = (remark, self.over_a_path) {
+            value(name, remark);
+        }
         Ok(values)
     }
 
@@ -171,14 +177,17 @@ impl<S: System> Bench<S> {
         } else {
             ("ops_per_s", items / time)
         };
+        let remark = S::remark(&client).filter(|_| self.over_a_path);
         let values = [
             rate,
             ("cpu_us_per_op", micros(cpu) / items),
             ("rss_mb", self.peak_mb()?),
         ];
         Ok(values
+            .into_iter()
+            .chain(remark)
             .map(|(name, value)| (String::from(name), value))
-            .into())
+            .collect())
     }
 
     /// Small calls at a fixed rate, alone or beside large ones. Their latency counts from the moment at which they were due, so

@@ -18,6 +18,7 @@ mod drive;
 mod end;
 mod measure;
 mod message;
+mod path;
 mod run;
 mod serve;
 mod system;

@@ -4,7 +4,7 @@
 //! A system that fails one case loses that case's rows and nothing else: the failure is told at once and again at the
 //! end.
 
-use std::{env, path::PathBuf, process::Command, time::Duration};
+use std::{env, net::Ipv4Addr, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::Context as _;
 use bench_report::{Report, Row, short};
@@ -16,6 +16,7 @@ use crate::{
     child::Running,
     drive::Values,
     end,
+    path::{Path, Place},
     serve::READY,
     system::{OURS, System, SystemName, with_system},
 };
@@ -24,9 +25,16 @@ use crate::{
 const BENCH: &str = "rpc";
 /// A server that does not listen after this never will.
 const START: Duration = Duration::from_secs(20);
+/// Which packets of a path are lost.
+const SEED: u64 = 1;
 
 /// Runs everything that was asked for and prints it. An error names what could not be measured.
 pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<()> {
+    let weather = arguments.weather();
+    let path = weather
+        .map(|weather| Path::make(weather, SEED))
+        .transpose()
+        .context("make a path between two network namespaces")?;
     let directory = tempfile::tempdir().context("make a directory for certificates")?;
     let bench = Bench {
         program: env::current_exe().context("find this program")?,
@@ -34,6 +42,7 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<()> {
         cpus: Cpus::choose(arguments.pin, &end::allowed_cpus()?),
         scale: arguments.scale(),
         quick: arguments.quick,
+        path,
     };
     for system in arguments.systems() {
         with_system!(system, prepare(&bench.certs)).with_context(|| format!("prepare {system}"))?;
@@ -76,23 +85,28 @@ struct Bench {
     cpus: Cpus,
     scale: Scale,
     quick: bool,
+    /// Between the two processes, if they are not on loopback.
+    path: Option<Path>,
 }
 
 impl Bench {
     fn measure(&self, measurement: &Measurement) -> anyhow::Result<Values> {
-        let mut command = self.end("serve", measurement, &self.cpus.server);
+        let mut command = self.end("serve", measurement, &self.cpus.server, |path| &path.server);
         let server = Running::start(&mut command)?;
         let address = server
             .line_after(READY, START)
             .context("wait for the server")?;
 
-        let mut command = self.end("drive", measurement, &self.cpus.driver);
+        let mut command = self.end("drive", measurement, &self.cpus.driver, |path| &path.driver);
         command
             .args(["--case", measurement.case.name])
             .args(["--addr", &address])
             .args(["--server-pid", &server.id().to_string()]);
         if self.quick {
             command.arg("--quick");
+        }
+        if self.path.is_some() {
+            command.arg("--over-a-path");
         }
         let driver = Running::start(&mut command)?;
         let values = driver
@@ -101,10 +115,29 @@ impl Bench {
         serde_json::from_str(&format!("{{{values}")).context("understand the driver")
     }
 
-    fn end(&self, role: &str, measurement: &Measurement, cpus: &str) -> Command {
-        let mut command = Command::new(&self.program);
+    fn end(
+        &self,
+        role: &str,
+        measurement: &Measurement,
+        cpus: &str,
+        place: impl FnOnce(&Path) -> &Place,
+    ) -> Command {
+        let place = self.path.as_ref().map(place);
+        let mut command = match place {
+            // `ip` becomes the program, so its process is the one that is measured and ended.
+            Some(place) => {
+                let mut command = Command::new("ip");
+                command
+                    .args(["netns", "exec", &place.namespace])
+                    .arg(&self.program);
+                command
+            }
+            None => Command::new(&self.program),
+        };
+        let at = place.map_or_else(|| Ipv4Addr::LOCALHOST.into(), |place| place.address);
         command
             .arg(role)
+            .args(["--at", &at.to_string()])
             .args(["--system", &measurement.system.to_string()])
             .args(["--threads", &measurement.threads.to_string()])
             .arg("--certs")

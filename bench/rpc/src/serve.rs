@@ -23,7 +23,9 @@ pub(crate) fn serve(arguments: &ServeArguments) -> anyhow::Result<()> {
 fn serve_system<S: System>(arguments: &ServeArguments) -> anyhow::Result<()> {
     let certs = Certs::at(&arguments.end.certs);
     end::runtime(arguments.end.threads)?.block_on(async {
-        let address = S::serve(&certs).await.context("start the server")?;
+        let address = S::serve(&certs, arguments.end.at)
+            .await
+            .context("start the server")?;
         let mut output = std::io::stdout();
         writeln!(output, "{READY}{address}").and_then(|()| output.flush())?;
         future::pending().await

@@ -1,6 +1,10 @@
 //! The shape that every system is brought into, and the list of them.
 
-use std::{fmt, future::Future, net::SocketAddr};
+use std::{
+    fmt,
+    future::Future,
+    net::{IpAddr, SocketAddr},
+};
 
 use clap::ValueEnum;
 
@@ -22,17 +26,22 @@ pub(crate) trait System: 'static {
         Ok(())
     }
 
-    /// Starts to serve on a free port of 127.0.0.1, in tasks of the current runtime that run as long as the process.
-    fn serve(certs: &Certs) -> impl Future<Output = anyhow::Result<SocketAddr>>;
+    /// Starts to serve on a free port of that address, in tasks of the current runtime that run as long as the process.
+    fn serve(certs: &Certs, at: IpAddr) -> impl Future<Output = anyhow::Result<SocketAddr>>;
 
-    /// Makes ready to connect. Runs within the runtime.
-    fn connector(certs: &Certs) -> anyhow::Result<Self::Connector>;
+    /// Makes ready to connect from that address. Runs within the runtime.
+    fn connector(certs: &Certs, from: IpAddr) -> anyhow::Result<Self::Connector>;
 
     /// Opens one more connection and completes its handshake.
     fn connect(
         connector: &Self::Connector,
         server: SocketAddr,
     ) -> impl Future<Output = anyhow::Result<Self::Client>>;
+
+    /// What there is to know of an open connection beyond its figures, as one more metric.
+    fn remark(_client: &Self::Client) -> Option<(&'static str, f64)> {
+        None
+    }
 
     /// Sends the message and awaits the server's answer, which is the same message.
     fn echo(
@@ -62,6 +71,9 @@ pub(crate) enum SystemName {
     /// Convoke over QUIC.
     #[cfg(feature = "convoke")]
     ConvokeQuic,
+    /// Convoke over TLS and TCP, also where it would not choose that.
+    #[cfg(feature = "convoke")]
+    ConvokeTcp,
     /// rpcnet 0.1.
     Rpcnet,
     /// tonic 0.14 over TLS.
@@ -80,8 +92,19 @@ impl SystemName {
     pub(crate) fn best_threads(self) -> usize {
         match self {
             #[cfg(feature = "convoke")]
-            Self::Convoke | Self::ConvokeQuic => 1,
+            Self::Convoke | Self::ConvokeQuic | Self::ConvokeTcp => 1,
             Self::Rpcnet | Self::Tonic | Self::Tarpc | Self::Quinn => 1,
+        }
+    }
+
+    /// Whether it runs when nobody asks for systems by name. On loopback Convoke takes TCP by itself.
+    pub(crate) fn by_default(self, over_a_path: bool) -> bool {
+        match self {
+            #[cfg(feature = "convoke")]
+            Self::Convoke | Self::ConvokeQuic => true,
+            #[cfg(feature = "convoke")]
+            Self::ConvokeTcp => over_a_path,
+            Self::Rpcnet | Self::Tonic | Self::Tarpc | Self::Quinn => !over_a_path,
         }
     }
 
@@ -89,7 +112,7 @@ impl SystemName {
     pub(crate) fn streams(self) -> bool {
         match self {
             #[cfg(feature = "convoke")]
-            Self::Convoke | Self::ConvokeQuic => true,
+            Self::Convoke | Self::ConvokeQuic | Self::ConvokeTcp => true,
             Self::Rpcnet | Self::Tonic | Self::Quinn => true,
             Self::Tarpc => false,
         }
@@ -111,6 +134,8 @@ macro_rules! with_system {
             SystemName::Convoke => $function::<crate::systems::convoke::Convoke<crate::systems::convoke::Default>>($($argument),*),
             #[cfg(feature = "convoke")]
             SystemName::ConvokeQuic => $function::<crate::systems::convoke::Convoke<crate::systems::convoke::Quic>>($($argument),*),
+            #[cfg(feature = "convoke")]
+            SystemName::ConvokeTcp => $function::<crate::systems::convoke::Convoke<crate::systems::convoke::Tcp>>($($argument),*),
             SystemName::Rpcnet => $function::<crate::systems::rpcnet::Rpcnet>($($argument),*),
             SystemName::Tonic => $function::<crate::systems::tonic::Tonic>($($argument),*),
             SystemName::Tarpc => $function::<crate::systems::tarpc::Tarpc>($($argument),*),

@@ -7,10 +7,15 @@
 //!
 //! Setting: a one-thread runtime and the default limits, except that one node may open as many links as the idle case
 //! has (by default 64, since the links of one node are usually one). All links of a process share one endpoint. `convoke` is
-//! what a caller on a path like this one gets who asks for nothing, TLS over TCP; the endpoints offer both carriers. For
-//! `convoke-quic` they offer QUIC alone.
+//! what a caller gets who asks for nothing, on loopback TLS over TCP; the endpoints offer both carriers. For `convoke-quic` they
+//! offer QUIC alone, for `convoke-tcp` the other alone.
 
-use std::{marker::PhantomData, net::SocketAddr};
+use std::{
+    marker::PhantomData,
+    net::{IpAddr, SocketAddr},
+};
+
+use anyhow::Context as _;
 
 use convoke_rpc::{
     CarrierKind, Carriers, Channel, ChannelConfig, Endpoint, Limits, NoError, RoleSet, Server,
@@ -32,8 +37,8 @@ pub(crate) struct Convoke<C>(PhantomData<C>);
 pub(crate) trait Choice: 'static {
     /// What the endpoints offer.
     const OFFERED: Carriers;
-    /// What must come of it, or the figures would have the wrong name.
-    const EXPECTED: CarrierKind;
+    /// What must come of it on loopback, or the figures would have the wrong name.
+    const EXPECTED_NEARBY: CarrierKind;
 }
 
 /// What a caller gets who asks for nothing.
@@ -42,7 +47,16 @@ pub(crate) enum Default {}
 
 impl Choice for Default {
     const OFFERED: Carriers = Carriers::Both;
-    const EXPECTED: CarrierKind = CarrierKind::Tcp;
+    const EXPECTED_NEARBY: CarrierKind = CarrierKind::Tcp;
+}
+
+/// TLS over TCP alone.
+#[derive(Debug)]
+pub(crate) enum Tcp {}
+
+impl Choice for Tcp {
+    const OFFERED: Carriers = Carriers::Tcp;
+    const EXPECTED_NEARBY: CarrierKind = CarrierKind::Tcp;
 }
 
 /// QUIC alone.
@@ -51,7 +65,7 @@ pub(crate) enum Quic {}
 
 impl Choice for Quic {
     const OFFERED: Carriers = Carriers::Quic;
-    const EXPECTED: CarrierKind = CarrierKind::Quic;
+    const EXPECTED_NEARBY: CarrierKind = CarrierKind::Quic;
 }
 
 /// What is measured.
@@ -63,6 +77,13 @@ pub(crate) trait Bench {
     async fn echo_await(&self, message: Message) -> Result<Message, NoError>;
     /// Answers with the items of an order.
     async fn items(&self, order: Order) -> Result<Streaming<Message>, NoError>;
+}
+
+/// An open connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    calls: BenchClient,
+    carrier: CarrierKind,
 }
 
 struct Answering;
@@ -84,14 +105,14 @@ impl Bench for Answering {
 
 impl<C: Choice> System for Convoke<C> {
     type Connector = Endpoint;
-    type Client = BenchClient;
+    type Client = Client;
 
     fn prepare(certs: &Certs) -> anyhow::Result<()> {
         cluster(certs).map(drop)
     }
 
-    async fn serve(certs: &Certs) -> anyhow::Result<SocketAddr> {
-        let endpoint = endpoint::<C>(certs)?;
+    async fn serve(certs: &Certs, at: IpAddr) -> anyhow::Result<SocketAddr> {
+        let endpoint = endpoint::<C>(certs, at)?;
         let address = endpoint.local_address()?;
         let server = Server::builder()
             .service(BenchServer::new(Answering))
@@ -104,31 +125,40 @@ impl<C: Choice> System for Convoke<C> {
         Ok(address)
     }
 
-    fn connector(certs: &Certs) -> anyhow::Result<Endpoint> {
-        endpoint::<C>(certs)
+    fn connector(certs: &Certs, from: IpAddr) -> anyhow::Result<Endpoint> {
+        endpoint::<C>(certs, from)
     }
 
-    async fn connect(endpoint: &Endpoint, server: SocketAddr) -> anyhow::Result<BenchClient> {
+    async fn connect(endpoint: &Endpoint, server: SocketAddr) -> anyhow::Result<Client> {
         let channel = Channel::new(endpoint, server, ChannelConfig::default());
         channel.connect().await?;
-        let carrier = channel.carrier();
+        let carrier = channel.carrier().context("the link is gone already")?;
+        let expected = C::EXPECTED_NEARBY;
         anyhow::ensure!(
-            carrier == Some(C::EXPECTED),
-            "the link came up over {carrier:?}"
+            carrier == expected || !server.ip().is_loopback(),
+            "the link came up over {carrier} instead of {expected}"
         );
-        Ok(BenchClient::new(channel))
+        Ok(Client {
+            calls: BenchClient::new(channel),
+            carrier,
+        })
     }
 
-    async fn echo(client: &mut BenchClient, message: Message) -> anyhow::Result<Message> {
-        Ok(client.echo(&message).await?)
+    fn remark(client: &Client) -> Option<(&'static str, f64)> {
+        let over_quic = client.carrier == CarrierKind::Quic;
+        Some(("over_quic", f64::from(u8::from(over_quic))))
     }
 
-    async fn echo_await(client: &mut BenchClient, message: Message) -> anyhow::Result<Message> {
-        Ok(client.echo_await(&message).await?)
+    async fn echo(client: &mut Client, message: Message) -> anyhow::Result<Message> {
+        Ok(client.calls.echo(&message).await?)
     }
 
-    async fn stream(client: &mut BenchClient, order: Order) -> anyhow::Result<()> {
-        let mut items = client.items(&order).await?;
+    async fn echo_await(client: &mut Client, message: Message) -> anyhow::Result<Message> {
+        Ok(client.calls.echo_await(&message).await?)
+    }
+
+    async fn stream(client: &mut Client, order: Order) -> anyhow::Result<()> {
+        let mut items = client.calls.items(&order).await?;
         let mut tally = Tally::of(order);
         while let Some(item) = items.next().await {
             tally.take(&item?)?;
@@ -138,13 +168,13 @@ impl<C: Choice> System for Convoke<C> {
 }
 
 /// A node of this run's cluster on a free port.
-fn endpoint<C: Choice>(certs: &Certs) -> anyhow::Result<Endpoint> {
+fn endpoint<C: Choice>(certs: &Certs, at: IpAddr) -> anyhow::Result<Endpoint> {
     let cluster = cluster(certs)?;
     let limits = Limits {
         connections_per_peer: 2048,
         ..Limits::default()
     };
-    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    let address = SocketAddr::new(at, 0);
     let identity = cluster.identity(RoleSet::ALL);
     let trust = cluster.trust();
     Ok(Endpoint::bind_with(

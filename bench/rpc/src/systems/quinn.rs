@@ -10,7 +10,12 @@
 //! endpoint. The rest is the default: BBR, larger initial windows, fewer acknowledgements and a shorter initial round
 //! trip gained nothing here.
 
-use std::{mem, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    mem,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -53,8 +58,8 @@ impl System for Quinn {
     type Connector = Endpoint;
     type Client = Connection;
 
-    async fn serve(certs: &Certs) -> anyhow::Result<SocketAddr> {
-        let endpoint = endpoint(Some(server_config(certs)?))?;
+    async fn serve(certs: &Certs, at: IpAddr) -> anyhow::Result<SocketAddr> {
+        let endpoint = endpoint(at, Some(server_config(certs)?))?;
         let address = endpoint.local_addr()?;
         end::spawn(async move {
             while let Some(incoming) = endpoint.accept().await {
@@ -64,8 +69,8 @@ impl System for Quinn {
         Ok(address)
     }
 
-    fn connector(certs: &Certs) -> anyhow::Result<Endpoint> {
-        let mut endpoint = endpoint(None)?;
+    fn connector(certs: &Certs, from: IpAddr) -> anyhow::Result<Endpoint> {
+        let mut endpoint = endpoint(from, None)?;
         endpoint.set_default_client_config(client_config(certs)?);
         Ok(endpoint)
     }
@@ -186,12 +191,12 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> anyhow::Result<T> {
     Ok(postcard::from_bytes(bytes)?)
 }
 
-fn endpoint(server: Option<ServerConfig>) -> anyhow::Result<Endpoint> {
+fn endpoint(at: IpAddr, server: Option<ServerConfig>) -> anyhow::Result<Endpoint> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     // The kernel takes what it allows of it.
     socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
     socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+    socket.bind(&SocketAddr::new(at, 0).into())?;
     let runtime = Arc::new(TokioRuntime);
     Ok(Endpoint::new(
         EndpointConfig::default(),

@@ -9,7 +9,11 @@
 //! checked; it cannot check the client's. The feature `perf` only adds an allocator that the library never uses, so it
 //! is off.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use futures_util::{Stream, StreamExt as _, stream};
@@ -26,14 +30,16 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum Rpcnet {}
 
-const ANY_PORT: &str = "127.0.0.1:0";
+fn any_port(at: IpAddr) -> String {
+    SocketAddr::new(at, 0).to_string()
+}
 
 impl System for Rpcnet {
     type Connector = RpcConfig;
     type Client = Arc<RpcClient>;
 
-    async fn serve(certs: &Certs) -> anyhow::Result<SocketAddr> {
-        let config = RpcConfig::new(certs.certificate(End::Server), ANY_PORT)
+    async fn serve(certs: &Certs, at: IpAddr) -> anyhow::Result<SocketAddr> {
+        let config = RpcConfig::new(certs.certificate(End::Server), any_port(at))
             .with_key_path(certs.key(End::Server));
         let mut server = RpcServer::new(config);
         server
@@ -53,8 +59,8 @@ impl System for Rpcnet {
         Ok(address)
     }
 
-    fn connector(certs: &Certs) -> anyhow::Result<RpcConfig> {
-        Ok(RpcConfig::new(certs.authority(), ANY_PORT)
+    fn connector(certs: &Certs, from: IpAddr) -> anyhow::Result<RpcConfig> {
+        Ok(RpcConfig::new(certs.authority(), any_port(from))
             .with_server_name(SERVER_NAME)
             // The limit per item; the default of 3 s would end a stream on a machine that is busy with other things.
             .with_default_stream_timeout(Duration::from_secs(30)))

@@ -8,7 +8,7 @@
 //! 100 requests, so that 512 callers fit. The server spawns each handler, as its documentation does; polling them in
 //! place saves a tenth with 64 callers and loses a fifth with 512.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use futures_util::StreamExt as _;
 use tarpc::{
@@ -44,8 +44,8 @@ impl System for Tarpc {
     type Connector = ();
     type Client = BenchClient;
 
-    async fn serve(_certs: &Certs) -> anyhow::Result<SocketAddr> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+    async fn serve(_certs: &Certs, at: IpAddr) -> anyhow::Result<SocketAddr> {
+        let listener = TcpListener::bind((at, 0)).await?;
         let address = listener.local_addr()?;
         end::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
@@ -57,7 +57,7 @@ impl System for Tarpc {
         Ok(address)
     }
 
-    fn connector(_certs: &Certs) -> anyhow::Result<()> {
+    fn connector(_certs: &Certs, _from: IpAddr) -> anyhow::Result<()> {
         Ok(())
     }
 

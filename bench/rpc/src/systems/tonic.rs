@@ -10,7 +10,7 @@
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     task::{Context, Poll},
     time::Duration,
 };
@@ -59,8 +59,8 @@ impl System for Tonic {
     type Connector = ClientTlsConfig;
     type Client = ClientGrpc<Channel>;
 
-    async fn serve(certs: &Certs) -> anyhow::Result<SocketAddr> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+    async fn serve(certs: &Certs, at: IpAddr) -> anyhow::Result<SocketAddr> {
+        let listener = TcpListener::bind((at, 0)).await?;
         let address = listener.local_addr()?;
         let tls = ServerTlsConfig::new()
             .identity(identity(certs, End::Server)?)
@@ -77,7 +77,7 @@ impl System for Tonic {
         Ok(address)
     }
 
-    fn connector(certs: &Certs) -> anyhow::Result<ClientTlsConfig> {
+    fn connector(certs: &Certs, _from: IpAddr) -> anyhow::Result<ClientTlsConfig> {
         Ok(ClientTlsConfig::new()
             .identity(identity(certs, End::Client)?)
             .ca_certificate(authority(certs)?)

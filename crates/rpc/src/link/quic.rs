@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
+use quinn::congestion::BbrConfig;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ConnectionError, ReadError, TransportConfig, VarInt, WriteError};
 use quinn_proto::HashedConnectionIdGenerator;
@@ -121,6 +122,8 @@ fn transport(limits: &Limits, granted: usize, keep_alive: Option<Duration>) -> T
     let window = u32::try_from((granted / 2).max(64 << 10)).unwrap_or(u32::MAX);
     let mut config = TransportConfig::default();
     config
+        // QUIC is for paths that are long and may lose packets, and there loss says little about congestion.
+        .congestion_controller_factory(Arc::new(BbrConfig::default()))
         .receive_window(VarInt::from_u32(window))
         .stream_receive_window(VarInt::from_u32(window / 2))
         .send_window(u64::from(window))
