@@ -14,7 +14,7 @@ use serde::de::value::U32Deserializer;
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::DEEPEST;
+use super::{DEEPEST, encoded};
 
 /// Why bytes are not a value of the type asked for, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -240,6 +240,17 @@ impl<'de> Decoder<'de> {
         Ok(bytes)
     }
 
+    /// All that is left of the frame.
+    #[cold]
+    fn whole_frame(&mut self) -> Result<&'de [u8], DecodeFault> {
+        if !self.at_frame_start {
+            return Err(de::Error::custom(encoded::ONLY_AS_A_WHOLE));
+        }
+        let (bytes, rest) = self.input.split_at(self.input.len());
+        self.input = rest;
+        Ok(bytes)
+    }
+
     #[inline]
     fn text(&mut self) -> Result<&'de str, DecodeFault> {
         str::from_utf8(self.bytes()?).map_err(|_| DecodeFault::Utf8)
@@ -450,9 +461,13 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     #[inline]
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
-        _name: &'static str,
+        name: &'static str,
         visitor: V,
     ) -> Result<V::Value, DecodeFault> {
+        // Both are constants where a type is decoded, so this costs nothing when running.
+        if name == encoded::NAME {
+            return visitor.visit_bytes(self.whole_frame()?);
+        }
         visitor.visit_newtype_struct(self)
     }
 

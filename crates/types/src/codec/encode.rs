@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer, ser};
 
-use super::DEEPEST;
+use super::{DEEPEST, encoded};
 
 /// Why a value has no bytes. All but `Custom` are mistakes in the program, not in the data.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -131,6 +131,20 @@ impl Encoder<'_> {
         }
         self.depth += 1;
         self.at_frame_start = false;
+        Ok(())
+    }
+
+    /// Writes bytes that are all of a frame, without the length that bytes have elsewhere.
+    #[cold]
+    fn whole_frame<T: Serialize + ?Sized>(&mut self, bytes: &T) -> Result<(), EncodeError> {
+        if !self.at_frame_start {
+            return Err(ser::Error::custom(encoded::ONLY_AS_A_WHOLE));
+        }
+        let start = self.out.len();
+        bytes.serialize(&mut *self)?;
+        let length = self.out[start..].iter().take_while(|byte| **byte >= 0x80);
+        let length = length.count() + 1;
+        self.out.drain(start..start + length);
         Ok(())
     }
 
@@ -308,9 +322,13 @@ impl<'e, 'b> Serializer for &'e mut Encoder<'b> {
     #[inline]
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
-        _name: &'static str,
+        name: &'static str,
         value: &T,
     ) -> Result<(), EncodeError> {
+        // Both are constants where a type is encoded, so this costs nothing when running.
+        if name == encoded::NAME {
+            return self.whole_frame(value);
+        }
         value.serialize(self)
     }
 

@@ -7,6 +7,7 @@
 //!
 //! - [`to_vec`], [`encode_into`]: a value to bytes. [`from_slice`]: bytes to a value, borrowing from them
 //!   where the type does.
+//! - [`Encoded`]: a message whose bytes are passed on as they are, by whoever does not know its type.
 //! - [`EncodeError`], [`DecodeError`] with its [`DecodeFault`]: why not.
 //!
 //! Bytes from strangers are harmless: nesting is bounded by [`DEEPEST`], a count never exceeds the bytes that
@@ -18,11 +19,13 @@
 
 mod decode;
 mod encode;
+mod encoded;
 
 use serde::{Deserialize, Serialize};
 
 pub use decode::{DecodeError, DecodeFault};
 pub use encode::EncodeError;
+pub use encoded::Encoded;
 
 /// How many options, sequences, maps and enum payloads may lie inside each other.
 ///

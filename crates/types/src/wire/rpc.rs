@@ -14,6 +14,9 @@
 //! Two choices carry the speed: a frame's header is two bytes for bodies under a kibibyte, and a frame that lies whole in
 //! a received chunk is a slice of it, never a copy.
 
+use std::fmt;
+use std::str::FromStr;
+
 use bytes::{Buf, Bytes};
 use serde::{Deserialize, Serialize};
 
@@ -99,13 +102,16 @@ pub struct StreamOpen {
 }
 
 /// W3C trace context: which trace a call belongs to, and which span caused it.
+///
+/// As text it is the header `traceparent` of version 00. The header `tracestate`, with what tracing systems say among
+/// themselves, is not carried: it is long, and nothing here would read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceContext {
     /// The trace; never all zero.
     pub trace_id: [u8; 16],
-    /// The span that made this call.
+    /// The span that made this call; never all zero.
     pub span_id: [u8; 8],
-    /// Bit 0: sampled.
+    /// Bit 0: sampled. Bit 1: the trace id is random.
     pub flags: u8,
 }
 
@@ -135,6 +141,125 @@ impl TraceContext {
             span_id,
             flags: bytes[24],
         }
+    }
+
+    /// Somebody keeps the spans of this trace.
+    pub const SAMPLED: u8 = 0b01;
+    /// The trace id was drawn at random, so a part of it is random too.
+    pub const RANDOM: u8 = 0b10;
+
+    /// Whether somebody keeps the spans of this trace.
+    #[must_use]
+    pub const fn is_sampled(self) -> bool {
+        self.flags & Self::SAMPLED != 0
+    }
+
+    /// Whether it names a trace and a span at all. What came over a link may not, and is then as good as none.
+    #[must_use]
+    pub fn is_valid(self) -> bool {
+        self.trace_id != [0; 16] && self.span_id != [0; 8]
+    }
+
+    /// The same trace, seen from another span of it.
+    #[must_use]
+    pub const fn at_span(self, span_id: [u8; 8]) -> Self {
+        Self { span_id, ..self }
+    }
+}
+
+/// As the header `traceparent` says it: `00-<trace id>-<span id>-<flags>`.
+impl fmt::Display for TraceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Flags that version 00 does not know must not be passed on.
+        let flags = self.flags & KNOWN_FLAGS;
+        write!(
+            f,
+            "00-{}-{}-{flags:02x}",
+            Hex(&self.trace_id),
+            Hex(&self.span_id)
+        )
+    }
+}
+
+/// Reads the header `traceparent`. Of versions after 00 it takes the part that version 00 knows, as the specification asks
+/// (W3C Trace Context, 3.2.4).
+impl FromStr for TraceContext {
+    type Err = TraceParentError;
+
+    fn from_str(text: &str) -> Result<Self, TraceParentError> {
+        let (known, rest) = text
+            .as_bytes()
+            .split_at_checked(TRACE_PARENT)
+            .ok_or(TraceParentError::Shape)?;
+        let [version] = hex::<1>(&known[..2])?;
+        let ends_well = match version {
+            0 => rest.is_empty(),
+            0xff => return Err(TraceParentError::Version),
+            _ => rest.first().is_none_or(|byte| *byte == b'-'),
+        };
+        let dashes = [2, 35, 52].iter().all(|at| known[*at] == b'-');
+        if !ends_well || !dashes {
+            return Err(TraceParentError::Shape);
+        }
+        let trace_id = hex(&known[3..35])?;
+        let span_id = hex(&known[36..52])?;
+        let [flags] = hex(&known[53..])?;
+        let read = Self {
+            trace_id,
+            span_id,
+            flags: flags & KNOWN_FLAGS,
+        };
+        if read.is_valid() {
+            Ok(read)
+        } else {
+            Err(TraceParentError::Zero)
+        }
+    }
+}
+
+/// Bytes of `traceparent` in version 00, and the least of all later versions.
+const TRACE_PARENT: usize = 55;
+const KNOWN_FLAGS: u8 = TraceContext::SAMPLED | TraceContext::RANDOM;
+
+/// Why a text is no `traceparent`. Whoever meets one begins a new trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TraceParentError {
+    /// Too short, too long, or with other separators.
+    #[error("not of the shape 00-<32 hex digits>-<16 hex digits>-<2 hex digits>")]
+    Shape,
+    /// Something that is no digit, or an upper-case one.
+    #[error("something other than lower-case hex digits")]
+    Digit,
+    /// The version `ff`, which means none.
+    #[error("the version ff, which is not allowed")]
+    Version,
+    /// An id of nothing but zeros.
+    #[error("a trace or span id of nothing but zeros")]
+    Zero,
+}
+
+struct Hex<'a>(&'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// `2 · N` digits as `N` bytes.
+fn hex<const N: usize>(digits: &[u8]) -> Result<[u8; N], TraceParentError> {
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Ok(bytes)
+}
+
+fn digit(character: u8) -> Result<u8, TraceParentError> {
+    match character {
+        b'0'..=b'9' => Ok(character - b'0'),
+        b'a'..=b'f' => Ok(character - b'a' + 10),
+        _ => Err(TraceParentError::Digit),
     }
 }
 
@@ -476,6 +601,69 @@ mod tests {
             let mut over = vec![0xee; out.len()];
             set_varint(&mut over, value);
             assert_eq!(over, out);
+        }
+    }
+
+    const TRACE: TraceContext = TraceContext {
+        trace_id: *b"\x4b\xf9\x2f\x35\x77\xb3\x4d\xa6\xa3\xce\x92\x9d\x0e\x0e\x47\x36",
+        span_id: *b"\x00\xf0\x67\xaa\x0b\xa9\x02\xb7",
+        flags: TraceContext::SAMPLED,
+    };
+    const TRACE_TEXT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn a_trace_is_written_and_read_as_the_specification_has_it() {
+        assert_eq!(TRACE.to_string(), TRACE_TEXT);
+        assert_eq!(TRACE_TEXT.parse(), Ok(TRACE));
+    }
+
+    #[test]
+    fn flags_that_this_version_does_not_know_are_dropped_on_both_ways() {
+        let text = TRACE_TEXT.replace("-01", "-fd");
+        assert_eq!(text.parse(), Ok(TRACE));
+        let odd = TraceContext {
+            flags: 0xfd,
+            ..TRACE
+        };
+        assert_eq!(odd.to_string(), TRACE_TEXT);
+    }
+
+    #[test]
+    fn a_later_version_is_read_as_far_as_this_one_knows_it() {
+        for text in [
+            TRACE_TEXT.replacen("00", "01", 1),
+            TRACE_TEXT.replacen("00", "fe", 1) + "-what-comes",
+            TRACE_TEXT.replacen("00", "cc", 1) + "-",
+        ] {
+            assert_eq!(text.parse(), Ok(TRACE), "{text}");
+        }
+        let glued = TRACE_TEXT.replacen("00", "01", 1) + "2";
+        assert_eq!(
+            glued.parse::<TraceContext>(),
+            Err(TraceParentError::Shape)
+        );
+    }
+
+    #[test]
+    fn what_is_no_traceparent_is_refused_and_why() {
+        let zero_trace = "00-00000000000000000000000000000000-00f067aa0ba902b7-01".to_owned();
+        let zero_span = "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01".to_owned();
+        for (text, expected) in [
+            (String::new(), TraceParentError::Shape),
+            (TRACE_TEXT[..54].to_owned(), TraceParentError::Shape),
+            (format!("{TRACE_TEXT}-x"), TraceParentError::Shape),
+            (TRACE_TEXT.replace('-', "_"), TraceParentError::Shape),
+            (format!("{TRACE_TEXT}é"), TraceParentError::Shape),
+            (TRACE_TEXT.to_uppercase(), TraceParentError::Digit),
+            (TRACE_TEXT.replace('f', "g"), TraceParentError::Digit),
+            (
+                TRACE_TEXT.replacen("00", "ff", 1),
+                TraceParentError::Version,
+            ),
+            (zero_trace, TraceParentError::Zero),
+            (zero_span, TraceParentError::Zero),
+        ] {
+            assert_eq!(text.parse::<TraceContext>(), Err(expected), "{text}");
         }
     }
 
