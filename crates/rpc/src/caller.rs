@@ -176,8 +176,8 @@ impl Caller {
         Resp: DeserializeOwned,
         E: DeserializeOwned,
     {
-        let began = self.before(method)?;
-        let answer = self.unary_answer(method, request).await;
+        let around = self.before(method)?;
+        let answer = self.unary_answer(method, request, around.trace).await;
         if let Answer::Ok(body) | Answer::App(body) = &answer {
             give_way(body.len()).await;
         }
@@ -186,7 +186,7 @@ impl Caller {
             Answer::App(body) => Err(decode(&body).map_or_else(CallError::Rpc, CallError::App)),
             Answer::Problem(problem) => Err(CallError::Rpc(problem)),
         };
-        self.after(method, began, &result);
+        around.leave(&result);
         result
     }
 
@@ -194,6 +194,7 @@ impl Caller {
         &self,
         method: &'static MethodDescriptor,
         request: &Req,
+        trace: Option<TraceContext>,
     ) -> Answer {
         let body = match Encoded::new(request) {
             Ok(body) => body,
@@ -205,7 +206,7 @@ impl Caller {
             .deadline_of(method, Some(DEFAULT_DEADLINE), now);
         if body.0.len() > LANE_BODY_MAX {
             let body = body.into_bytes();
-            let large = || self.large(method, body.clone(), deadline);
+            let large = || self.large(method, body.clone(), deadline, trace);
             return Box::pin(self.repeat(method, deadline, large)).await;
         }
         let request = Request {
@@ -213,7 +214,7 @@ impl Caller {
             body: &body.0,
             now,
             deadline,
-            trace: self.options.trace,
+            trace,
         };
         match self.attempt(&request).await {
             Answer::Problem(problem) if self.may_repeat(method, &problem, 1) => {
@@ -301,6 +302,7 @@ impl Caller {
         method: &'static MethodDescriptor,
         body: Bytes,
         deadline: Option<Instant>,
+        trace: Option<TraceContext>,
     ) -> Boxed<'a, Answer> {
         Box::pin(async move {
             let limit = self.channel.limits().message_bytes;
@@ -312,7 +314,7 @@ impl Caller {
                 return Answer::Problem(not_sent(Problem::new(Code::TooLarge, message)));
             }
             let exchange = async {
-                let mut call = self.open(method, deadline).await?;
+                let mut call = self.open(method, deadline, trace).await?;
                 give_way(body.len()).await;
                 let mut head = Vec::with_capacity(8);
                 put_header(&mut head, item::ITEM, body.len());
@@ -343,6 +345,7 @@ impl Caller {
         &self,
         method: &'static MethodDescriptor,
         deadline: Option<Instant>,
+        trace: Option<TraceContext>,
     ) -> Result<OpenCall, Problem> {
         let link = self.channel.link(deadline).await.map_err(not_sent)?;
         let active = link.streams.token();
@@ -361,7 +364,7 @@ impl Caller {
             method: method.name().to_owned(),
             shape: method.kind(),
             deadline_ms: left,
-            trace: self.options.trace,
+            trace,
         };
         let open = codec::to_vec(&open).expect("an opening is plain data that always encodes");
         let mut bytes = vec![OPEN_CALL];
@@ -394,9 +397,11 @@ impl Caller {
         IE: DeserializeOwned + Send + 'static,
         E: DeserializeOwned,
     {
-        let began = self.before(method)?;
-        let result = self.begin_server_streaming(method, request).await;
-        self.after(method, began, &result);
+        let around = self.before(method)?;
+        let result = self
+            .begin_server_streaming(method, request, around.trace)
+            .await;
+        around.leave(&result);
         result
     }
 
@@ -404,6 +409,7 @@ impl Caller {
         &self,
         method: &'static MethodDescriptor,
         request: &Req,
+        trace: Option<TraceContext>,
     ) -> Result<Streaming<T, IE>, CallError<E>>
     where
         Req: Serialize + ?Sized,
@@ -413,7 +419,7 @@ impl Caller {
     {
         let body = Encoded::new(request)?;
         let deadline = self.options.deadline_of(method, None, Instant::now());
-        let mut call = within(deadline, self.open(method, deadline)).await?;
+        let mut call = within(deadline, self.open(method, deadline, trace)).await?;
         let mut bytes = Vec::with_capacity(body.0.len() + 16);
         put_header(&mut bytes, item::ITEM, body.0.len());
         bytes.extend_from_slice(&body.0);
@@ -440,9 +446,11 @@ impl Caller {
         Resp: DeserializeOwned,
         E: DeserializeOwned,
     {
-        let began = self.before(method)?;
-        let result = self.run_client_streaming(method, items.into()).await;
-        self.after(method, began, &result);
+        let around = self.before(method)?;
+        let result = self
+            .run_client_streaming(method, items.into(), around.trace)
+            .await;
+        around.leave(&result);
         result
     }
 
@@ -450,6 +458,7 @@ impl Caller {
         &self,
         method: &'static MethodDescriptor,
         items: Streaming<T, IE>,
+        trace: Option<TraceContext>,
     ) -> Result<Resp, CallError<E>>
     where
         T: Serialize + Send + 'static,
@@ -458,7 +467,7 @@ impl Caller {
         E: DeserializeOwned,
     {
         let deadline = self.options.deadline_of(method, None, Instant::now());
-        let mut call = within(deadline, self.open(method, deadline)).await?;
+        let mut call = within(deadline, self.open(method, deadline, trace)).await?;
         let OpenCall { send, reader, .. } = &mut call;
         let exchange = async {
             let mut sending = std::pin::pin!(pump(send, items, &[]));
@@ -496,9 +505,11 @@ impl Caller {
         RE: DeserializeOwned + Send + 'static,
         E: DeserializeOwned,
     {
-        let began = self.before(method)?;
-        let result = self.begin_bidirectional(method, items.into()).await;
-        self.after(method, began, &result);
+        let around = self.before(method)?;
+        let result = self
+            .begin_bidirectional(method, items.into(), around.trace)
+            .await;
+        around.leave(&result);
         result
     }
 
@@ -506,6 +517,7 @@ impl Caller {
         &self,
         method: &'static MethodDescriptor,
         items: Streaming<T, IE>,
+        trace: Option<TraceContext>,
     ) -> Result<Streaming<R, RE>, CallError<E>>
     where
         T: Serialize + Send + 'static,
@@ -520,7 +532,7 @@ impl Caller {
             active,
             mut send,
             reader,
-        } = within(deadline, self.open(method, deadline)).await?;
+        } = within(deadline, self.open(method, deadline, trace)).await?;
         let sending = link.tasks.spawn(async move {
             // When the callee stops reading, it has answered or is gone; the reading side learns which.
             let _ = pump(&mut send, items, &[]).await;
@@ -537,35 +549,72 @@ impl Caller {
         )))
     }
 
-    fn before<E>(
-        &self,
-        method: &'static MethodDescriptor,
-    ) -> Result<Option<Instant>, CallError<E>> {
-        let Some(interceptors) = &self.interceptors else {
-            return Ok(None);
+    fn before<E>(&self, method: &'static MethodDescriptor) -> Result<Around<'_>, CallError<E>> {
+        let mut around = Around {
+            interceptors: self.interceptors.as_deref().unwrap_or_default(),
+            method,
+            trace: self.options.trace,
+            entered: 0,
+            began: None,
         };
-        for interceptor in interceptors.iter() {
-            interceptor.before(method).map_err(not_sent)?;
+        if !around.interceptors.is_empty() {
+            around.enter().map_err(not_sent)?;
         }
-        Ok(Some(Instant::now()))
+        Ok(around)
+    }
+}
+
+/// A call between its interceptors. Dropped before its end, it tells them that nobody waits for it any more.
+struct Around<'a> {
+    interceptors: &'a [Arc<dyn ClientInterceptor>],
+    method: &'static MethodDescriptor,
+    trace: Option<TraceContext>,
+    /// How many interceptors let the call pass; those hear of its end.
+    entered: usize,
+    began: Option<Instant>,
+}
+
+impl Around<'_> {
+    fn enter(&mut self) -> Result<(), Problem> {
+        self.began = Some(Instant::now());
+        for interceptor in self.interceptors {
+            self.trace = interceptor.trace(self.method, self.trace);
+        }
+        for interceptor in self.interceptors {
+            if let Err(problem) = interceptor.before(self.method) {
+                self.tell(&Outcome::Problem(problem.clone()));
+                return Err(problem);
+            }
+            self.entered += 1;
+        }
+        Ok(())
     }
 
-    fn after<T, E>(
-        &self,
-        method: &'static MethodDescriptor,
-        began: Option<Instant>,
-        result: &Result<T, CallError<E>>,
-    ) {
-        let (Some(interceptors), Some(began)) = (&self.interceptors, began) else {
+    fn leave<T, E>(mut self, result: &Result<T, CallError<E>>) {
+        if self.entered == 0 {
             return;
-        };
-        let outcome = match result {
+        }
+        self.tell(&match result {
             Ok(_) => Outcome::Answered,
             Err(CallError::App(_)) => Outcome::AppError,
             Err(CallError::Rpc(problem)) => Outcome::Problem(problem.clone()),
-        };
-        for interceptor in interceptors.iter().rev() {
-            interceptor.after(method, &outcome, began.elapsed());
+        });
+    }
+
+    fn tell(&mut self, outcome: &Outcome) {
+        let took = self.began.map_or(Duration::ZERO, |began| began.elapsed());
+        while let Some(number) = self.entered.checked_sub(1) {
+            self.entered = number;
+            self.interceptors[number].after(self.method, outcome, took);
+        }
+    }
+}
+
+impl Drop for Around<'_> {
+    fn drop(&mut self) {
+        if self.entered > 0 {
+            let why = "the program no longer waited for the answer";
+            self.tell(&Outcome::Problem(Problem::new(Code::Cancelled, why)));
         }
     }
 }

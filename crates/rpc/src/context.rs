@@ -60,7 +60,8 @@ impl Context {
             .map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// The trace this call belongs to, when the caller has one.
+    /// The trace this call belongs to, when the caller has one. The span in it is the caller's, unless an interceptor opened one
+    /// for this call.
     #[must_use]
     pub fn trace(&self) -> Option<TraceContext> {
         self.trace

@@ -28,20 +28,24 @@ mod interceptor;
 mod lane;
 mod limits;
 pub mod link;
+pub mod metrics;
 mod protocol;
 mod server;
 mod service;
 mod shorthand;
 mod streaming;
+pub mod trace;
 
 pub use caller::{CallOptions, Caller, DEFAULT_DEADLINE};
 pub use channel::{Channel, ChannelConfig, Target};
 pub use context::{Context, TraceContext};
 pub use convoke_rpc_macros::service_for_rpc as service;
+pub use convoke_types::codec::Encoded;
 pub use convoke_types::{Changed, Code, NodeId, Problem, Retry, Role, RoleSet};
 pub use endpoint::{Carriers, ConnectError, Endpoint, Listener};
 pub use error::{CallError, NoError};
-pub use interceptor::{ClientInterceptor, Outcome, ServerInterceptor};
+pub use interceptor::{CallSpan, ClientInterceptor, Outcome, ServerInterceptor};
+
 pub use limits::Limits;
 pub use link::{CarrierKind, CloseCode, CloseReason, Link, LinkError, MemoryNetwork, Side};
 pub use protocol::{Admission, Protocol, every_member, only};

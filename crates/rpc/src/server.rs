@@ -23,12 +23,13 @@ use parking_lot::Mutex;
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::warn;
+use tracing::{Instrument, Span, warn};
 
 use crate::context::Context;
 use crate::endpoint::{Endpoint, Listener};
 use crate::health::{Checks, HealthCheckServer};
-use crate::interceptor::{Outcome, ServerInterceptor};
+use crate::identity::Claims;
+use crate::interceptor::{CallSpan, Outcome, ServerInterceptor};
 use crate::lane::server::{CatchPanic, LaneOut, cancelled, out_of_time, panicked};
 use crate::limits::Limits;
 use crate::link::{CloseCode, FIRST_STREAMS, Link, RecvHalf, SendHalf};
@@ -275,6 +276,19 @@ impl ServerCore {
         Box::pin(intercepted(interceptors, service, index, call))
     }
 
+    /// Tells the interceptors of a call that none of them saw.
+    #[cold]
+    pub(crate) fn tell_refused(
+        &self,
+        method: Option<&'static MethodDescriptor>,
+        caller: &Claims,
+        problem: &Problem,
+    ) {
+        for interceptor in self.interceptors.iter() {
+            interceptor.refused(method, caller, problem);
+        }
+    }
+
     /// Replaces an answer that is larger than any message may be.
     pub(crate) fn within_limit(&self, reply: Reply) -> Reply {
         let (size, limit) = match &reply {
@@ -301,28 +315,93 @@ async fn intercepted(
     interceptors: Arc<[Arc<dyn ServerInterceptor>]>,
     service: Arc<dyn Service>,
     index: u16,
-    call: IncomingCall,
+    mut call: IncomingCall,
 ) -> Reply {
-    let context = call.context.clone();
-    let began = Instant::now();
-    let mut entered = 0;
-    let mut refused = None;
-    for interceptor in interceptors.iter() {
-        if let Err(problem) = interceptor.before(&context) {
-            refused = Some(problem.changed(Changed::No));
-            break;
+    let mut around = Around::new(interceptors, call.context);
+    let reply = match around.enter() {
+        Err(problem) => Reply::Problem(problem.changed(Changed::No)),
+        Ok(()) => {
+            call.context = around.context.clone();
+            let span = around.innermost();
+            let handling = span.in_scope(|| service.dispatch(index, call));
+            handling.instrument(span).await
         }
-        entered += 1;
-    }
-    let reply = match refused {
-        Some(problem) => Reply::Problem(problem),
-        None => service.dispatch(index, call).await,
     };
-    let outcome = Outcome::of(&reply);
-    for interceptor in interceptors[..entered].iter().rev() {
-        interceptor.after(&context, &outcome, began.elapsed());
-    }
+    around.leave(&Outcome::of(&reply));
     reply
+}
+
+/// A call between its interceptors. Dropped before its end, it tells them that it was broken off.
+struct Around {
+    interceptors: Arc<[Arc<dyn ServerInterceptor>]>,
+    context: Context,
+    began: Instant,
+    /// How many interceptors let the call pass; those hear of its end.
+    entered: usize,
+    /// Spans, each with the number of the interceptor that made it.
+    spans: Vec<(usize, Span)>,
+}
+
+impl Around {
+    fn new(interceptors: Arc<[Arc<dyn ServerInterceptor>]>, context: Context) -> Self {
+        Self {
+            interceptors,
+            context,
+            began: Instant::now(),
+            entered: 0,
+            spans: Vec::new(),
+        }
+    }
+
+    fn enter(&mut self) -> Result<(), Problem> {
+        let interceptors = Arc::clone(&self.interceptors);
+        for (number, interceptor) in interceptors.iter().enumerate() {
+            let made = self
+                .innermost()
+                .in_scope(|| interceptor.span(&self.context));
+            if let Some(CallSpan { span, trace }) = made {
+                self.context.trace = Some(trace);
+                self.spans.push((number, span));
+            }
+            self.innermost()
+                .in_scope(|| interceptor.before(&self.context))?;
+            self.entered = number + 1;
+        }
+        Ok(())
+    }
+
+    fn innermost(&self) -> Span {
+        self.spans
+            .last()
+            .map_or_else(Span::none, |(_, span)| span.clone())
+    }
+
+    fn leave(&mut self, outcome: &Outcome) {
+        let took = self.began.elapsed();
+        while let Some(number) = self.entered.checked_sub(1) {
+            self.entered = number;
+            let own = self.spans.iter().find(|(maker, _)| *maker == number);
+            let own = own.map_or_else(Span::none, |(_, span)| span.clone());
+            own.in_scope(|| self.interceptors[number].after(&self.context, outcome, took));
+        }
+    }
+}
+
+impl Drop for Around {
+    fn drop(&mut self) {
+        if self.entered == 0 {
+            return;
+        }
+        let late = |deadline| deadline <= Instant::now();
+        let why = if std::thread::panicking() {
+            Problem::new(Code::HandlerPanicked, "the handler panicked")
+        } else if self.context.deadline.is_some_and(late) {
+            out_of_time()
+        } else {
+            cancelled()
+        };
+        self.leave(&Outcome::Problem(why));
+    }
 }
 
 /// One link that calls us.
@@ -634,15 +713,15 @@ async fn handle_call(
     reply: ReplyStream,
 ) -> Reply {
     let server = &peer.server;
+    let claims = peer.link.peer();
     let Some(method) = server.method(&open.method) else {
-        return Reply::Problem(Problem::new(
-            Code::Unimplemented,
-            format!("nobody here serves {}", open.method),
-        ));
+        let problem = nobody_serves(&open.method);
+        server.tell_refused(None, &claims, &problem);
+        return Reply::Problem(problem);
     };
     let descriptor = method.descriptor();
     let context = Context {
-        peer: peer.link.peer(),
+        peer: claims,
         method: descriptor,
         deadline,
         trace: open.trace,
@@ -651,6 +730,7 @@ async fn handle_call(
         .admit(&context, open.shape)
         .and_then(|()| peer.has_room(0))
     {
+        server.tell_refused(Some(descriptor), context.claims(), &problem);
         return Reply::Problem(problem);
     }
     let _running = peer.run(0);
@@ -670,6 +750,10 @@ async fn handle_call(
         Ok(handling) => CatchPanic(handling).await,
         Err(panic) => Reply::Problem(panicked(descriptor.name(), &*panic)),
     }
+}
+
+pub(crate) fn nobody_serves(method: &str) -> Problem {
+    Problem::new(Code::Unimplemented, format!("nobody here serves {method}"))
 }
 
 /// Reads the one large message of a unary call.

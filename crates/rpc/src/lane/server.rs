@@ -23,7 +23,7 @@ use tokio::task::AbortHandle;
 use super::{CHUNKS_PER_TURN, EarliestTimer, FRAMES_AT_LEAST, FRAMES_PER_TURN};
 use crate::context::Context as CallContext;
 use crate::link::{LinkError, RecvHalf, SendHalf};
-use crate::server::{Method, Peer, Running};
+use crate::server::{Method, Peer, Running, nobody_serves};
 use crate::service::{Body, Handling, IncomingCall, MethodKind, Reply};
 
 /// The highest call id a lane accepts; a client that counts further has lost count.
@@ -480,8 +480,8 @@ impl Driver {
         let method = match method {
             Ok(method) => method,
             Err(name) => {
-                let problem =
-                    Problem::new(Code::Unimplemented, format!("nobody here serves {name}"));
+                let problem = nobody_serves(name);
+                self.peer.server.tell_refused(None, claims, &problem);
                 put_reply(&mut self.frames, call, Reply::Problem(problem));
                 return Ok(());
             }
@@ -495,7 +495,7 @@ impl Driver {
         };
         let began = match self.peer.server.admit(&context, MethodKind::Unary) {
             Ok(()) => self.begin(method, context, body),
-            Err(problem) => Began::Done(Reply::Problem(problem)),
+            Err(problem) => self.refuse(&context, problem),
         };
         match began {
             Began::Done(reply) => {
@@ -512,7 +512,7 @@ impl Driver {
     fn begin(&self, method: &Method, context: CallContext, body: Bytes) -> Began {
         let held = body.len();
         if let Err(problem) = self.peer.has_room(held) {
-            return Began::Done(Reply::Problem(problem));
+            return self.refuse(&context, problem);
         }
         let call = IncomingCall {
             context,
@@ -534,6 +534,12 @@ impl Driver {
                 &*panic,
             ))),
         }
+    }
+
+    fn refuse(&self, context: &CallContext, problem: Problem) -> Began {
+        let server = &self.peer.server;
+        server.tell_refused(Some(context.method), context.claims(), &problem);
+        Began::Done(Reply::Problem(problem))
     }
 
     fn spawn(&self, call: u64, deadline: Option<Instant>, handling: Handling, running: Running) {
