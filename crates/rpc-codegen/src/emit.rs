@@ -11,6 +11,7 @@ use syn::Path;
 
 use crate::attributes::{Carried, Rules};
 use crate::model::{Method, MethodKind, ServiceModel};
+use crate::type_text::type_text;
 use crate::wire_types::borrowed;
 
 /// The trait, its client and its server. `rpc` is the path of the runtime.
@@ -203,7 +204,16 @@ fn method_descriptor(method: &Method, rpc: &Path) -> TokenStream {
     let rules = rules(&method.rules, rpc);
     let doc = &method.carried.doc_text;
     let doc = (!doc.is_empty()).then(|| quote!(.doc(#doc)));
-    quote!(#rpc::MethodDescriptor::new(#name, #rpc::MethodKind::#kind) #rules #doc)
+    let types = types(method);
+    quote!(#rpc::MethodDescriptor::new(#name, #rpc::MethodKind::#kind) #types #rules #doc)
+}
+
+/// For people, and for programs that show them: what is asked, answered and refused, as it stands in the trait.
+fn types(method: &Method) -> TokenStream {
+    let request = method.request.as_ref();
+    let request = request.map_or_else(|| "()".to_owned(), |request| type_text(&request.ty));
+    let (answer, error) = (type_text(&method.answer), type_text(&method.error));
+    quote!(.types(#request, #answer, #error))
 }
 
 fn rules(rules: &Rules, rpc: &Path) -> TokenStream {

@@ -27,6 +27,7 @@ mod attributes;
 mod emit;
 mod model;
 mod refusals;
+mod type_text;
 mod wire_types;
 
 use proc_macro2::TokenStream;

@@ -30,6 +30,7 @@ mod limits;
 pub mod link;
 pub mod metrics;
 mod protocol;
+pub mod reflection;
 mod server;
 mod service;
 mod shorthand;

@@ -50,6 +50,8 @@ pub struct ServerBuilder {
     services: Vec<Arc<dyn Service>>,
     interceptors: Vec<Arc<dyn ServerInterceptor>>,
     admission: Option<Admission>,
+    #[cfg(feature = "reflection")]
+    reflection: bool,
 }
 
 impl std::fmt::Debug for ServerBuilder {
@@ -87,6 +89,15 @@ impl ServerBuilder {
         self
     }
 
+    /// Describes the services to whoever may call, and translates their messages from and to JSON, as `convoke rpc` asks for.
+    /// See [`reflection`](crate::reflection).
+    #[cfg(feature = "reflection")]
+    #[must_use]
+    pub fn reflection(mut self) -> Self {
+        self.reflection = true;
+        self
+    }
+
     /// Starts to serve at an endpoint.
     ///
     /// # Errors
@@ -99,6 +110,15 @@ impl ServerBuilder {
             .collect();
         self.services
             .push(Arc::new(HealthCheckServer::new(Checks(names))));
+        #[cfg(feature = "reflection")]
+        if self.reflection {
+            let limit = endpoint.limits().message_bytes;
+            let reflector = crate::reflection::Reflector::of(&self.services, limit);
+            self.services
+                .push(Arc::new(crate::reflection::ReflectionServer::new(
+                    reflector,
+                )));
+        }
         let mut methods = HashMap::new();
         for service in &self.services {
             for (index, descriptor) in service.descriptor().methods.iter().enumerate() {

@@ -15,6 +15,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::context::Context;
+use crate::error::NoError;
+use crate::reflection::Translation;
 use crate::streaming::{IncomingStream, Streaming, give_way};
 
 pub use convoke_types::wire::rpc::MethodKind;
@@ -27,6 +29,7 @@ pub struct MethodDescriptor {
     deadline: Option<Duration>,
     callers: RoleSet,
     doc: &'static str,
+    types: [&'static str; 3],
     /// A process-wide number, given at first use, by which lanes remember what they bound.
     slot: AtomicU32,
 }
@@ -42,6 +45,7 @@ impl MethodDescriptor {
             deadline: None,
             callers: RoleSet::ALL,
             doc: "",
+            types: [""; 3],
             slot: AtomicU32::new(0),
         }
     }
@@ -71,6 +75,18 @@ impl MethodDescriptor {
     #[must_use]
     pub const fn doc(mut self, doc: &'static str) -> Self {
         self.doc = doc;
+        self
+    }
+
+    /// Its request, answer and error, as they stand in the trait.
+    #[must_use]
+    pub const fn types(
+        mut self,
+        request: &'static str,
+        answer: &'static str,
+        error: &'static str,
+    ) -> Self {
+        self.types = [request, answer, error];
         self
     }
 
@@ -108,6 +124,24 @@ impl MethodDescriptor {
     #[must_use]
     pub fn documentation(&self) -> &'static str {
         self.doc
+    }
+
+    /// The type of its request, as it stands in the trait; `()` when it takes none. Empty when nobody said.
+    #[must_use]
+    pub fn request_type(&self) -> &'static str {
+        self.types[0]
+    }
+
+    /// The type of its answer.
+    #[must_use]
+    pub fn answer_type(&self) -> &'static str {
+        self.types[1]
+    }
+
+    /// The type of its own error.
+    #[must_use]
+    pub fn error_type(&self) -> &'static str {
+        self.types[2]
     }
 
     /// A small number, the same for the life of the process and different for every method used in it.
@@ -152,7 +186,8 @@ pub trait Service: Send + Sync + 'static {
     /// What it offers.
     fn descriptor(&self) -> &'static ServiceDescriptor;
 
-    /// Begins one call of the method at `method` in the descriptor.
+    /// Begins one call of the method at `method` in the descriptor, by one of the functions of [`IncomingCall`] with that
+    /// method's types. That function need not run the handler: reflection goes this way to translate a message.
     fn dispatch(&self, method: u16, call: IncomingCall) -> Handling;
 }
 
@@ -173,6 +208,9 @@ pub enum Reply {
 }
 
 /// One call on its way to its handler.
+///
+/// Types of messages are asked to go both ways, as both ends of a service come from one trait: what a server reads its client
+/// writes, and the reverse.
 #[derive(Debug)]
 pub struct IncomingCall {
     pub(crate) context: Context,
@@ -186,19 +224,27 @@ pub(crate) enum Body {
     Whole(Bytes),
     /// As the messages of a stream, where the reply goes too.
     Stream(Box<IncomingStream>),
+    /// No request: one message of the method is to be translated, by whoever knows its type.
+    #[cfg_attr(
+        not(feature = "reflection"),
+        expect(dead_code, reason = "only reflection translates")
+    )]
+    Translate(Box<Translation>),
 }
 
 impl IncomingCall {
     /// Serves one message with one message.
     pub fn unary<Req, Resp, E, F>(self, handler: impl FnOnce(Context, Req) -> F) -> Handling
     where
-        Req: DeserializeOwned + Send + 'static,
-        Resp: Serialize,
-        E: Serialize,
+        Req: Serialize + DeserializeOwned + Send + 'static,
+        Resp: Serialize + DeserializeOwned,
+        E: Serialize + DeserializeOwned,
         F: Future<Output = Result<Resp, E>> + Send + 'static,
     {
-        let Body::Whole(body) = self.body else {
-            return wrong_shape();
+        let body = match self.body {
+            Body::Whole(body) => body,
+            Body::Stream(_) => return wrong_shape(),
+            Body::Translate(message) => return message.among::<Req, Resp, NoError, E>(),
         };
         match codec::from_slice::<Req>(&body) {
             Ok(request) => {
@@ -219,14 +265,16 @@ impl IncomingCall {
         handler: impl FnOnce(Context, Req) -> F + Send + 'static,
     ) -> Handling
     where
-        Req: DeserializeOwned + Send + 'static,
-        Item: Serialize + Send + 'static,
-        ItemError: Serialize + Send + 'static,
-        E: Serialize + Send,
+        Req: Serialize + DeserializeOwned + Send + 'static,
+        Item: Serialize + DeserializeOwned + Send + 'static,
+        ItemError: Serialize + DeserializeOwned + Send + 'static,
+        E: Serialize + DeserializeOwned + Send,
         F: Future<Output = Result<Streaming<Item, ItemError>, E>> + Send + 'static,
     {
-        let Body::Stream(mut stream) = self.body else {
-            return wrong_shape();
+        let mut stream = match self.body {
+            Body::Stream(stream) => stream,
+            Body::Whole(_) => return wrong_shape(),
+            Body::Translate(message) => return message.among::<Req, Item, ItemError, E>(),
         };
         Box::pin(async move {
             let request = match stream.only_message::<Req>().await {
@@ -246,14 +294,16 @@ impl IncomingCall {
         handler: impl FnOnce(Context, Streaming<Item, ItemError>) -> F + Send + 'static,
     ) -> Handling
     where
-        Item: DeserializeOwned + Send + 'static,
+        Item: Serialize + DeserializeOwned + Send + 'static,
         ItemError: DeserializeOwned + Send + 'static,
-        Resp: Serialize + Send,
-        E: Serialize + Send,
+        Resp: Serialize + DeserializeOwned + Send,
+        E: Serialize + DeserializeOwned + Send,
         F: Future<Output = Result<Resp, E>> + Send + 'static,
     {
-        let Body::Stream(mut stream) = self.body else {
-            return wrong_shape();
+        let mut stream = match self.body {
+            Body::Stream(stream) => stream,
+            Body::Whole(_) => return wrong_shape(),
+            Body::Translate(message) => return message.among::<Item, Resp, NoError, E>(),
         };
         Box::pin(async move {
             let items = stream.take_items();
@@ -267,15 +317,17 @@ impl IncomingCall {
         handler: impl FnOnce(Context, Streaming<In, InError>) -> F + Send + 'static,
     ) -> Handling
     where
-        In: DeserializeOwned + Send + 'static,
+        In: Serialize + DeserializeOwned + Send + 'static,
         InError: DeserializeOwned + Send + 'static,
-        Out: Serialize + Send + 'static,
-        OutError: Serialize + Send + 'static,
-        E: Serialize + Send,
+        Out: Serialize + DeserializeOwned + Send + 'static,
+        OutError: Serialize + DeserializeOwned + Send + 'static,
+        E: Serialize + DeserializeOwned + Send,
         F: Future<Output = Result<Streaming<Out, OutError>, E>> + Send + 'static,
     {
-        let Body::Stream(mut stream) = self.body else {
-            return wrong_shape();
+        let mut stream = match self.body {
+            Body::Stream(stream) => stream,
+            Body::Whole(_) => return wrong_shape(),
+            Body::Translate(message) => return message.among::<In, Out, OutError, E>(),
         };
         Box::pin(async move {
             let items = stream.take_items();

@@ -86,35 +86,41 @@ impl CornersClient {
     pub(crate) fn descriptor() -> &'static ::convoke_rpc::ServiceDescriptor {
         static METHODS: [::convoke_rpc::MethodDescriptor; 6] = [
             ::convoke_rpc::MethodDescriptor::new(
-                "acme.corners.nothing",
-                ::convoke_rpc::MethodKind::Unary,
-            ),
+                    "acme.corners.nothing",
+                    ::convoke_rpc::MethodKind::Unary,
+                )
+                .types("()", "()", "Refused"),
             ::convoke_rpc::MethodDescriptor::new(
                     "acme.corners.type",
                     ::convoke_rpc::MethodKind::Unary,
                 )
+                .types("T", "T", "Refused")
                 .doc("A word of the language as a name."),
             ::convoke_rpc::MethodDescriptor::new(
                     "acme.corners.names",
                     ::convoke_rpc::MethodKind::Unary,
                 )
+                .types("super::types::Method", "String", "super::types::Refused")
                 .doc("The names that the generated code uses itself."),
             ::convoke_rpc::MethodDescriptor::new(
                     "acme.corners.as_ref",
                     ::convoke_rpc::MethodKind::Unary,
                 )
+                .types("Vec<(u32, Option<String>)>", "Vec<u8>", "Refused")
                 .doc("`Arc` has a method of this name too."),
             ::convoke_rpc::MethodDescriptor::new(
                     "acme.corners.text",
                     ::convoke_rpc::MethodKind::Unary,
                 )
+                .types("String", "String", "Refused")
                 .deadline(::core::time::Duration::from_millis(1))
                 .callers(::convoke_rpc::RoleSet::of(&[::convoke_rpc::Role::Observer]))
                 .doc("Text by itself.\n\n# Errors\n\n`Refused` on Mondays."),
             ::convoke_rpc::MethodDescriptor::new(
-                "acme.corners.both_ways",
-                ::convoke_rpc::MethodKind::Bidirectional,
-            ),
+                    "acme.corners.both_ways",
+                    ::convoke_rpc::MethodKind::Bidirectional,
+                )
+                .types("runtime::Streaming<u64>", "runtime::Streaming<u64>", "Refused"),
         ];
         static DESCRIPTOR: ::convoke_rpc::ServiceDescriptor = ::convoke_rpc::ServiceDescriptor {
             name: "acme.corners",

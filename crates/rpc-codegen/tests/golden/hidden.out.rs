@@ -36,9 +36,10 @@ impl HiddenClient {
     fn descriptor() -> &'static ::convoke_rpc::ServiceDescriptor {
         static METHODS: [::convoke_rpc::MethodDescriptor; 1] = [
             ::convoke_rpc::MethodDescriptor::new(
-                "Hidden.secret",
-                ::convoke_rpc::MethodKind::Unary,
-            ),
+                    "Hidden.secret",
+                    ::convoke_rpc::MethodKind::Unary,
+                )
+                .types("()", "u64", "Refused"),
         ];
         static DESCRIPTOR: ::convoke_rpc::ServiceDescriptor = ::convoke_rpc::ServiceDescriptor {
             name: "Hidden",

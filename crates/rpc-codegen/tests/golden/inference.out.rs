@@ -67,6 +67,7 @@ impl InferenceClient {
                     "Inference.embed",
                     ::convoke_rpc::MethodKind::Unary,
                 )
+                .types("Text", "Vector", "InferenceError")
                 .idempotent()
                 .deadline(::core::time::Duration::from_millis(2_000))
                 .callers(
@@ -79,16 +80,19 @@ impl InferenceClient {
                     "Inference.generate",
                     ::convoke_rpc::MethodKind::ServerStreaming,
                 )
+                .types("Prompt", "Streaming<Token>", "InferenceError")
                 .doc("One token after the other.\n\nStops when the prompt is answered."),
             ::convoke_rpc::MethodDescriptor::new(
                     "Inference.ingest",
                     ::convoke_rpc::MethodKind::ClientStreaming,
                 )
+                .types("Streaming<Chunk>", "Receipt", "InferenceError")
                 .doc("Takes in a text, chunk by chunk."),
             ::convoke_rpc::MethodDescriptor::new(
                     "Inference.chat",
                     ::convoke_rpc::MethodKind::Bidirectional,
                 )
+                .types("Streaming<Line>", "Streaming<Line, ChatError>", "InferenceError")
                 .doc("Answers each line while the next is being said."),
         ];
         static DESCRIPTOR: ::convoke_rpc::ServiceDescriptor = ::convoke_rpc::ServiceDescriptor {

@@ -106,6 +106,8 @@ pub struct MethodDescriptor {
     pub callers: Option<RoleSet>,
     /// The documentation.
     pub doc: &'static str,
+    /// Request, answer and error as they stand in the trait.
+    pub types: [&'static str; 3],
     /// The real one remembers a number here, and so it cannot be part of a constant.
     pub slot: AtomicU32,
 }
@@ -160,6 +162,7 @@ impl MethodDescriptor {
             deadline: None,
             callers: None,
             doc: "",
+            types: [""; 3],
             slot: AtomicU32::new(0),
         }
     }
@@ -182,6 +185,18 @@ impl MethodDescriptor {
     #[must_use]
     pub const fn callers(mut self, callers: RoleSet) -> Self {
         self.callers = Some(callers);
+        self
+    }
+
+    /// Takes, gives and fails with these types.
+    #[must_use]
+    pub const fn types(
+        mut self,
+        request: &'static str,
+        answer: &'static str,
+        error: &'static str,
+    ) -> Self {
+        self.types = [request, answer, error];
         self
     }
 
