@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod demo;
+mod latencies;
 mod text;
 
 use std::io::{IsTerminal, stderr, stdout};
