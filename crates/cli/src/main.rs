@@ -14,6 +14,7 @@
 
 mod demo;
 mod latencies;
+mod rpc;
 mod text;
 
 use std::io::{IsTerminal, stderr, stdout};
@@ -40,6 +41,9 @@ enum Command {
     /// it again, and says what its clients noticed. Leaves nothing behind.
     #[command(after_help = EXIT_CODES)]
     Demo(demo::Arguments),
+    /// Asks servers what they offer, calls them with JSON, and measures them
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Rpc(rpc::Command),
     /// The server of the demo
     #[command(hide = true)]
     DemoServer(demo::ServerArguments),
@@ -65,6 +69,10 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Demo(arguments) => {
             let screen = demo::Screen::new(look(), arguments.json);
             demo::run(&arguments, screen)
+        }
+        Command::Rpc(command) => {
+            let is_terminal = stdout().is_terminal();
+            rpc::run(command, rpc::Screen { is_terminal })
         }
         Command::DemoServer(arguments) => demo::serve(&arguments),
         Command::DemoClient(arguments) => demo::call(&arguments),

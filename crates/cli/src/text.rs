@@ -1,4 +1,6 @@
-//! Text that came from elsewhere, made safe for a terminal.
+//! Text for people: what came from elsewhere made safe for a terminal, numbers made readable.
+
+use std::time::Duration;
 
 /// The text without what a terminal would obey: control characters, and those that reorder what is read.
 ///
@@ -6,10 +8,40 @@
 pub(crate) fn plain(text: &str) -> String {
     let visible = |character: char| match character {
         '\n' | '\t' => Some(' '),
-        character if character.is_control() || reorders(character) => None,
+        character if is_obeyed(character) => None,
         character => Some(character),
     };
     text.chars().filter_map(visible).collect()
+}
+
+/// `1,234,567`
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// `180 µs`, `1.2 ms`, `15.0 s`
+pub(crate) fn human(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    if duration < Duration::from_millis(1) {
+        format!("{} µs", duration.as_micros())
+    } else if duration < Duration::from_secs(1) {
+        format!("{:.1} ms", seconds * 1e3)
+    } else {
+        format!("{seconds:.1} s")
+    }
+}
+
+/// Whether a terminal would obey it instead of showing it.
+pub(crate) fn is_obeyed(character: char) -> bool {
+    character.is_control() || reorders(character)
 }
 
 /// Whether it changes the direction in which the text around it is shown.

@@ -18,9 +18,9 @@ use super::Arguments;
 use super::children::{Child, Heard, Who};
 use super::desk::READY;
 use super::script::{Act, PATIENCE, Script};
-use super::show::{Cast, Screen, Summary, View, human};
+use super::show::{Cast, Screen, Summary, View};
 use super::stats::{Tally, Window};
-use crate::text;
+use crate::text::{self, human};
 
 /// How often the demo looks at everything.
 const BEAT: Duration = Duration::from_millis(250);

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::script::Phase;
 use super::stats::Tally;
-use crate::text;
+use crate::text::{self, grouped, human};
 
 /// Who is there at the start.
 #[derive(Debug, Clone, Serialize)]
@@ -331,36 +331,11 @@ fn whole(rate: f64) -> u64 {
     rate.round() as u64
 }
 
-/// `1,234,567`
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
 fn counted(number: usize, what: &str) -> String {
     if number == 1 {
         format!("1 {what}")
     } else {
         format!("{number} {what}s")
-    }
-}
-
-/// `180 µs`, `1.2 ms`, `15.0 s`
-pub(super) fn human(duration: Duration) -> String {
-    let seconds = duration.as_secs_f64();
-    if duration < Duration::from_millis(1) {
-        format!("{} µs", duration.as_micros())
-    } else if duration < Duration::from_secs(1) {
-        format!("{:.1} ms", seconds * 1e3)
-    } else {
-        format!("{seconds:.1} s")
     }
 }
 

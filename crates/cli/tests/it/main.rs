@@ -1,5 +1,7 @@
 //! The program as people run it: real processes on loopback, and nothing left of them afterwards.
 
+mod rpc;
+
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;

@@ -1,0 +1,94 @@
+//! Names that may have been meant by one that does not exist.
+
+/// At most this many are worth reading.
+const SUGGESTIONS: usize = 3;
+
+/// The names among `known` that are nearest to `meant`, if any is near. A method without its service is near to its full name.
+pub(super) fn near<'n>(meant: &str, known: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
+    let meant = meant.to_lowercase();
+    let mut found: Vec<(usize, &str)> = known
+        .into_iter()
+        .filter_map(|name| {
+            let whole = name.to_lowercase();
+            let last = whole.rsplit('.').next().unwrap_or(&whole);
+            let away = distance(&meant, &whole).min(distance(&meant, last));
+            (away <= allowed(&meant)).then_some((away, name))
+        })
+        .collect();
+    found.sort_unstable();
+    let nearest = found.first().map(|(away, _)| *away);
+    found
+        .into_iter()
+        .filter(|(away, _)| Some(*away) == nearest)
+        .map(|(_, name)| name)
+        .take(SUGGESTIONS)
+        .collect()
+}
+
+/// A mistake in every third letter, but a few in short names too.
+fn allowed(meant: &str) -> usize {
+    (meant.chars().count() / 3).clamp(1, 4)
+}
+
+/// How many letters have to be put in, taken out or changed (Wagner and Fischer 1974), or 'far' for names that are longer than any.
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    if left.chars().count().abs_diff(right.len()) > 4 {
+        return usize::MAX;
+    }
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (index, from) in left.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = index + 1;
+        for (at, to) in right.iter().enumerate() {
+            let changed = diagonal + usize::from(from != *to);
+            diagonal = row[at + 1];
+            row[at + 1] = changed.min(row[at] + 1).min(diagonal + 1);
+        }
+    }
+    row[right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KNOWN: [&str; 4] = [
+        "Calculator.add",
+        "Calculator.divide",
+        "Calculator.forget",
+        "convoke.Health.check",
+    ];
+
+    #[test]
+    fn a_slip_finds_what_was_meant() {
+        assert_eq!(near("Calculator.ad", KNOWN), ["Calculator.add"]);
+        assert_eq!(near("calculator.divde", KNOWN), ["Calculator.divide"]);
+        assert_eq!(near("Calculator.froget", KNOWN)[0], "Calculator.forget");
+    }
+
+    #[test]
+    fn a_method_is_found_without_its_service() {
+        assert_eq!(near("add", KNOWN), ["Calculator.add"]);
+        assert_eq!(near("chekc", KNOWN), Vec::<&str>::new());
+        assert_eq!(near("chek", KNOWN), ["convoke.Health.check"]);
+    }
+
+    #[test]
+    fn what_is_far_from_all_names_finds_none() {
+        assert!(near("Weather.tomorrow", KNOWN).is_empty());
+        assert!(near("", KNOWN).is_empty());
+    }
+
+    #[test]
+    fn distances_are_counted_in_letters() {
+        for (left, right, expected) in [
+            ("", "", 0),
+            ("abc", "", 3),
+            ("kitten", "sitting", 3),
+            ("übel", "abel", 1),
+        ] {
+            assert_eq!(distance(left, right), expected, "{left} {right}");
+        }
+    }
+}
