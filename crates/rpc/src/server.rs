@@ -374,8 +374,7 @@ impl Around {
     }
 
     fn enter(&mut self) -> Result<(), Problem> {
-        let interceptors = Arc::clone(&self.interceptors);
-        for (number, interceptor) in interceptors.iter().enumerate() {
+        for (number, interceptor) in self.interceptors.iter().enumerate() {
             let made = self
                 .innermost()
                 .in_scope(|| interceptor.span(&self.context));

@@ -8,6 +8,7 @@
 //! not carried. Sending spans to a collector is not here: they are spans of the crate `tracing`, for whatever the program
 //! subscribes.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use tracing::{Span, field, info_span};
@@ -113,12 +114,35 @@ impl std::fmt::Display for Id<'_> {
 
 /// Random bytes that are not all zero, as ids must not be.
 fn random<const N: usize>() -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    aws_lc_rs::rand::fill(&mut bytes).ok()?;
+    let mut bytes = POOL.with_borrow_mut(Pool::take)?;
     if bytes == [0; N] {
         bytes[N - 1] = 1;
     }
     Some(bytes)
+}
+
+thread_local! {
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool { bytes: [0; POOL_BYTES], used: POOL_BYTES }) };
+}
+
+/// Random bytes had in advance: asking for eight costs as much as asking for hundreds.
+struct Pool {
+    bytes: [u8; POOL_BYTES],
+    used: usize,
+}
+
+const POOL_BYTES: usize = 512;
+
+impl Pool {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        if self.used + N > POOL_BYTES {
+            aws_lc_rs::rand::fill(&mut self.bytes).ok()?;
+            self.used = 0;
+        }
+        let taken = self.bytes[self.used..].first_chunk().copied();
+        self.used += N;
+        taken
+    }
 }
 
 #[cfg(test)]
@@ -147,6 +171,13 @@ mod tests {
         let zeros = TraceContext::from_bytes(&[0; TraceContext::SIZE]);
         let new = ClientInterceptor::trace(&Tracing::new(), &METHOD, Some(zeros)).unwrap();
         assert!(new.is_valid());
+    }
+
+    #[test]
+    fn no_id_is_given_twice() {
+        let ids: std::collections::BTreeSet<[u8; 8]> =
+            (0..10_000).map(|_| random().unwrap()).collect();
+        assert_eq!(ids.len(), 10_000);
     }
 
     #[test]

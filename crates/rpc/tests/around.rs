@@ -31,7 +31,16 @@ trait Work {
     async fn rule(&self) -> Result<(), NoError>;
     async fn trace(&self, ctx: &Context) -> Result<Option<TraceContext>, NoError>;
     async fn trace_behind(&self, ctx: &Context) -> Result<Vec<TraceContext>, NoError>;
+    async fn trace_of_large(
+        &self,
+        ctx: &Context,
+        body: Vec<u8>,
+    ) -> Result<Option<TraceContext>, NoError>;
+    async fn trace_of_stream(&self, ctx: &Context) -> Result<Streaming<TraceContext>, NoError>;
 }
+
+/// Too large for a lane, so the call has a stream of its own.
+const LARGE: usize = 100_000;
 
 /// Known to the client only.
 #[service]
@@ -79,6 +88,18 @@ impl Work for Worker {
         let within = CallOptions::new().within(ctx);
         let behind = itself.with(within).trace().await.unwrap();
         Ok(ctx.trace().into_iter().chain(behind).collect())
+    }
+
+    async fn trace_of_large(
+        &self,
+        ctx: &Context,
+        _body: Vec<u8>,
+    ) -> Result<Option<TraceContext>, NoError> {
+        Ok(ctx.trace())
+    }
+
+    async fn trace_of_stream(&self, ctx: &Context) -> Result<Streaming<TraceContext>, NoError> {
+        Ok(Streaming::from_iter(ctx.trace()))
     }
 }
 
@@ -218,6 +239,13 @@ async fn a_trace_goes_on_through_the_calls_of_a_handler(carrier: Carrier) {
     assert_eq!([first.flags, second.flags], [given.flags; 2]);
     let spans = [given.span_id, first.span_id, second.span_id];
     assert!(spans[0] != spans[1] && spans[1] != spans[2] && spans[0] != spans[2]);
+    let traced = traced.with(CallOptions::new().trace(given));
+    let large = traced.trace_of_large(&vec![0; LARGE]).await.unwrap();
+    let mut stream = traced.trace_of_stream().await.unwrap();
+    for seen in [large, stream.next().await.map(Result::unwrap)] {
+        assert_eq!(seen.unwrap().trace_id, given.trace_id);
+    }
+    drop(stream);
     *worker.itself.lock().unwrap() = None;
     drop((plain, traced));
     world.end().await;

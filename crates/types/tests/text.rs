@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use convoke_types::wire::rpc::TraceContext;
 use convoke_types::{ClusterId, Code, NodeId, Role, RoleSet, Tag, Tags};
+use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::value::{Error, SeqDeserializer, StrDeserializer};
 use serde::de::{DeserializeOwned, IntoDeserializer};
@@ -40,6 +42,24 @@ fn ids_and_codes_are_their_texts() {
 
     let error = read::<NodeId>("abc").expect_err("too short");
     assert_eq!(error, "a node id has 52 characters, this text has 3");
+}
+
+proptest! {
+    #[test]
+    fn a_trace_survives_its_text(bytes in any::<[u8; TraceContext::SIZE]>()) {
+        let mut trace = TraceContext::from_bytes(&bytes);
+        trace.trace_id[3] |= 1;
+        trace.span_id[5] |= 1;
+        trace.flags &= TraceContext::SAMPLED | TraceContext::RANDOM;
+        prop_assert_eq!(trace.to_string().parse(), Ok(trace));
+    }
+
+    #[test]
+    fn no_text_makes_a_trace_without_ids(text in "[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}.*|.*") {
+        if let Ok(trace) = text.parse::<TraceContext>() {
+            prop_assert!(trace.is_valid());
+        }
+    }
 }
 
 #[test]

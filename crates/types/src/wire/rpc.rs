@@ -638,10 +638,7 @@ mod tests {
             assert_eq!(text.parse(), Ok(TRACE), "{text}");
         }
         let glued = TRACE_TEXT.replacen("00", "01", 1) + "2";
-        assert_eq!(
-            glued.parse::<TraceContext>(),
-            Err(TraceParentError::Shape)
-        );
+        assert_eq!(glued.parse::<TraceContext>(), Err(TraceParentError::Shape));
     }
 
     #[test]
