@@ -33,6 +33,9 @@
 //! - [`rpc`] has the parts that the program above put together, each with its settings: [`rpc::Endpoint::bind`] for an address
 //!   and an identity of your own, [`rpc::Server::builder`], [`rpc::Channel::new`].
 //! - [`rpc::CallError`] is what a failed call says: did the handler refuse, may the call have run, is it worth another try.
+//! - [`rpc::metrics`] counts calls and [`rpc::trace`] puts them into traces; [`rpc::ServerInterceptor`] is how to write more such
+//!   code around calls.
+//! - [`rpc::reflection`] lets a server describe itself, with the feature of that name, so that `convoke rpc` can call it with JSON.
 //! - [`types`] has the words that all of Convoke shares.
 //!
 //! Deliberately not here: code. Everything is written in the crate that it is re-exported from.

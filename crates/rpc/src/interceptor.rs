@@ -48,7 +48,7 @@ impl Outcome {
 /// The span a call runs in, and how others refer to it.
 #[derive(Debug, Clone)]
 pub struct CallSpan {
-    /// Entered whenever the handler runs, and around [`ServerInterceptor::after`] of whoever made it.
+    /// Entered whenever the handler runs, and around `before` and `after` of whoever made it and of the interceptors inside.
     pub span: tracing::Span,
     /// The same span on the wire: what [`Context::trace`] says from here on, and so the parent of calls that the handler makes.
     pub trace: TraceContext,

@@ -8,6 +8,9 @@
 //! #[service] trait ─► XClient ─► Caller ─► Channel ─► Link ═══ Link ─► Server ─► XServer ─► your impl
 //! ```
 //!
+//! Around calls: [`metrics`] counts them, [`trace`] says what belongs together, [`health`] and [`reflection`] are RPC services
+//! that servers answer beside their own.
+//!
 //! Every bound is in [`Limits`]. Nothing ever runs without TLS, or, in memory, without the same certificates checked by
 //! the same code.
 //!

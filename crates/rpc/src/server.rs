@@ -399,9 +399,9 @@ impl Around {
         let took = self.began.elapsed();
         while let Some(number) = self.entered.checked_sub(1) {
             self.entered = number;
-            let own = self.spans.iter().find(|(maker, _)| *maker == number);
-            let own = own.map_or_else(Span::none, |(_, span)| span.clone());
-            own.in_scope(|| self.interceptors[number].after(&self.context, outcome, took));
+            let around = self.spans.iter().rev().find(|(maker, _)| *maker <= number);
+            let around = around.map_or_else(Span::none, |(_, span)| span.clone());
+            around.in_scope(|| self.interceptors[number].after(&self.context, outcome, took));
         }
     }
 }

@@ -49,11 +49,24 @@ pub(super) async fn run(arguments: Arguments, screen: Screen) -> anyhow::Result<
         json: arguments.json,
         pretty: screen.is_terminal,
     };
-    let method = remote.method(&arguments.method)?;
-    let ended = call(&remote, &method, arguments.request, printer).await?;
-    let said = ended.say(&remote, &method, printer).await;
+    let said = tokio::select! {
+        said = call_and_say(&remote, &arguments.method, arguments.request, printer) => said,
+        // Dropped in the middle, the call is cancelled; the server hears of it, as the link is closed in order.
+        interrupted = tokio::signal::ctrl_c() => interrupted.context("listen for Ctrl-C"),
+    };
     remote.close().await;
     said
+}
+
+async fn call_and_say(
+    remote: &Remote,
+    method: &str,
+    request: Option<String>,
+    printer: Printer,
+) -> anyhow::Result<()> {
+    let method = remote.method(method)?;
+    let ended = call(remote, &method, request, printer).await?;
+    ended.say(remote, &method, printer).await
 }
 
 /// How a call that came to its end ended.

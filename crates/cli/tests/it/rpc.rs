@@ -7,6 +7,7 @@ use std::time::Duration;
 use convoke_rpc::identity::Development;
 use convoke_rpc::{Context, Endpoint, Limits, NoError, Role, Server, ServerBuilder, Streaming};
 use futures_util::StreamExt;
+use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -482,4 +483,34 @@ async fn a_command_line_that_makes_no_sense_is_refused() {
         let output = run(convoke(&place).args(arguments)).await;
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
     }
+}
+
+#[tokio::test]
+async fn an_interrupted_call_is_over_for_the_server_too() {
+    let shop = Shop::open();
+    let call = convoke(&shop.place)
+        .args(["rpc", "call", &shop.address(), "--development"])
+        .arg(shop.cluster())
+        .arg("Cellar.wait")
+        .spawn()
+        .unwrap();
+    until(|| shop.server.running_calls() == 1).await;
+
+    let pid = Pid::from_raw(call.id().unwrap().cast_signed()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+
+    let ended = timeout(PATIENCE, call.wait_with_output()).await;
+    done(&ended.expect("it ends").unwrap());
+    until(|| shop.server.running_calls() == 0).await;
+    shop.close().await;
+}
+
+/// Waits for a state.
+async fn until(is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(1)).await; // tidy: between two looks at a state, with a deadline
+        }
+    };
+    timeout(PATIENCE, waiting).await.expect("it becomes so");
 }
