@@ -38,6 +38,10 @@ pub(crate) enum Translation {}
 
 #[cfg(not(feature = "reflection"))]
 impl Translation {
+    #[expect(
+        clippy::extra_unused_type_parameters,
+        reason = "callers name the types with and without the feature"
+    )]
     pub(crate) fn among<Request, Answer, StreamError, Error>(self) -> crate::service::Handling {
         match self {}
     }
