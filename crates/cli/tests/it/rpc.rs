@@ -514,3 +514,23 @@ async fn until(is_so: impl Fn() -> bool) {
     };
     timeout(PATIENCE, waiting).await.expect("it becomes so");
 }
+
+#[tokio::test]
+async fn a_call_that_is_over_does_not_wait_for_more_input() {
+    let shop = Shop::open();
+    let mut call = convoke(&shop.place)
+        .args(["rpc", "call", &shop.address(), "--development"])
+        .arg(shop.cluster())
+        .arg("Cellar.fill")
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = call.stdin.take().unwrap();
+    input.write_all(b"{\"wine\":1}\n").await.unwrap();
+
+    let ended = timeout(PATIENCE, call.wait_with_output()).await;
+    let why = complaint(&ended.expect("it ends").unwrap());
+    assert!(why.contains("read request 1"), "{why}");
+    drop(input);
+    shop.close().await;
+}
