@@ -56,13 +56,14 @@ pub(crate) struct Carried {
     pub(crate) deprecated: Option<Attribute>,
 }
 
-/// Whether this is `#[service]`, by whatever path the macro was imported.
+/// Whether this is `#[service]`, by whatever path the macro was imported. rpcnet also knows the name `#[rpc_trait]`.
 pub(crate) fn is_service(attribute: &Attribute) -> bool {
     attribute
         .path()
         .segments
         .last()
         .is_some_and(|segment| segment.ident == "service")
+        || attribute.path().is_ident("rpc_trait")
 }
 
 /// Whether this is `#[rpc]`.

@@ -19,20 +19,40 @@
 //! The way through, one module per step:
 //! - `model` reads the trait into plain structs and refuses what cannot be served, everything at once;
 //!   `attributes` and `wire_types` are its two larger parts, `refusals` collects what they object to;
+//! - `streams` comes first of all: streams as other RPC systems write them become ours;
 //! - `emit` writes a model down as Rust. It never fails: whatever could be wrong was refused before.
 //!
-//! Not here: reading files, the attribute itself (`convoke-rpc-macros`), and anything that runs when a call is made.
+//! Three doors lead here, and all of them get the same code: the attribute (`convoke-rpc-macros`), and, with the feature
+//! `definitions`, files named `*.rpc.rs` by way of a build script (`Builder`) or of `convoke gen`. Then there are two more steps:
+//! - `definition` reads a file, has its services generated, and says in words and places what is wrong;
+//! - `builder` finds files, and writes what became of them.
+//!
+//! Not here: the attribute itself, the command line, and anything that runs when a call is made.
 
 mod attributes;
+#[cfg(feature = "definitions")]
+mod builder;
+#[cfg(feature = "definitions")]
+mod definition;
 mod emit;
 mod model;
 mod refusals;
+mod streams;
 mod type_text;
 mod wire_types;
 
+use std::fmt;
+use std::str::FromStr;
+
 use proc_macro2::TokenStream;
 use quote::quote;
+use syn::parse::Parser;
 use syn::{Item, ItemTrait, TraitItem, parse_quote};
+
+#[cfg(feature = "definitions")]
+pub use crate::builder::{BuildError, Builder, Difference, Generated};
+#[cfg(feature = "definitions")]
+pub use crate::definition::{LARGEST_DEFINITION, Mistake, Mistakes, generate_definition};
 
 use crate::attributes::{is_rpc, is_service};
 use crate::model::ServiceModel;
@@ -45,6 +65,56 @@ pub struct Options {
     pub runtime_path: syn::Path,
 }
 
+impl Default for Options {
+    /// For users of the facade.
+    fn default() -> Self {
+        Self {
+            runtime_path: parse_quote!(::convoke::rpc),
+        }
+    }
+}
+
+impl FromStr for Options {
+    type Err = UnknownRuntime;
+
+    /// `convoke`, `convoke_rpc`, or a path of Rust.
+    fn from_str(runtime: &str) -> Result<Self, Self::Err> {
+        let path = match runtime {
+            "convoke" => "::convoke::rpc",
+            "convoke_rpc" => "::convoke_rpc",
+            path => path,
+        };
+        let parsed = syn::Path::parse_mod_style.parse_str(path).ok();
+        let from_a_root = |path: &syn::Path| {
+            let first = path
+                .segments
+                .first()
+                .map(|segment| segment.ident.to_string());
+            path.leading_colon.is_some() || first.is_some_and(|first| first == "crate")
+        };
+        match parsed.filter(from_a_root) {
+            Some(runtime_path) => Ok(Self { runtime_path }),
+            None => Err(UnknownRuntime(runtime.to_owned())),
+        }
+    }
+}
+
+/// Says what a runtime can be, of a text that is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownRuntime(String);
+
+impl fmt::Display for UnknownRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "`{}` is no runtime: write `convoke`, `convoke_rpc`, or a path that begins with `::` or `crate::`",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for UnknownRuntime {}
+
 /// Generates the trait, client and server of one service.
 ///
 /// A `#[service(name = "…")]` among the attributes of the trait is read and removed; without one, the service is called
@@ -54,7 +124,9 @@ pub struct Options {
 ///
 /// Everything that keeps the trait from being a service, combined into one error, each part pointing at the tokens to change.
 pub fn generate(item: &ItemTrait, options: &Options) -> Result<TokenStream, syn::Error> {
-    let service = ServiceModel::read(item)?;
+    let mut item = item.clone();
+    streams::rewrite(&mut item, &options.runtime_path);
+    let service = ServiceModel::read(&item)?;
     Ok(emit::service(&service, &options.runtime_path))
 }
 
@@ -186,6 +258,32 @@ mod tests {
             expand_attribute(&quote!(name = "acme.Greeter"), item, &options()).to_string();
 
         assert!(expanded.contains("\"acme.Greeter.hello\""), "{expanded}");
+    }
+
+    #[test]
+    fn a_runtime_is_known_by_its_crate_or_by_a_path_from_a_root() {
+        for (runtime, path) in [
+            ("convoke", "::convoke::rpc"),
+            ("convoke_rpc", "::convoke_rpc"),
+            ("::my::rpc", "::my::rpc"),
+            ("crate::rpc", "crate::rpc"),
+        ] {
+            let options: Options = runtime.parse().expect("this is a runtime");
+            let expected: syn::Path = syn::parse_str(path).expect("this is a path");
+            assert_eq!(options.runtime_path, expected);
+        }
+        for runtime in [
+            "",
+            "tokio",
+            "my::rpc",
+            "::a::<B>",
+            "::a b",
+            "a-b",
+            "self::rpc",
+        ] {
+            let unknown = runtime.parse::<Options>().expect_err(runtime);
+            assert!(unknown.to_string().contains(runtime), "{unknown}");
+        }
     }
 
     fn options() -> Options {

@@ -9,6 +9,13 @@ use syn::visit::{self, Visit};
 use syn::{GenericArgument, Lifetime, Path, PathArguments, PathSegment, Type};
 
 use crate::refusals::Refusals;
+use crate::streams::is_stream_bound;
+
+/// What is said of a stream that is not the whole of a request or answer, or that says too little.
+const WHOLE_STREAM: &str = "a stream is the whole request or the whole answer, never a part of one: write `Streaming<Item>` \
+     there, and put what belongs together into `Item`";
+const PLAIN_STREAM: &str = "this is not read as a stream: write `Streaming<Item>` as the whole request or answer; known too \
+     are `BoxStream<'static, Item>`, and `dyn` and `impl Stream<Item = …>` with no bounds but `Send`, `Sync`, `Unpin` and `'static`";
 
 /// The two types of `Result<answer, error>`.
 pub(crate) struct Outcome<'t> {
@@ -118,6 +125,10 @@ impl<'ast> Visit<'ast> for TravelCheck<'_> {
     }
 
     fn visit_type_impl_trait(&mut self, opaque: &'ast syn::TypeImplTrait) {
+        if opaque.bounds.iter().any(is_stream_bound) {
+            self.refusals.refuse(opaque, PLAIN_STREAM);
+            return;
+        }
         self.refusals.refuse(
             opaque,
             "both ends have to know the type, and `impl Trait` hides it: write a concrete type, or `Streaming<T>` for a stream",
@@ -125,6 +136,10 @@ impl<'ast> Visit<'ast> for TravelCheck<'_> {
     }
 
     fn visit_type_trait_object(&mut self, object: &'ast syn::TypeTraitObject) {
+        if object.bounds.iter().any(is_stream_bound) {
+            self.refusals.refuse(object, PLAIN_STREAM);
+            return;
+        }
         self.refusals.refuse(
             object,
             "both ends have to know the type, and a trait object hides it: write a concrete type, for example an enum",
@@ -164,17 +179,16 @@ impl<'ast> Visit<'ast> for TravelCheck<'_> {
             );
             return;
         }
-        if path
+        let last = path
             .segments
             .last()
-            .is_some_and(|segment| segment.ident == "Streaming")
-        {
-            self.refusals.refuse(
-                path,
-                "a stream is the whole request or the whole answer, never a part of one: write `Streaming<Item>` there, and put \
-                 what belongs together into `Item`",
-            );
-            return;
+            .map(|segment| segment.ident.to_string());
+        match last.as_deref() {
+            Some("Streaming") => return self.refusals.refuse(path, WHOLE_STREAM),
+            Some("Stream" | "BoxStream" | "LocalBoxStream") => {
+                return self.refusals.refuse(path, PLAIN_STREAM);
+            }
+            Some(_) | None => {}
         }
         visit::visit_path(self, path);
     }

@@ -392,6 +392,22 @@ fn a_stream_is_never_a_part() {
     );
 }
 
+#[test]
+fn streams_of_other_systems_that_are_not_read_are_refused_with_what_to_write() {
+    for (written, refused) in [
+        ("Option<BoxStream<'static, A>>", "BoxStream<'static, A>"),
+        ("LocalBoxStream<'static, A>", "LocalBoxStream<'static, A>"),
+        (
+            "Pin<Box<dyn Stream<Item = A> + Seek>>",
+            "dyn Stream<Item = A> + Seek",
+        ),
+        ("impl Stream", "impl Stream"),
+        ("Stream<Item = A>", "Stream<Item = A>"),
+    ] {
+        refuses_request(written, refused, "`BoxStream<'static, Item>`");
+    }
+}
+
 // Attributes
 
 #[test]
