@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod demo;
+mod generate;
 mod latencies;
 mod rpc;
 mod text;
@@ -44,6 +45,13 @@ enum Command {
     /// Asks servers what they offer, calls them with JSON, and measures them
     #[command(subcommand, after_help = EXIT_CODES)]
     Rpc(rpc::Command),
+    /// Generates clients and servers from definition files
+    ///
+    /// A definition is a file called `name.rpc.rs` with types and traits marked `#[convoke::service]`. What is generated from it is
+    /// what the attribute makes of the traits, together with the types; a build script does the same with
+    /// `convoke_rpc_codegen::Builder`. Files that are up to date are left alone.
+    #[command(after_help = generate::EXAMPLE)]
+    Gen(generate::Arguments),
     /// The server of the demo
     #[command(hide = true)]
     DemoServer(demo::ServerArguments),
@@ -74,6 +82,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             let is_terminal = stdout().is_terminal();
             rpc::run(command, rpc::Screen { is_terminal })
         }
+        Command::Gen(arguments) => generate::run(&arguments),
         Command::DemoServer(arguments) => demo::serve(&arguments),
         Command::DemoClient(arguments) => demo::call(&arguments),
     }
@@ -107,5 +116,10 @@ fn log_warnings() {
     reason = "this is where the program says why it failed"
 )]
 fn complain(error: &anyhow::Error) {
+    if let Some(findings) = error.downcast_ref::<generate::Findings>() {
+        for line in &findings.lines {
+            eprintln!("{}", text::plain(line));
+        }
+    }
     eprintln!("convoke: {}", text::plain(&format!("{error:#}")));
 }

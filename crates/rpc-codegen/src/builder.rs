@@ -12,7 +12,6 @@
 //! Not here: what a definition becomes (`definition`), and deleting files whose definition is gone; `mod.rs` no longer names them.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
@@ -276,77 +275,108 @@ fn find_below(top: &Path, found: &mut Vec<Definition>) -> Result<(), BuildError>
 
 // Generating
 
-/// What a folder declares: the name of each module, and its documentation.
-type Modules = BTreeMap<String, Vec<String>>;
+/// What is declared in each folder, by name.
+type Folders = BTreeMap<PathBuf, BTreeMap<String, Module>>;
+
+/// A module to declare.
+struct Module {
+    documentation: Vec<String>,
+    kind: ModuleKind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ModuleKind {
+    Definition,
+    Folder,
+}
 
 /// The modules of each folder, and the code of each definition.
 fn read_all(
     definitions: &[Definition],
     options: &Options,
-) -> Result<(BTreeMap<PathBuf, Modules>, Vec<String>), BuildError> {
-    let mut modules: BTreeMap<PathBuf, Modules> = BTreeMap::new();
+) -> Result<(Folders, Vec<String>), BuildError> {
+    let mut folders = Folders::new();
     let (mut texts, mut refused) = (Vec::new(), Vec::new());
     for definition in definitions {
-        let Definition {
-            path,
-            folder,
-            module,
-        } = definition;
+        let path = &definition.path;
         let text = fs::read_to_string(path).map_err(|source| file_error("read", path, source))?;
         match generate_definition(&definition.name(), &text, options) {
             Ok(code) => texts.push(code),
             Err(mistakes) => refused.push(mistakes.of_file(path.display().to_string())),
         }
-        let mut documentation = documentation(&text);
-        if documentation.is_empty() {
-            documentation.push(format!(" Generated from `{}`.", definition.name()));
-        }
-        declare(&mut modules, folder, module, documentation, path)?;
+        declare(&mut folders, definition, &text)
+            .map_err(|what| BuildError::Names(path.clone(), what))?;
     }
     if refused.is_empty() {
-        Ok((modules, texts))
+        Ok((folders, texts))
     } else {
         Err(BuildError::Refused(refused))
     }
 }
 
-/// Declares a module in its folder, and the folder in those above.
-fn declare(
-    modules: &mut BTreeMap<PathBuf, Modules>,
-    folder: &Path,
-    module: &str,
-    documentation: Vec<String>,
-    path: &Path,
-) -> Result<(), BuildError> {
-    modules
-        .entry(folder.to_owned())
-        .or_default()
-        .insert(module.to_owned(), documentation);
-    for below in folder.ancestors() {
-        let (Some(above), Some(name)) = (below.parent(), below.file_name().and_then(OsStr::to_str))
-        else {
+/// Declares a definition in its folder, and each folder in the one above.
+fn declare(folders: &mut Folders, definition: &Definition, text: &str) -> Result<(), &'static str> {
+    let name = &definition.module;
+    let mut documentation = documentation(text);
+    if documentation.is_empty() {
+        documentation.push(format!(" Generated from `{}`.", definition.name()));
+    }
+    let kind = ModuleKind::Definition;
+    add(
+        folders,
+        &definition.folder,
+        name,
+        Module {
+            documentation,
+            kind,
+        },
+    )?;
+    for folder in definition.folder.ancestors() {
+        let (Some(above), Some(name)) = (folder.parent(), folder.file_name()) else {
             continue;
         };
-        if syn::parse_str::<syn::Ident>(name).is_err() {
-            let what = "the folder it is in becomes a module: rename that to letters, digits and `_`, and no word of Rust";
-            return Err(BuildError::Names(path.to_owned(), what));
-        }
-        let siblings = modules.entry(above.to_owned()).or_default();
+        let name = name
+            .to_str()
+            .filter(|name| syn::parse_str::<syn::Ident>(name).is_ok());
+        let name = name.ok_or(
+            "the folder it is in becomes a module: rename that to letters, digits and `_`, and no word of Rust",
+        )?;
         let documentation = vec![format!(" Generated from the definitions in `{name}`.")];
-        let same = siblings.insert(name.to_owned(), documentation.clone());
-        if same.is_some_and(|same| same != documentation) {
-            let what = "the folder it is in and a definition beside that have one name, and modules cannot: rename one";
-            return Err(BuildError::Names(path.to_owned(), what));
-        }
+        let kind = ModuleKind::Folder;
+        add(
+            folders,
+            above,
+            name,
+            Module {
+                documentation,
+                kind,
+            },
+        )?;
     }
     Ok(())
 }
 
-fn declarations(modules: &Modules) -> String {
+fn add(
+    folders: &mut Folders,
+    folder: &Path,
+    name: &str,
+    module: Module,
+) -> Result<(), &'static str> {
+    let kind = module.kind;
+    let siblings = folders.entry(folder.to_owned()).or_default();
+    match siblings.insert(name.to_owned(), module) {
+        Some(other) if other.kind != kind => Err(
+            "a definition and a folder beside it have one name, and modules cannot: rename one of the two",
+        ),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn declarations(modules: &BTreeMap<String, Module>) -> String {
     let mut text = "// @generated by `convoke gen` or a build script from the definitions declared here: change those, not this.\n".to_owned();
-    for (name, documentation) in modules {
+    for (name, module) in modules {
         text.push('\n');
-        for line in documentation {
+        for line in &module.documentation {
             text.push_str(&format!("///{line}\n"));
         }
         text.push_str(&format!("pub mod {name};\n"));
@@ -464,12 +494,5 @@ impl fmt::Debug for BuildError {
     }
 }
 
-impl std::error::Error for BuildError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::File { source, .. } => Some(source),
-            Self::Runtime(unknown) => Some(unknown),
-            Self::Refused(_) | Self::Names(..) | Self::NoOutput => None,
-        }
-    }
-}
+/// Without a source: what is shown says it already.
+impl std::error::Error for BuildError {}

@@ -1,0 +1,148 @@
+//! `convoke gen`: generated code from definition files, for those who keep it beside their own.
+//!
+//! All of the work is done by `convoke-rpc-codegen`, which does the same for build scripts. Here is what people type, and what
+//! they are told.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use convoke_rpc_codegen::{BuildError, Builder, Difference, Generated, Options};
+
+/// Of a line that differs, so many characters are shown.
+const SHOWN_WIDTH: usize = 120;
+
+/// What `convoke gen` takes.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// A definition, `name.rpc.rs`, or a folder with definitions in it or below; may be given several times
+    #[arg(short, long, value_name = "FILE_OR_DIR", required = true)]
+    input: Vec<PathBuf>,
+    /// Where generated files go; made when it is not there
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+    /// Writes nothing; fails and shows the first difference when a file is not what its definition gives
+    #[arg(long)]
+    check: bool,
+    /// The crate that the generated code calls: `convoke`, `convoke_rpc`, or a path that begins with `::` or `crate::`
+    #[arg(long, value_name = "CRATE", default_value = "convoke", value_parser = is_runtime)]
+    runtime: String,
+}
+
+/// Shown below the options.
+pub(crate) const EXAMPLE: &str = "\
+Example:
+  convoke gen --input definitions --output src/protocol
+  reads    definitions/greeting.rpc.rs, definitions/calculator.rpc.rs
+  writes   src/protocol/greeting.rs, src/protocol/calculator.rs, and src/protocol/mod.rs, which declares both
+  and then `mod protocol;` in src/main.rs brings GreetingClient, GreetingServer and the rest.
+  For a single file there is no mod.rs.
+
+Exit codes: 0 done, or nothing differs; 1 a definition is refused, a file cannot be read or written, or --check found a
+difference; 2 the command line makes no sense.";
+
+fn is_runtime(text: &str) -> Result<String, convoke_rpc_codegen::UnknownRuntime> {
+    text.parse::<Options>().map(|_| text.to_owned())
+}
+
+/// Several lines about files, and one that sums them up.
+#[derive(Debug)]
+pub(crate) struct Findings {
+    /// Each fit to be read alone, by people and by editors.
+    pub(crate) lines: Vec<String>,
+    summary: String,
+}
+
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.summary)
+    }
+}
+
+impl std::error::Error for Findings {}
+
+/// Generates, and writes or compares.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut builder = Builder::new()
+        .output(&arguments.output)
+        .runtime(&arguments.runtime);
+    for input in &arguments.input {
+        builder = builder.input(input);
+    }
+    let files = builder.generate().map_err(refused)?;
+    if arguments.check {
+        check(&files)
+    } else {
+        write(&files)
+    }
+}
+
+fn refused(error: BuildError) -> anyhow::Error {
+    if !matches!(error, BuildError::Refused(_)) {
+        return error.into();
+    }
+    Findings {
+        lines: error.to_string().lines().map(str::to_owned).collect(),
+        summary: "nothing was generated".to_owned(),
+    }
+    .into()
+}
+
+fn write(files: &[Generated]) -> anyhow::Result<()> {
+    let mut written = 0;
+    for file in files {
+        if file.write()? {
+            written += 1;
+            tell(&format!("wrote {}", file.path().display()));
+        }
+    }
+    let unchanged = files.len() - written;
+    tell(&format!("{written} files written, {unchanged} unchanged"));
+    Ok(())
+}
+
+fn check(files: &[Generated]) -> anyhow::Result<()> {
+    let mut lines = Vec::new();
+    let mut differing = 0;
+    for file in files {
+        if let Some(difference) = file.difference()? {
+            differing += 1;
+            lines.extend(describe(file, &difference));
+        }
+    }
+    let all = files.len();
+    if differing == 0 {
+        tell(&format!("{all} files are what the definitions give"));
+        return Ok(());
+    }
+    let summary = format!(
+        "{differing} of {all} files are not what the definitions give: run the same without --check"
+    );
+    Err(Findings { lines, summary }.into())
+}
+
+fn describe(file: &Generated, difference: &Difference) -> Vec<String> {
+    let path = file.path().display();
+    let shown = |line: &Option<String>| match line {
+        Some(line) => line.chars().take(SHOWN_WIDTH).collect(),
+        None => "(the end of the file)".to_owned(),
+    };
+    match difference {
+        Difference::Missing => vec![format!("{path}: is not there")],
+        Difference::Line {
+            number,
+            is,
+            should_be,
+        } => vec![
+            format!("{path}:{number}: differs from here on"),
+            format!("  is:        {}", shown(is)),
+            format!("  should be: {}", shown(should_be)),
+        ],
+    }
+}
+
+/// When whoever read the output has left, the files are what they should be all the same.
+fn tell(line: &str) {
+    let _ = writeln!(io::stdout(), "{}", crate::text::plain(line));
+}
