@@ -43,6 +43,11 @@ fn key_texts_keep_their_promises() {
 }
 
 #[test]
+fn definitions_keep_their_promises() {
+    replay("definition");
+}
+
+#[test]
 fn every_folder_of_seeds_has_a_target_and_a_test() {
     let this_file = include_str!("seeds.rs");
     for entry in

@@ -30,6 +30,7 @@ mod imports;
 mod mistake;
 mod nesting;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use proc_macro2::{Span, TokenStream, TokenTree};
@@ -127,7 +128,7 @@ fn edits(text: &str, file: &File, options: &Options) -> Result<Vec<Edit>, Unread
         edits.extend(plain_comment(text, attribute, &mut refusals));
     }
     refuse_what_cannot_move(file, &mut refusals);
-    let mut mentioned = Vec::new();
+    let mut mentioned = BTreeSet::new();
     for item in &file.items {
         if matches!(item, Item::Use(_)) {
             continue;
@@ -199,10 +200,12 @@ fn marked_trait(item: &Item) -> Option<&ItemTrait> {
     }
 }
 
-fn mention(tokens: TokenStream, mentioned: &mut Vec<String>) {
+fn mention(tokens: TokenStream, mentioned: &mut BTreeSet<String>) {
     for token in tokens {
         match token {
-            TokenTree::Ident(word) => mentioned.push(word.to_string()),
+            TokenTree::Ident(word) => {
+                mentioned.insert(word.to_string());
+            }
             TokenTree::Group(group) => mention(group.stream(), mentioned),
             TokenTree::Punct(_) | TokenTree::Literal(_) => {}
         }

@@ -2,6 +2,7 @@
 
 mod certificate;
 mod codec;
+mod definition;
 mod frames;
 mod ids;
 mod key_pem;
@@ -75,6 +76,15 @@ pub const TARGETS: &[Target] = &[
         sample: key_pem::sample,
         words: key_pem::WORDS,
         bytes_per_byte: 16,
+    },
+    Target {
+        name: "definition",
+        checks: "a definition file becomes Rust, the same each time, or is refused in bounded words with places inside of it",
+        check: definition::check,
+        sample: definition::sample,
+        words: definition::WORDS,
+        // Trees of syntax: a byte is a token, and a token may be a node of hundreds of bytes, in the input and in what it becomes.
+        bytes_per_byte: 4 * 1024,
     },
 ];
 

@@ -6,6 +6,8 @@
 //! - names from crates for streams and from `std::pin` that nothing in the file mentions any more. To keep a trait for its
 //!   methods, import it `as _`.
 
+use std::collections::BTreeSet;
+
 use syn::{ItemUse, UseTree};
 
 use crate::format;
@@ -20,7 +22,7 @@ const STREAM_CRATES: [&str; 5] = [
 ];
 
 /// What is left of an import, when that is not all of it. Nothing at all is an empty text.
-pub(super) fn shorter(item: &ItemUse, mentioned: &[String]) -> Option<String> {
+pub(super) fn shorter(item: &ItemUse, mentioned: &BTreeSet<String>) -> Option<String> {
     let mut path = Vec::new();
     let left = prune(&item.tree, &mut path, mentioned);
     if left.as_ref() == Some(&item.tree) {
@@ -35,7 +37,7 @@ pub(super) fn shorter(item: &ItemUse, mentioned: &[String]) -> Option<String> {
     }))
 }
 
-fn prune(tree: &UseTree, path: &mut Vec<String>, mentioned: &[String]) -> Option<UseTree> {
+fn prune(tree: &UseTree, path: &mut Vec<String>, mentioned: &BTreeSet<String>) -> Option<UseTree> {
     match tree {
         UseTree::Path(step) => {
             path.push(step.ident.to_string());
@@ -89,7 +91,12 @@ fn is_self(tree: &UseTree) -> bool {
 }
 
 /// Whether it has no use without the traits as they were written. `local` is what the file calls it.
-fn is_for_traits_only(path: &[String], name: &str, local: &str, mentioned: &[String]) -> bool {
+fn is_for_traits_only(
+    path: &[String],
+    name: &str,
+    local: &str,
+    mentioned: &BTreeSet<String>,
+) -> bool {
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     let of_streams = match path.as_slice() {
         [] => return name == "rpcnet",
@@ -98,7 +105,7 @@ fn is_for_traits_only(path: &[String], name: &str, local: &str, mentioned: &[Str
         ["std" | "core", "pin"] => true,
         [krate, ..] => STREAM_CRATES.contains(krate),
     };
-    of_streams && local != "_" && !mentioned.iter().any(|word| word == local)
+    of_streams && local != "_" && !mentioned.contains(local)
 }
 
 #[cfg(test)]
@@ -155,6 +162,6 @@ mod tests {
 
     fn left(line: &str, mentioned: &str) -> String {
         let item = syn::parse_str(line).expect("an import");
-        shorter(&item, &[mentioned.to_owned()]).unwrap_or_else(|| line.to_owned())
+        shorter(&item, &BTreeSet::from([mentioned.to_owned()])).unwrap_or_else(|| line.to_owned())
     }
 }

@@ -15,6 +15,10 @@ const SHOWN_BEFORE: usize = 60;
 /// No message is longer, whatever is in the text it is about.
 const LONGEST_MESSAGE: usize = 600;
 
+/// Said of a line that begins as in languages which have a word for services.
+const OTHER_LANGUAGE: &str = "; a service is a Rust trait: write `#[convoke::service] pub trait Name { async fn \
+     method(&self, request: Request) -> Result<Answer, Error>; }`";
+
 /// One thing that is wrong, and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
@@ -45,36 +49,33 @@ pub struct Mistakes {
 
 impl Mistakes {
     pub(super) fn locate(name: &str, text: &str, error: Unreadable) -> Self {
-        let mut told: Vec<Mistake> = match error {
-            Unreadable::TooLarge => vec![at(
-                text,
+        let mut found = match error {
+            Unreadable::TooLarge => vec![Found::at(
                 Span::call_site(),
-                &format!(
+                format!(
                     "a definition has at most {LARGEST_DEFINITION} bytes, and this has {}: write several files",
                     text.len()
                 ),
             )],
-            Unreadable::NoTokens(place) => vec![at(
-                text,
+            Unreadable::NoTokens(place) => vec![Found::at(
                 place,
-                "this is not Rust from here on: look for a bracket or quote without its other half, or a character that Rust does not know",
+                "this is not Rust from here on: look for a bracket or quote without its other half, or a character that Rust does not know".to_owned(),
             )],
-            Unreadable::TooDeep(place) => vec![at(
-                text,
+            Unreadable::TooDeep(place) => vec![Found::at(
                 place,
-                "this nests too deep to be read, or is a very long expression: give parts of it names of their own",
+                "this nests too deep to be read, or is a very long expression: give parts of it names of their own".to_owned(),
             )],
             Unreadable::Refused(error) => {
-                error.into_iter().map(|one| refused(text, &one)).collect()
+                error.into_iter().map(|one| Found::refused(text, &one)).collect()
             }
         };
-        told.sort_by_key(|mistake| (mistake.line, mistake.column));
-        told.dedup();
-        let untold = told.len().saturating_sub(MOST_TOLD);
-        told.truncate(MOST_TOLD);
+        found.sort_by_key(|found| (found.start.line, found.start.column));
+        found.dedup_by(|one, other| one.start == other.start && one.message == other.message);
+        let untold = found.len().saturating_sub(MOST_TOLD);
+        found.truncate(MOST_TOLD);
         Self {
             name: name.to_owned(),
-            told,
+            told: found.into_iter().map(|found| found.shown(text)).collect(),
             untold,
         }
     }
@@ -91,38 +92,77 @@ impl Mistakes {
     }
 }
 
-fn refused(text: &str, error: &syn::Error) -> Mistake {
-    let mut message = error.to_string();
-    let place = error.span();
-    if place.byte_range().is_empty() && message.starts_with("unexpected end of input") {
-        return mistake(
-            text,
-            end_of(text),
-            1,
-            &format!("{message}: the file ends in the middle of something"),
-        );
-    }
-    let written = text
-        .lines()
-        .nth(place.start().line.saturating_sub(1))
-        .unwrap_or_default();
-    if written.trim_start().starts_with("service ") {
-        message.push_str(
-            "; a service is a Rust trait: write `#[convoke::service] pub trait Name { async fn method(&self, request: Request) -> \
-             Result<Answer, Error>; }`",
-        );
-    }
-    at(text, place, &message)
+/// A mistake before its line is looked at. There may be many, and looking takes a walk through the text.
+struct Found {
+    start: LineColumn,
+    underlined: usize,
+    message: String,
 }
 
-fn at(text: &str, place: Span, message: &str) -> Mistake {
-    let (start, end) = (place.start(), place.end());
-    let underlined = if end.line == start.line {
-        end.column.saturating_sub(start.column)
-    } else {
-        usize::MAX
-    };
-    mistake(text, start, underlined, message)
+impl Found {
+    fn at(place: Span, message: String) -> Self {
+        let (start, end) = (place.start(), place.end());
+        let underlined = if end.line == start.line {
+            end.column.saturating_sub(start.column)
+        } else {
+            usize::MAX
+        };
+        Self {
+            start,
+            underlined,
+            message,
+        }
+    }
+
+    fn refused(text: &str, error: &syn::Error) -> Self {
+        let (message, place) = (error.to_string(), error.span());
+        let at_the_end =
+            place.byte_range().is_empty() && message.starts_with("unexpected end of input");
+        if at_the_end {
+            Self {
+                start: end_of(text),
+                underlined: 1,
+                message: format!("{message}: the file ends in the middle of something"),
+            }
+        } else {
+            Self::at(place, message)
+        }
+    }
+
+    fn shown(self, text: &str) -> Mistake {
+        let line = text.split('\n').nth(self.start.line.saturating_sub(1));
+        let line = line.unwrap_or_default();
+        let hint = if line.trim_start().starts_with("service ") {
+            OTHER_LANGUAGE
+        } else {
+            ""
+        };
+        let message = self
+            .message
+            .chars()
+            .take(LONGEST_MESSAGE)
+            .map(fit_for_a_terminal);
+        let line: Vec<char> = line.chars().collect();
+        let column = self.start.column.min(line.len());
+        let skipped = if line.len() > SHOWN_WIDTH {
+            column.saturating_sub(SHOWN_BEFORE)
+        } else {
+            0
+        };
+        let shown = line.iter().skip(skipped).take(SHOWN_WIDTH);
+        let shown: String = shown.copied().map(fit_for_a_terminal).collect();
+        let shown = shown.trim_end().to_owned();
+        let underline_at = column - skipped;
+        let room = shown.chars().count().saturating_sub(underline_at);
+        Mistake {
+            line: self.start.line.max(1),
+            column: column + 1,
+            message: message.chain(hint.chars()).collect(),
+            shown,
+            underline_at,
+            underlined: self.underlined.min(room).max(1),
+        }
+    }
 }
 
 fn end_of(text: &str) -> LineColumn {
@@ -131,42 +171,6 @@ fn end_of(text: &str) -> LineColumn {
     LineColumn {
         line: text.lines().count().max(1),
         column,
-    }
-}
-
-fn mistake(text: &str, start: LineColumn, underlined: usize, message: &str) -> Mistake {
-    let line: Vec<char> = text
-        .split('\n')
-        .nth(start.line.saturating_sub(1))
-        .unwrap_or_default()
-        .chars()
-        .collect();
-    let column = start.column.min(line.len());
-    let skipped = if line.len() > SHOWN_WIDTH {
-        column.saturating_sub(SHOWN_BEFORE)
-    } else {
-        0
-    };
-    let shown: String = line
-        .iter()
-        .skip(skipped)
-        .take(SHOWN_WIDTH)
-        .map(|c| fit_for_a_terminal(*c))
-        .collect();
-    let shown = shown.trim_end().to_owned();
-    let underline_at = column - skipped;
-    let room = shown.chars().count().saturating_sub(underline_at);
-    Mistake {
-        line: start.line.max(1),
-        column: column + 1,
-        message: message
-            .chars()
-            .take(LONGEST_MESSAGE)
-            .map(fit_for_a_terminal)
-            .collect(),
-        shown,
-        underline_at,
-        underlined: underlined.min(room).max(1),
     }
 }
 

@@ -159,6 +159,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_people_write_stays_below_half_of_the_bound() {
+        let text = "impl fmt::Display for CalculationError {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    Self::OutOfRange { value } => write!(f, \"{} is more than {}\", value, f64::MAX),
+                }
+            }
+        }
+        #[service] pub trait S {
+            async fn m(&self, context: &Context, request: Pin<Box<dyn Stream<Item = Result<Question, QuestionError>> + Send>>)
+                -> Result<Pin<Box<dyn Stream<Item = Result<BTreeMap<String, Vec<Answer>>, AnswerError>> + Send>>, InferenceError>;
+        }";
+        let tokens = text.parse().expect("these are tokens");
+        assert!(too_deep_below(DEEPEST / 2, tokens).is_none());
+    }
+
     fn is_too_deep(text: &str) -> bool {
         too_deep(text.parse().expect("these are tokens")).is_some()
     }

@@ -232,6 +232,21 @@ fn what_no_parser_could_read_is_refused_before_one_tries() {
     );
 }
 
+#[test]
+fn of_many_mistakes_the_first_are_told_and_the_rest_is_counted() {
+    let mistakes = refused(&format!(
+        "#[service] trait S {{\n{}}}",
+        "fn a(&self) -> Result<A, E>;\n".repeat(1_000)
+    ));
+
+    assert_eq!(mistakes.told().len(), 32);
+    // Each method is no `async fn`, and all but one have the name of the one before.
+    assert!(
+        mistakes.to_string().ends_with("\n\nand 1967 more"),
+        "{mistakes}"
+    );
+}
+
 /// Tests run on stacks of two MiB, in unoptimised code: whatever passes the check for nesting fits into half of that.
 #[test]
 fn whatever_is_not_refused_as_too_deep_fits_a_small_stack() {
