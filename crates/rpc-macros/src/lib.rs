@@ -29,6 +29,8 @@ use syn::parse_quote;
 /// - A parameter called by the type `&Context` or `Context` tells the server about the call. It comes before the request, and
 ///   the client does not have it.
 /// - A request or an answer that is a `Streaming<…>` makes the call a stream on that side.
+/// - A boxed `Stream<Item = T>` (`Pin<Box<dyn …>>`, `BoxStream`, `impl Stream`) is read as `Streaming<T>`, and one of
+///   `Result<T, E>` as `Streaming<T, E>`. Implementors and callers write the latter.
 /// - A client takes a request `T` as `&T`, and a stream as it is. It answers `Result<Answer, CallError<Error>>`.
 /// - No method is called `new`, `with`, `descriptor` or `clone`; the client has these already.
 ///

@@ -87,9 +87,11 @@ async fn definitions_in_folders_become_modules_in_folders() {
     assert_eq!(names_in(&output), ["b.rs", "inner", "mod.rs"]);
     assert_eq!(names_in(&output.join("inner")), ["a.rs", "mod.rs"]);
     let modules = read(&output.join("mod.rs"));
-    let expected = "/// Generated from `b.rpc.rs`.\npub mod b;\n\n/// Generated from the definitions in `inner`.\npub mod inner;\n";
+    let expected = "/// Generated from `b.rpc.rs`.\n#[rustfmt::skip]\npub mod b;\n\n/// Generated from the definitions in `inner`.\n#[rustfmt::skip]\npub mod inner;\n";
     assert!(modules.ends_with(expected), "{modules}");
-    assert!(read(&output.join("inner/mod.rs")).ends_with("/// Inside.\npub mod a;\n"));
+    assert!(
+        read(&output.join("inner/mod.rs")).ends_with("/// Inside.\n#[rustfmt::skip]\npub mod a;\n")
+    );
 }
 
 #[tokio::test]
