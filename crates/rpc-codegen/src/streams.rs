@@ -1,8 +1,8 @@
 //! Streams as other RPC systems write them in a trait, read as ours.
 //!
-//! A definition that was written for rpcnet, or by somebody who knows the `futures` crate, says `Pin<Box<dyn Stream<Item = T>
-//! + Send>>`, `BoxStream<'static, T>` or `impl Stream<Item = T>`. All of them mean what `Streaming<T>` says, and become that
-//! before the trait is read; `Item = Result<T, E>` becomes `Streaming<T, E>`.
+//! A definition that was written for rpcnet, or by somebody who knows the `futures` crate, says
+//! `Pin<Box<dyn Stream<Item = T> + Send>>`, `BoxStream<'static, T>` or `impl Stream<Item = T>`. All of them mean what `Streaming<T>`
+//! says, and become that before the trait is read; `Item = Result<T, E>` becomes `Streaming<T, E>`.
 //!
 //! Only what a parameter or the answer *is* becomes a stream. A stream inside of something else stays as it was written, and
 //! `wire_types` refuses it there.
