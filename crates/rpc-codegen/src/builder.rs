@@ -254,7 +254,8 @@ fn module_of(path: &Path) -> Option<String> {
     name.strip_suffix(ENDING).map(str::to_owned)
 }
 
-/// Adds the definitions below a folder. Links to folders are not followed, as they may lead in circles.
+/// Adds the definitions below a folder. Links to folders are not followed, as they may lead in circles; what is hidden belongs to
+/// editors and other tools.
 fn find_below(top: &Path, found: &mut Vec<Definition>) -> Result<(), BuildError> {
     let mut open = vec![PathBuf::new()];
     while let Some(folder) = open.pop() {
@@ -262,6 +263,9 @@ fn find_below(top: &Path, found: &mut Vec<Definition>) -> Result<(), BuildError>
         let unreadable = |source| file_error("list", &here, source);
         for entry in fs::read_dir(&here).map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;
+            if entry.file_name().to_string_lossy().starts_with('.') {
+                continue;
+            }
             let path = entry.path();
             if entry.file_type().map_err(unreadable)?.is_dir() {
                 open.push(folder.join(entry.file_name()));

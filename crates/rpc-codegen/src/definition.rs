@@ -81,12 +81,11 @@ fn header(name: &str) -> String {
     )
 }
 
-/// The text as it would be on any machine: without the mark that some editors put at the beginning, lines ending in one
-/// character.
+/// The text as it would be on any machine: lines end in one character, and the mark that some editors put at the beginning is gone, however
+/// often. Were one left, the lexer would take it off, and every place it knows would be that much off.
 fn plain_lines(text: &str) -> String {
-    text.strip_prefix('\u{feff}')
-        .unwrap_or(text)
-        .replace("\r\n", "\n")
+    let text = text.trim_start_matches('\u{feff}');
+    text.replace("\r\n", "\n")
 }
 
 // Reading

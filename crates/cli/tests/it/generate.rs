@@ -80,6 +80,11 @@ async fn definitions_in_folders_become_modules_in_folders() {
         &format!("//! Inside.\n{GOOD}"),
     );
     put(&definitions.join("notes/readme.rs"), "no definition");
+    put(
+        &definitions.join(".#b.rpc.rs"),
+        "what an editor leaves there",
+    );
+    put(&definitions.join(".hidden/a.rpc.rs"), BAD);
 
     let said = generate(&place, &[&definitions], &output, &[]).await;
 

@@ -120,9 +120,11 @@ fn every_name_of_the_attribute_marks_a_service() {
 
 #[test]
 fn line_ends_and_byte_order_marks_make_no_difference() {
-    let windows = format!("\u{feff}{}", ORACLE.replace('\n', "\r\n"));
+    let windows = ORACLE.replace('\n', "\r\n");
 
-    assert_eq!(generated(&windows), generated(ORACLE));
+    for marks in ["", "\u{feff}", "\u{feff}\u{feff}"] {
+        assert_eq!(generated(&format!("{marks}{windows}")), generated(ORACLE));
+    }
 }
 
 #[test]
