@@ -115,8 +115,11 @@ fn check_mistakes(text: &str, mistakes: &Mistakes) {
     );
 }
 
-/// A definition, mostly an acceptable one.
+/// A definition, mostly an acceptable one; now and then one that repeats itself, which is how things get deep.
 pub(super) fn sample(random: &mut Random) -> Vec<u8> {
+    if random.once_in(4) {
+        return repeated(random).into_bytes();
+    }
     let mut text = random
         .option(|_| "//! A protocol.\n\n")
         .unwrap_or_default()
@@ -141,6 +144,143 @@ pub(super) fn sample(random: &mut Random) -> Vec<u8> {
         text.push_str(&format!("/// A service.\n{mark}\npub trait S{number} {{\n    async fn first(&self) -> Result<(), E>;\n{methods}}}\n\n"));
     }
     text.into_bytes()
+}
+
+/// What tokens can be made of, so that whatever parsers call themselves for is among them.
+const PARTS: &[&str] = &[
+    "a",
+    "A",
+    "1",
+    "'a",
+    "\"b\"",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    "<",
+    ">",
+    ",",
+    ";",
+    ":",
+    "::",
+    "->",
+    "=>",
+    "=",
+    "==",
+    "+",
+    "+=",
+    "-",
+    "*",
+    "/",
+    "&",
+    "&&",
+    "&mut",
+    "|",
+    "||",
+    "!",
+    "?",
+    ".",
+    "..",
+    "..=",
+    "#",
+    "#[a]",
+    "@",
+    "as",
+    "async",
+    "await",
+    "box",
+    "break",
+    "const",
+    "continue",
+    "dyn",
+    "else",
+    "enum",
+    "extern",
+    "fn",
+    "for",
+    "for<'a, 'b>",
+    "gen",
+    "if",
+    "if let",
+    "impl",
+    "in",
+    "let",
+    "loop",
+    "match",
+    "mod",
+    "move",
+    "mut",
+    "pub",
+    "raw",
+    "ref",
+    "return",
+    "self",
+    "Self",
+    "static",
+    "struct",
+    "super",
+    "trait",
+    "try",
+    "type",
+    "union",
+    "unsafe",
+    "use",
+    "where",
+    "while",
+    "yield",
+    "{}",
+    "()",
+    "[]",
+    "m!()",
+    "a::<A>",
+    "|a, b|",
+    "_",
+];
+
+fn repeated(random: &mut Random) -> String {
+    let begin = *random.pick(&[
+        "",
+        "const A: u8 = ",
+        "const A: [u8; ",
+        "type A = ",
+        "use ",
+        "fn a() { ",
+        "fn a() { let ",
+        "fn a() { match a { ",
+        "impl ",
+        "struct A<",
+        "enum A { B = ",
+        "#[service] trait S { async fn m(&self, a: ",
+        "#[a(",
+        "m! { ",
+    ]);
+    let mut unit = random.list(6, |random| *random.pick(PARTS)).join(" ");
+    unit.push(' ');
+    let most = if random.once_in(4) { 4_000 } else { 100 };
+    let times = random.below(most);
+    let mut text = format!("{begin}{}", unit.repeat(times));
+    close(&mut text);
+    text.push_str(";\n#[service] trait S { async fn m(&self) -> Result<A, E>; }\n");
+    text
+}
+
+/// Closes every bracket that is open.
+fn close(text: &mut String) {
+    let mut open = Vec::new();
+    for character in text.chars() {
+        match character {
+            '(' => open.push(')'),
+            '[' => open.push(']'),
+            '{' => open.push('}'),
+            ')' | ']' | '}' => {
+                open.pop();
+            }
+            _ => {}
+        }
+    }
+    text.extend(open.into_iter().rev());
 }
 
 fn method(random: &mut Random) -> String {
