@@ -84,21 +84,25 @@ impl CalculatorClient {
     pub fn descriptor() -> &'static ::convoke::rpc::ServiceDescriptor {
         static METHODS: [::convoke::rpc::MethodDescriptor; 4] = [
             ::convoke::rpc::MethodDescriptor::new(
-                "Calculator.add",
-                ::convoke::rpc::MethodKind::Unary,
-            ),
+                    "Calculator.add",
+                    ::convoke::rpc::MethodKind::Unary,
+                )
+                .types("Operands", "Outcome", "CalculationError"),
             ::convoke::rpc::MethodDescriptor::new(
-                "Calculator.subtract",
-                ::convoke::rpc::MethodKind::Unary,
-            ),
+                    "Calculator.subtract",
+                    ::convoke::rpc::MethodKind::Unary,
+                )
+                .types("Operands", "Outcome", "CalculationError"),
             ::convoke::rpc::MethodDescriptor::new(
-                "Calculator.multiply",
-                ::convoke::rpc::MethodKind::Unary,
-            ),
+                    "Calculator.multiply",
+                    ::convoke::rpc::MethodKind::Unary,
+                )
+                .types("Operands", "Outcome", "CalculationError"),
             ::convoke::rpc::MethodDescriptor::new(
                     "Calculator.divide",
                     ::convoke::rpc::MethodKind::Unary,
                 )
+                .types("Operands", "Outcome", "CalculationError")
                 .doc("The left one by the right one."),
         ];
         static DESCRIPTOR: ::convoke::rpc::ServiceDescriptor = ::convoke::rpc::ServiceDescriptor {

@@ -100,17 +100,20 @@ impl DirectorRegistryClient {
     pub fn descriptor() -> &'static ::convoke::rpc::ServiceDescriptor {
         static METHODS: [::convoke::rpc::MethodDescriptor; 3] = [
             ::convoke::rpc::MethodDescriptor::new(
-                "DirectorRegistry.register_worker",
-                ::convoke::rpc::MethodKind::Unary,
-            ),
+                    "DirectorRegistry.register_worker",
+                    ::convoke::rpc::MethodKind::Unary,
+                )
+                .types("Registration", "Registered", "DirectorError"),
             ::convoke::rpc::MethodDescriptor::new(
-                "DirectorRegistry.assign",
-                ::convoke::rpc::MethodKind::Unary,
-            ),
+                    "DirectorRegistry.assign",
+                    ::convoke::rpc::MethodKind::Unary,
+                )
+                .types("Need", "Assignment", "DirectorError"),
             ::convoke::rpc::MethodDescriptor::new(
-                "DirectorRegistry.census",
-                ::convoke::rpc::MethodKind::Unary,
-            ),
+                    "DirectorRegistry.census",
+                    ::convoke::rpc::MethodKind::Unary,
+                )
+                .types("()", "Census", "DirectorError"),
         ];
         static DESCRIPTOR: ::convoke::rpc::ServiceDescriptor = ::convoke::rpc::ServiceDescriptor {
             name: "DirectorRegistry",

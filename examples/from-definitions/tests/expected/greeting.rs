@@ -60,9 +60,10 @@ impl GreetingClient {
     pub fn descriptor() -> &'static ::convoke::rpc::ServiceDescriptor {
         static METHODS: [::convoke::rpc::MethodDescriptor; 1] = [
             ::convoke::rpc::MethodDescriptor::new(
-                "Greeting.greet",
-                ::convoke::rpc::MethodKind::Unary,
-            ),
+                    "Greeting.greet",
+                    ::convoke::rpc::MethodKind::Unary,
+                )
+                .types("GreetRequest", "GreetResponse", "GreetError"),
         ];
         static DESCRIPTOR: ::convoke::rpc::ServiceDescriptor = ::convoke::rpc::ServiceDescriptor {
             name: "Greeting",

@@ -96,21 +96,29 @@ impl InferenceClient {
                     "Inference.generate",
                     ::convoke::rpc::MethodKind::Bidirectional,
                 )
+                .types(
+                    "::convoke::rpc::Streaming<Prompt>",
+                    "::convoke::rpc::Streaming<Piece, InferenceError>",
+                    "InferenceError",
+                )
                 .doc("Prompts in, pieces out, as long as both sides like."),
             ::convoke::rpc::MethodDescriptor::new(
                     "Inference.complete",
                     ::convoke::rpc::MethodKind::ServerStreaming,
                 )
+                .types("Prompt", "::convoke::rpc::Streaming<Piece>", "InferenceError")
                 .doc("Pieces that cannot fail once they have begun."),
             ::convoke::rpc::MethodDescriptor::new(
                     "Inference.summarize",
                     ::convoke::rpc::MethodKind::ClientStreaming,
                 )
+                .types("::convoke::rpc::Streaming<Prompt>", "Summary", "InferenceError")
                 .doc("Takes in a long text, a part at a time."),
             ::convoke::rpc::MethodDescriptor::new(
-                "Inference.ready",
-                ::convoke::rpc::MethodKind::Unary,
-            ),
+                    "Inference.ready",
+                    ::convoke::rpc::MethodKind::Unary,
+                )
+                .types("()", "bool", "InferenceError"),
         ];
         static DESCRIPTOR: ::convoke::rpc::ServiceDescriptor = ::convoke::rpc::ServiceDescriptor {
             name: "Inference",
