@@ -1,7 +1,8 @@
 //! Buffers that a link receives into and that its readers share, counted for as long as anybody holds a piece of one.
 //!
 //! What arrives is opened and handed on where it lies, so a reader that keeps eight bytes keeps the whole buffer. The count says
-//! what a peer really makes us hold, and the link reads no further while that is too much.
+//! what a peer really makes us hold, and the link reads no further while that is too much. Small pieces that come while their
+//! reader is late are copied out, or sixty-four bytes a minute would one day stop the link for everybody on it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +17,10 @@ use super::records::RECORD_MAX;
 const SMALL: usize = RECORD_MAX + 512;
 /// For links that are busy: one system call for many records.
 const LARGE: usize = 256 * 1024;
+/// Pieces smaller than this are copied when their reader is late, so that a byte does not keep a buffer.
+const COPIED_BELOW: usize = 2 * 1024;
+/// What a piece costs beyond its bytes: its place in the queue, its count, its allocation.
+const PIECE_COST: usize = 128;
 /// Large buffers kept for the next time while a link is busy.
 const SPARE: usize = 2;
 
@@ -63,21 +68,27 @@ impl Buffers {
 
     /// Shares a buffer with readers; it comes back when the last of them is done.
     pub(super) fn share(self: &Arc<Self>, buffer: Vec<u8>) -> Bytes {
-        self.held.fetch_add(buffer.len(), Ordering::AcqRel);
-        Bytes::from_owner(Shared {
-            buffer,
-            home: Arc::clone(self),
-        })
+        let counted = buffer.len();
+        self.count(buffer, counted)
     }
 
-    /// A piece of a shared buffer as its reader shall hold it. While much is held, a small piece gets memory of its own: many slow
-    /// readers with a few bytes each would otherwise hold a whole buffer each, and the link would stop for want of memory.
-    pub(super) fn keep(self: &Arc<Self>, piece: Bytes) -> Bytes {
+    /// A piece of a shared buffer as its reader shall hold it. A small one is copied when its reader is late or much is held:
+    /// many slow readers with a few bytes each would otherwise hold a whole buffer each, and the link would stop for want of memory.
+    pub(super) fn keep(self: &Arc<Self>, piece: Bytes, is_late: bool) -> Bytes {
         let much = self.held.load(Ordering::Relaxed) >= self.most / 2;
-        if much && piece.len() < SMALL / 4 {
-            return self.share(piece.to_vec());
+        if (is_late || much) && piece.len() < COPIED_BELOW {
+            return self.count(piece.to_vec(), piece.len() + PIECE_COST);
         }
         piece
+    }
+
+    fn count(self: &Arc<Self>, buffer: Vec<u8>, counted: usize) -> Bytes {
+        self.held.fetch_add(counted, Ordering::AcqRel);
+        Bytes::from_owner(Shared {
+            buffer,
+            counted,
+            home: Arc::clone(self),
+        })
     }
 
     /// Keeps nothing for a next time that is not near.
@@ -88,6 +99,7 @@ impl Buffers {
 
 struct Shared {
     buffer: Vec<u8>,
+    counted: usize,
     home: Arc<Buffers>,
 }
 
@@ -100,7 +112,7 @@ impl AsRef<[u8]> for Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         let buffer = std::mem::take(&mut self.buffer);
-        let before = self.home.held.fetch_sub(buffer.len(), Ordering::AcqRel);
+        let before = self.home.held.fetch_sub(self.counted, Ordering::AcqRel);
         if before >= self.home.most {
             self.home.freed.wake();
         }
@@ -115,11 +127,11 @@ mod tests {
     #[test]
     fn small_pieces_do_not_hold_large_buffers_while_much_is_held() {
         let buffers = Buffers::new(8 * LARGE);
-        let few = buffers.keep(buffers.share(buffers.take(true)).slice(..8));
+        let few = buffers.keep(buffers.share(buffers.take(true)).slice(..8), false);
         assert_eq!(buffers.held.load(Ordering::Relaxed), LARGE, "{few:?}");
 
         let pieces: Vec<Bytes> = (0..1_000)
-            .map(|_| buffers.keep(buffers.share(buffers.take(true)).slice(..8)))
+            .map(|_| buffers.keep(buffers.share(buffers.take(true)).slice(..8), false))
             .collect();
 
         assert!(!buffers.is_exhausted());

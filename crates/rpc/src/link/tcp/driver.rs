@@ -39,6 +39,8 @@ pub(super) struct Driver {
     filled: usize,
     /// The last read was large, and so will be the next.
     busy: bool,
+    /// The peer was not listened to the last time, because of what it makes us hold or say.
+    held_back: bool,
     watch: Watch,
 }
 
@@ -75,6 +77,7 @@ impl Driver {
             buffer,
             filled: received.len(),
             busy: false,
+            held_back: false,
             watch: Watch {
                 look: None,
                 every: limits.keep_alive,
@@ -131,7 +134,8 @@ impl Driver {
         if let Err(reason) = self.look(cx) {
             return Poll::Ready(reason);
         }
-        if more {
+        // Writing may have ended what held us back, and nobody else would say so.
+        if more || (self.held_back && !self.must_hold_back()) {
             // Whoever was woken gets a turn first.
             cx.waker().wake_by_ref();
         }
@@ -142,7 +146,8 @@ impl Driver {
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
         loop {
             self.link.buffers.freed.register(cx.waker());
-            if self.link.buffers.is_exhausted() || self.link.out.lock().is_overwhelmed() {
+            self.held_back = self.must_hold_back();
+            if self.held_back {
                 return Ok(false);
             }
             if self.buffer.is_empty() {
@@ -173,6 +178,11 @@ impl Driver {
             }
             // Less than there was room for: the next attempt costs no system call and says when to come back.
         }
+    }
+
+    /// Whether what the peer makes us hold or say is as much as it may be.
+    fn must_hold_back(&self) -> bool {
+        self.link.buffers.is_exhausted() || self.link.out.lock().is_overwhelmed()
     }
 
     /// Opens every whole record and hands out what was in them.
@@ -247,9 +257,12 @@ impl Driver {
     /// Looks whether the peer is still there, from time to time, while there is a reason to.
     fn look(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
         let watch = &mut self.watch;
+        // Readers here hold as much as they may, so the peer is not listened to. That is not its silence, but if it is gone, only
+        // writing can tell: so it is asked, and what asking comes to is seen.
+        let deaf = self.link.buffers.is_exhausted();
         loop {
             let Some(look) = &mut watch.look else {
-                if !self.link.out.lock().has_written() {
+                if !self.link.out.lock().has_written() && !deaf {
                     return Ok(());
                 }
                 watch.heard = false;
@@ -261,7 +274,9 @@ impl Driver {
             }
             watch.look = None;
             let wrote = self.link.out.lock().has_written();
-            if std::mem::take(&mut watch.heard) {
+            if deaf {
+                watch.silent_since = None;
+            } else if std::mem::take(&mut watch.heard) {
                 watch.silent_since = None;
                 if !wrote {
                     // Quiet on both sides; nobody waits for anything.

@@ -179,8 +179,7 @@ async fn shake<S: Party>(
                 continue;
             }
             Err(error) => {
-                let _ = received.split_to(discard);
-                say_why(&mut connection, &mut socket, &mut received).await;
+                say_why(&mut connection, &mut socket).await;
                 return Err(refused(&error));
             }
         }
@@ -279,12 +278,12 @@ async fn receive(socket: &TcpStream, received: &mut BytesMut) -> Result<(), Hand
 }
 
 /// Tells the peer what was wrong with it, as far as that goes; the connection is over either way.
-async fn say_why(connection: &mut impl Party, socket: &mut TcpStream, received: &mut BytesMut) {
+async fn say_why(connection: &mut impl Party, socket: &mut TcpStream) {
     let mut prepared = Vec::new();
-    // One alert is all there can be; the bound is against a library that changes its mind.
+    // One alert is all there can be; the bound is against a library that changes its mind. What was refused is not shown to it
+    // again: it would refuse it a second time.
     for _ in 0..4 {
-        let UnbufferedStatus { discard, state } = connection.process(received);
-        match state {
+        match connection.process(&mut []).state {
             Ok(ConnectionState::EncodeTlsData(data)) => {
                 if encode(data, &mut prepared).is_err() {
                     break;
@@ -293,7 +292,6 @@ async fn say_why(connection: &mut impl Party, socket: &mut TcpStream, received: 
             Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
             Ok(_) | Err(_) => break,
         }
-        let _ = received.split_to(discard);
     }
     if socket.write_all(&prepared).await.is_ok() {
         let _ = socket.shutdown().await;

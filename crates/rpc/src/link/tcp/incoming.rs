@@ -223,8 +223,10 @@ impl Incoming {
                 let piece = bytes.split_to(size);
                 *left -= size as u64;
                 if let Some(stream) = stream {
-                    let piece = link.buffers.keep(piece);
-                    let waker = stream.receiving.lock().arrive(piece)?;
+                    let mut receiving = stream.receiving.lock();
+                    let piece = link.buffers.keep(piece, receiving.has_data());
+                    let waker = receiving.arrive(piece)?;
+                    drop(receiving);
                     wake(waker);
                 }
                 self.end_data(link)

@@ -25,6 +25,9 @@ const AT_ONCE: usize = 8 * 1024;
 const UNWRITTEN_MAX: usize = PIECE_MAX;
 /// Frames about streams that may wait. The peer causes them, so it is not listened to while there are more.
 const SAYINGS_MAX: usize = 64 * 1024;
+/// Sealed bytes beyond which the peer is not listened to. Pieces and sayings stay well below; a peer that asks for fresh keys again
+/// and again and does not read makes more of them without anything being said.
+const SEALED_MAX: usize = 8 * PIECE_MAX;
 /// Writers of streams that are woken at a time.
 const WOKEN: usize = 8;
 /// Records in one write.
@@ -167,7 +170,7 @@ impl Outgoing {
 
     /// The peer makes us say more than it reads.
     pub(super) fn is_overwhelmed(&self) -> bool {
-        self.sayings.len() > SAYINGS_MAX
+        self.sayings.len() > SAYINGS_MAX || self.unwritten > SEALED_MAX
     }
 
     /// Seals what waits and writes it all, until the socket takes no more.
