@@ -10,6 +10,7 @@
 //! ```
 
 mod dial;
+mod gate;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -22,7 +23,7 @@ use convoke_types::{Changed, Code, NodeId, Problem, Retry};
 use parking_lot::Mutex;
 use quinn::crypto::rustls::HandshakeData;
 use rustls::pki_types::CertificateDer;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -35,6 +36,7 @@ use crate::link::{
     QuicSocket, Side, TcpCarrier, TcpDoor, answer_tcp, memory_pair,
 };
 use crate::protocol::{Admission, Protocol};
+use gate::Gate;
 
 /// This node's address, identity and open links. Clones share them; [`Endpoint::close`] ends them.
 #[derive(Clone, Debug)]
@@ -47,7 +49,7 @@ struct Inner {
     carrier: Carrier,
     listeners: Mutex<BTreeMap<Protocol, Listening>>,
     guard: Arc<Guard>,
-    handshakes: Arc<Semaphore>,
+    gate: Arc<Gate>,
     /// Accepted links by peer.
     accepted: Mutex<HashMap<NodeId, usize>>,
     tasks: TaskTracker,
@@ -284,7 +286,7 @@ impl Endpoint {
             carrier,
             listeners: Mutex::default(),
             guard: Arc::clone(&guard),
-            handshakes: Arc::new(Semaphore::new(limits.handshakes)),
+            gate: Gate::new(&limits),
             accepted: Mutex::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -399,13 +401,19 @@ impl Endpoint {
     }
 
     fn begin_handshake(&self, incoming: quinn::Incoming) {
-        let Ok(permit) = Arc::clone(&self.0.handshakes).try_acquire_owned() else {
+        let from = incoming.remote_address();
+        // Anybody can write any address on a packet. When places get few, whoever wants one shows first that it is where it says;
+        // otherwise a single machine could use up the places of every address.
+        if self.0.gate.is_busy() && !incoming.remote_address_validated() && incoming.may_retry() {
+            let _ = incoming.retry();
+            return;
+        }
+        let Some(place) = self.0.gate.enter(from.ip()) else {
             incoming.refuse();
             return;
         };
         let endpoint = self.clone();
         self.0.tasks.spawn(async move {
-            let from = incoming.remote_address();
             let handshake = async { incoming.accept()?.await };
             let waiting = timeout(endpoint.0.limits.handshake_timeout, handshake);
             let connection = match endpoint.0.stop.run_until_cancelled(waiting).await {
@@ -417,7 +425,7 @@ impl Endpoint {
                 Some(Err(_)) => return debug!(%from, "shake hands: the peer took too long"),
                 None => return,
             };
-            drop(permit);
+            drop(place);
             endpoint.welcome_quic(&connection);
         });
     }
@@ -468,9 +476,9 @@ impl Endpoint {
             .tcp
             .as_ref()
             .and_then(|tcp| tcp.answering.load_full());
-        let permit = Arc::clone(&self.0.handshakes).try_acquire_owned();
+        let place = self.0.gate.enter(from.ip());
         // Dropped, the socket tells the peer that it was turned away before any key exchange was computed.
-        let (Some(config), Ok(permit)) = (config, permit) else {
+        let (Some(config), Some(place)) = (config, place) else {
             return;
         };
         let endpoint = self.clone();
@@ -488,7 +496,7 @@ impl Endpoint {
                 Some(Err(_)) => return debug!(%from, "shake hands: the peer took too long"),
                 None => return,
             };
-            drop(permit);
+            drop(place);
             let protocol = Protocol::from_alpn(&shaken.alpn);
             let claims = tls::peer_claims(&endpoint.0.trust, Some(&shaken.chain));
             let carrier = TcpCarrier::start(shaken, true, &endpoint.0.limits, &endpoint.0.tasks);

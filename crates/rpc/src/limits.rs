@@ -36,6 +36,10 @@ pub struct Limits {
     pub connections_per_peer: usize,
     /// Handshakes in progress. Default 256. Further attempts are refused before any key exchange is computed.
     pub handshakes: usize,
+    /// Handshakes in progress with one address; for IPv6 with one network of 64 bits, which one machine can have to itself. Default 64.
+    /// Further attempts are refused in the same way, so that one address cannot keep the others out by being slow. Many nodes
+    /// behind one translating router share an address, and come in that many at a time.
+    pub handshakes_per_address: usize,
     /// How long a handshake may take. Default 5 s.
     pub handshake_timeout: Duration,
     /// A link is lost after this long without a packet. Default 15 s; see `keep_alive`.
@@ -63,6 +67,7 @@ impl Default for Limits {
             connections: 16_384,
             connections_per_peer: 64,
             handshakes: 256,
+            handshakes_per_address: 64,
             handshake_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(15),
             keep_alive: Duration::from_secs(5),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use convoke_rpc::{CallOptions, Channel, ChannelConfig, NoError, Streaming, service};
 use tokio::task::JoinSet;
+use world::measure::{SLACK, resident_bytes};
 use world::{Carrier, World, until};
 
 #[service]
@@ -98,21 +99,8 @@ async fn round(world: &World, in_order: bool) {
     until("nothing is left", || rests() == (0, 0, 0, 0)).await;
 }
 
-/// Pages of this process that are in memory, in bytes.
-fn resident_bytes() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux says how large we are");
-    let pages: usize = statm
-        .split(' ')
-        .nth(1)
-        .and_then(|pages| pages.parse().ok())
-        .expect("the second number");
-    pages * 4_096
-}
-
-/// What an allocator may keep for itself between rounds. One round moves about 60 MB, in two thousand calls; keeping even one
-/// large body a caller would show as 4 MB a round, sixteen in all.
-const SLACK: usize = 12 << 20;
-
+// One round moves about 60 MB, in two thousand calls; keeping even one large body a caller would show as 4 MB a round, sixteen in
+// all.
 async fn rounds(carrier: Carrier) {
     let world = World::serving(carrier, |server| server.service(LoadServer::new(Loaded)));
     let mut settled = 0;

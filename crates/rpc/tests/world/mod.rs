@@ -8,6 +8,8 @@
     reason = "each test file uses its part of the world"
 )]
 
+pub(crate) mod measure;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
