@@ -15,7 +15,7 @@ mod gate;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
@@ -33,7 +33,7 @@ use crate::identity::{Certificate, Claims, Identity, IdentityError, Trust, tls};
 use crate::limits::{LINKS_WAITING, Limits};
 use crate::link::{
     CloseCode, CloseReason, Guard, Link, MemoryAnswer, MemoryDoor, MemoryKnock, MemoryNetwork,
-    QuicSocket, Side, TcpCarrier, TcpDoor, answer_tcp, memory_pair,
+    PeerMemory, QuicSocket, Side, TcpCarrier, TcpDoor, answer_tcp, memory_pair,
 };
 use crate::protocol::{Admission, Protocol};
 use gate::Gate;
@@ -52,6 +52,8 @@ struct Inner {
     gate: Arc<Gate>,
     /// Accepted links by peer.
     accepted: Mutex<HashMap<NodeId, usize>>,
+    /// What links over TCP hold, by peer and protocol.
+    held: Mutex<BTreeMap<(NodeId, Protocol), Weak<PeerMemory>>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -288,6 +290,7 @@ impl Endpoint {
             guard: Arc::clone(&guard),
             gate: Gate::new(&limits),
             accepted: Mutex::default(),
+            held: Mutex::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             limits,
@@ -499,8 +502,9 @@ impl Endpoint {
             drop(place);
             let protocol = Protocol::from_alpn(&shaken.alpn);
             let claims = tls::peer_claims(&endpoint.0.trust, Some(&shaken.chain));
-            let carrier = TcpCarrier::start(shaken, true, &endpoint.0.limits, &endpoint.0.tasks);
-            let Ok(carrier) = carrier else {
+            let memory = endpoint.memory_of(claims.as_ref().ok(), protocol);
+            let (limits, tasks) = (&endpoint.0.limits, &endpoint.0.tasks);
+            let Ok(carrier) = TcpCarrier::start(shaken, true, memory, limits, tasks) else {
                 return debug!(%from, "shake hands: the connection broke");
             };
             match (protocol, claims) {
@@ -589,6 +593,22 @@ impl Endpoint {
         if links.try_send(link.clone()).is_err() {
             link.close(CloseCode::Overloaded, "too many links wait to be taken up");
         }
+    }
+
+    /// What links over TCP with this node make us hold, for all of one protocol together.
+    fn memory_of(&self, peer: Option<&Claims>, protocol: Option<Protocol>) -> Arc<PeerMemory> {
+        let (Some(peer), Some(protocol)) = (peer, protocol) else {
+            return PeerMemory::new(0);
+        };
+        let mut held = self.0.held.lock();
+        // As many as there are links, at the most.
+        held.retain(|_, memory| memory.strong_count() > 0);
+        let memory = held.entry((peer.node, protocol)).or_default();
+        memory.upgrade().unwrap_or_else(|| {
+            let fresh = PeerMemory::new(self.0.limits.memory_per_peer);
+            *memory = Arc::downgrade(&fresh);
+            fresh
+        })
     }
 
     fn count_in(&self, node: NodeId) -> Result<(), &'static str> {

@@ -21,11 +21,19 @@ pub struct Limits {
     /// Bytes waiting to be written on one lane. 64 KiB – 64 MiB; default 1 MiB. A client's calls wait when it is reached; a
     /// server stops reading that lane, so a slow reader slows its own writer and nobody else.
     pub lane_buffer_bytes: usize,
-    /// Handlers running for one peer beyond their first poll. Default 4,096. Further calls answer `Overloaded`.
+    /// Handlers running for one node beyond their first poll, over all its links. Default 4,096. Further calls answer `Overloaded`.
     pub running_calls_per_peer: usize,
     /// Handlers running in one server beyond their first poll. Default 65,536. Further calls answer `Overloaded`.
     pub running_calls: usize,
-    /// Bytes of requests held for one peer's running calls. Default 64 MiB. Further calls answer `Overloaded`.
+    /// Bytes held for the calls of one node, over all its links: requests of calls that run, and answers above 16 KiB that were not
+    /// taken yet. Default 64 MiB. Further calls answer `Overloaded`, and so does a call whose handler ran but whose answer finds no
+    /// room; at half of it no further requests are read on the lane whose answers wait.
+    ///
+    /// Bytes that have arrived and that no call has taken are bounded beside it. Over TCP by this number again, for all links of one
+    /// node with one protocol together, and in any case 512 KiB a link; over QUIC by the window of each link, which is half
+    /// of what the kernel granted of `socket_buffer_bytes`. So one peer makes this process hold at most
+    /// `2 × memory_per_peer + connections_per_peer × (512 KiB + lanes × lane_buffer_bytes)`, and one message of a stream for each
+    /// stream that a handler sends on. A link whose peer may send no more stays open.
     pub memory_per_peer: usize,
     /// Streams one peer may have open: lanes, streaming calls, large bodies. Default 1,024. The peer waits for a free one. A
     /// link begins with 32 and grows as they are used.

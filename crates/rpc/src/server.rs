@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use convoke_types::wire::rpc::{OPEN_CALL, OPEN_LANE, StreamOpen, item, peek_varint};
-use convoke_types::{Changed, Code, Problem, Retry};
+use convoke_types::{Changed, Code, NodeId, Problem, Retry};
 use parking_lot::Mutex;
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -142,6 +142,7 @@ impl ServerBuilder {
             limits: endpoint.limits().clone(),
             running: AtomicUsize::new(0),
             peers: Mutex::default(),
+            accounts: Mutex::default(),
         });
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
@@ -236,6 +237,8 @@ pub(crate) struct ServerCore {
     pub(crate) limits: Limits,
     running: AtomicUsize,
     peers: Mutex<Vec<Weak<Peer>>>,
+    /// What each node makes us run and hold, over all its links.
+    accounts: Mutex<HashMap<NodeId, Weak<Account>>>,
 }
 
 impl std::fmt::Debug for ServerCore {
@@ -324,6 +327,19 @@ impl ServerCore {
                 .changed(Changed::Yes)
                 .retry(Retry::Never),
         )
+    }
+
+    fn account_of(&self, node: NodeId) -> Arc<Account> {
+        let mut accounts = self.accounts.lock();
+        if accounts.len() == accounts.capacity() {
+            accounts.retain(|_, account| account.strong_count() > 0);
+        }
+        let account = accounts.entry(node).or_default();
+        account.upgrade().unwrap_or_else(|| {
+            let fresh = Arc::new(Account::default());
+            *account = Arc::downgrade(&fresh);
+            fresh
+        })
     }
 
     fn open_peers(&self) -> Vec<Arc<Peer>> {
@@ -423,6 +439,31 @@ impl Drop for Around {
     }
 }
 
+/// What one node makes us run and hold, over all its links.
+#[derive(Debug, Default)]
+struct Account {
+    running: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Account {
+    /// Counts so many bytes more, if that is still within the bound.
+    fn take(&self, bytes: usize, most: usize) -> Result<(), Problem> {
+        let grown = |held: usize| held.checked_add(bytes).filter(|held| *held <= most);
+        match self
+            .bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown)
+        {
+            Ok(_) => Ok(()),
+            Err(_) => Err(come_back("your calls hold as much memory as they may")),
+        }
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
 /// One link that calls us.
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -434,7 +475,7 @@ pub(crate) struct Peer {
     running: AtomicUsize,
     /// Calls with a stream of their own whose replies have not arrived yet. Lanes need no such count: their callers end them.
     replying: AtomicUsize,
-    bytes: AtomicUsize,
+    account: Arc<Account>,
     calls_ended: tokio::sync::Notify,
 }
 
@@ -466,7 +507,8 @@ pub(crate) struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.peer.server.running.fetch_sub(1, Ordering::Relaxed);
-        self.peer.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.peer.account.running.fetch_sub(1, Ordering::Relaxed);
+        self.peer.account.give_back(self.bytes);
         if self.peer.running.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.peer.calls_ended.notify_waiters();
         }
@@ -481,7 +523,7 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    fn new(peer: &Arc<Peer>) -> Self {
+    pub(crate) fn new(peer: &Arc<Peer>) -> Self {
         Self {
             peer: Arc::clone(peer),
             bytes: 0,
@@ -492,8 +534,8 @@ impl Held {
     pub(crate) fn raise_to(&mut self, bytes: usize) -> Result<(), Problem> {
         let more = bytes.saturating_sub(self.bytes);
         if more > 0 {
-            self.peer.has_memory(more)?;
-            self.peer.bytes.fetch_add(more, Ordering::Relaxed);
+            let most = self.peer.server.limits.memory_per_peer;
+            self.peer.account.take(more, most)?;
             self.bytes += more;
         }
         Ok(())
@@ -502,15 +544,15 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.peer.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.peer.account.give_back(self.bytes);
     }
 }
 
 impl Peer {
-    /// Whether another handler may run, by the limits of this link and of the server.
+    /// Whether another handler may run, by the limits of this peer and of the server.
     pub(crate) fn has_room(&self, bytes: usize) -> Result<(), Problem> {
         let limits = &self.server.limits;
-        let from_here = self.running.load(Ordering::Relaxed);
+        let from_here = self.account.running.load(Ordering::Relaxed);
         let full = if from_here >= limits.running_calls_per_peer {
             format!("{from_here} calls of yours run already")
         } else if self.server.running.load(Ordering::Relaxed) >= limits.running_calls {
@@ -522,16 +564,20 @@ impl Peer {
     }
 
     fn has_memory(&self, bytes: usize) -> Result<(), Problem> {
-        if self.bytes.load(Ordering::Relaxed) + bytes <= self.server.limits.memory_per_peer {
+        let held = self.account.bytes.load(Ordering::Relaxed);
+        if held + bytes <= self.server.limits.memory_per_peer {
             return Ok(());
         }
         Err(come_back("your calls hold as much memory as they may"))
     }
 
+    /// Counts a handler in. Several links may do so at once after each saw room for one, so the bounds are passed by at most one
+    /// small request for each thread.
     pub(crate) fn run(self: &Arc<Self>, bytes: usize) -> Running {
         self.running.fetch_add(1, Ordering::Relaxed);
         self.server.running.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.account.running.fetch_add(1, Ordering::Relaxed);
+        self.account.bytes.fetch_add(bytes, Ordering::Relaxed);
         Running {
             peer: Arc::clone(self),
             bytes,
@@ -597,6 +643,7 @@ async fn accept_links(
     stop: CancellationToken,
 ) {
     while let Some(Some(link)) = stop.run_until_cancelled(listener.accept()).await {
+        let account = core.account_of(link.peer_id());
         let peer = Arc::new(Peer {
             link,
             server: Arc::clone(&core),
@@ -604,7 +651,7 @@ async fn accept_links(
             lanes: Mutex::default(),
             running: AtomicUsize::new(0),
             replying: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
+            account,
             calls_ended: tokio::sync::Notify::new(),
         });
         let mut peers = core.peers.lock();
@@ -712,7 +759,13 @@ async fn serve_call(peer: Arc<Peer>, send: SendHalf, recv: RecvHalf) -> Result<(
         () = caller_left => Reply::Problem(cancelled()),
         () = until(deadline) => Reply::Problem(out_of_time()),
     };
-    reply.finish(peer.server.within_limit(outcome)).await;
+    let mut held = Held::new(&peer);
+    let outcome = peer.server.within_limit(outcome);
+    let outcome = match held.raise_to(outcome.size()) {
+        Ok(()) => outcome,
+        Err(problem) => Reply::Problem(problem.changed(Changed::Yes)),
+    };
+    reply.finish(outcome).await;
     reply.arrived().await;
     Ok(())
 }

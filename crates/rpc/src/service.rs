@@ -207,6 +207,16 @@ pub enum Reply {
     OnStream,
 }
 
+impl Reply {
+    /// Bytes of its message.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Answer(body) | Self::AppError(body) => body.len(),
+            Self::Problem(_) | Self::OnStream => 0,
+        }
+    }
+}
+
 /// One call on its way to its handler.
 ///
 /// Types of messages are asked to go both ways, as both ends of a service come from one trait: what a server reads its client

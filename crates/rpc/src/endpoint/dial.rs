@@ -188,7 +188,8 @@ impl Endpoint {
         })?;
         let peer = tls::peer_claims(&self.0.trust, Some(&shaken.chain))
             .map_err(|error| ConnectError::Peer { address, error })?;
-        let carrier = TcpCarrier::start(shaken, false, &self.0.limits, &self.0.tasks)
+        let memory = self.memory_of(Some(&peer), Some(call.protocol));
+        let carrier = TcpCarrier::start(shaken, false, memory, &self.0.limits, &self.0.tasks)
             .map_err(|error| unreachable_tcp(call, &error))?;
         Ok(Link::over_tcp(carrier, call.protocol, peer))
     }

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ use tokio::task::AbortHandle;
 use super::{CHUNKS_PER_TURN, EarliestTimer, FRAMES_AT_LEAST, FRAMES_PER_TURN};
 use crate::context::Context as CallContext;
 use crate::link::{LinkError, RecvHalf, SendHalf};
-use crate::server::{Method, Peer, Running, nobody_serves};
+use crate::server::{Held, Method, Peer, Running, nobody_serves};
 use crate::service::{Body, Handling, IncomingCall, MethodKind, Reply};
 
 /// The highest call id a lane accepts; a client that counts further has lost count.
@@ -39,6 +40,9 @@ pub(crate) struct LaneOut {
     number: u64,
     peer: Arc<Peer>,
     state: Mutex<OutState>,
+    /// Bytes of large answers that wait for their turn or their reader. Up to half of what a peer may make us hold, nothing small
+    /// waits for them; beyond, the lane is not read.
+    large: AtomicUsize,
     driver: AtomicWaker,
 }
 
@@ -63,6 +67,7 @@ impl LaneOut {
             number,
             peer,
             state: Mutex::default(),
+            large: AtomicUsize::new(0),
             driver: AtomicWaker::new(),
         }
     }
@@ -89,7 +94,15 @@ impl LaneOut {
 
     /// An answer too large for the lane goes on a stream of its own, so that nothing small waits behind it.
     fn send_large(self: &Arc<Self>, call: u64, (kind, body): (u8, Vec<u8>)) {
-        let lane = Arc::clone(self);
+        let mut held = Held::new(&self.peer);
+        if let Err(problem) = held.raise_to(body.len()) {
+            // Handlers that ran at the same time may end with more than a caller takes in time.
+            let problem = Reply::Problem(problem.changed(Changed::Yes));
+            put_reply(&mut self.state.lock().frames, call, problem);
+            return self.driver.wake();
+        }
+        let (lane, size) = (Arc::clone(self), body.len());
+        self.large.fetch_add(size, Ordering::Relaxed);
         self.peer.tasks.spawn(async move {
             let mut head = vec![OPEN_ANSWER];
             put_varint(&mut head, lane.number);
@@ -106,6 +119,9 @@ impl LaneOut {
                 // The link ended, or the caller lost interest; either way there is nobody to tell.
                 tracing::debug!(%error, "send a large answer");
             }
+            drop(held);
+            lane.large.fetch_sub(size, Ordering::Release);
+            lane.driver.wake();
         });
     }
 }
@@ -322,7 +338,8 @@ impl Driver {
         let claims = self.peer.link.peer();
         let mut taken = 0;
         // A caller that does not read its answers is not read from either. The write that makes room wakes us.
-        while taken < self.slice && self.frames.len() < self.buffer_max {
+        while taken < self.slice && self.frames.len() < self.buffer_max && self.has_room_for_large()
+        {
             let Some(frame) = self.framer.next_frame()? else {
                 match self.chunks.pop_front() {
                     Some(chunk) => self.framer.feed(chunk),
@@ -367,6 +384,11 @@ impl Driver {
             self.slice = (self.burst / 2).clamp(FRAMES_AT_LEAST, FRAMES_PER_TURN);
             self.burst = 0;
         }
+    }
+
+    /// Whether the caller may be listened to, as far as its large answers go. The one that is sent wakes us.
+    fn has_room_for_large(&self) -> bool {
+        self.out.large.load(Ordering::Acquire) <= self.peer.server.limits.memory_per_peer / 2
     }
 
     fn unwritten(&self) -> usize {

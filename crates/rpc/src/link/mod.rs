@@ -39,7 +39,7 @@ pub(crate) use memory::{
 };
 pub(crate) use quic::{FIRST_STREAMS, QuicSocket, close_reason as quic_close_reason};
 pub(crate) use tcp::{
-    HandshakeError, TcpCarrier, TcpDoor, answer as answer_tcp, call as call_tcp,
+    HandshakeError, PeerMemory, TcpCarrier, TcpDoor, answer as answer_tcp, call as call_tcp,
     connect as connect_tcp,
 };
 

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::{Sleep, sleep, timeout};
@@ -19,6 +20,7 @@ use convoke_types::wire::link::Header;
 use super::Shared;
 use super::handshake::by_alert;
 use super::incoming::Incoming;
+use super::outgoing::Outgoing;
 use super::records::{Opened, Opener, RECORD_MAX};
 use crate::limits::Limits;
 use crate::link::{CloseCode, CloseReason, Side};
@@ -103,6 +105,7 @@ impl Driver {
             let _ = timeout(FAREWELL, self.say_farewell()).await;
         }
         self.link.buffers.rest();
+        self.link.out.lock().hang_up();
     }
 
     /// What came together with the handshake.
@@ -145,8 +148,8 @@ impl Driver {
     /// Reads until there is nothing more, or a buffer is full: `true` then.
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
         loop {
-            self.link.buffers.freed.register(cx.waker());
-            self.held_back = self.must_hold_back();
+            self.held_back = self.link.buffers.wait_while_exhausted(cx.waker())
+                || self.link.out.lock().is_overwhelmed();
             if self.held_back {
                 return Ok(false);
             }
@@ -229,7 +232,7 @@ impl Driver {
         out.set_driver(cx.waker());
         loop {
             if out.waits_for_socket() {
-                match out.socket().as_ref().poll_write_ready(cx) {
+                match poll_writable(&out, cx) {
                     Poll::Ready(Ok(())) => out.unblock(),
                     Poll::Ready(Err(error)) => return Err(lost(&error)),
                     Poll::Pending => break,
@@ -275,6 +278,9 @@ impl Driver {
             watch.look = None;
             let wrote = self.link.out.lock().has_written();
             if deaf {
+                if has_hung_up(&self.socket) {
+                    return Err(lost(&io::Error::from(io::ErrorKind::UnexpectedEof)));
+                }
                 watch.silent_since = None;
             } else if std::mem::take(&mut watch.heard) {
                 watch.silent_since = None;
@@ -310,9 +316,10 @@ impl Driver {
         std::future::poll_fn(|cx| self.poll_last_words(cx)).await;
         let shut = {
             let out = self.link.out.lock();
-            socket2::SockRef::from(out.socket().as_ref()).shutdown(std::net::Shutdown::Write)
+            let socket = out.socket().map(socket2::SockRef::from);
+            socket.map(|socket| socket.shutdown(std::net::Shutdown::Write))
         };
-        if shut.is_err() {
+        if !matches!(shut, Some(Ok(()))) {
             return;
         }
         // A socket that is closed with unread bytes takes back what it sent last.
@@ -332,7 +339,7 @@ impl Driver {
         let mut out = self.link.out.lock();
         loop {
             if out.waits_for_socket() {
-                if ready!(out.socket().as_ref().poll_write_ready(cx)).is_err() {
+                if ready!(poll_writable(&out, cx)).is_err() {
                     return Poll::Ready(());
                 }
                 out.unblock();
@@ -343,6 +350,19 @@ impl Driver {
             }
         }
     }
+}
+
+fn poll_writable(out: &Outgoing, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    match out.socket() {
+        Some(socket) => socket.poll_write_ready(cx),
+        None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+    }
+}
+
+/// Whether the peer sends nothing more, as far as the kernel knows without anything being read.
+fn has_hung_up(socket: &OwnedReadHalf) -> bool {
+    let ready = socket.ready(tokio::io::Interest::READABLE).now_or_never();
+    matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
 }
 
 fn lost(error: &io::Error) -> CloseReason {

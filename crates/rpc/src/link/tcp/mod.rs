@@ -42,6 +42,7 @@ use super::memory::DATAGRAM_MAX;
 use super::{CloseCode, CloseReason, LinkError, RecvHalf, SendHalf, Side, quic::FIRST_STREAMS};
 use crate::limits::{ANSWER_STREAMS, CREDENTIAL_STREAMS, Limits};
 use buffers::Buffers;
+pub(crate) use buffers::PeerMemory;
 pub(crate) use handshake::{HandshakeError, Shaken, answer, call};
 use outgoing::Outgoing;
 pub(crate) use socket::{TcpDoor, connect};
@@ -123,6 +124,7 @@ impl TcpCarrier {
     pub(crate) fn start(
         shaken: Shaken,
         acceptor: bool,
+        memory: Arc<PeerMemory>,
         limits: &Limits,
         tasks: &TaskTracker,
     ) -> std::io::Result<Self> {
@@ -146,7 +148,7 @@ impl TcpCarrier {
                 ..Streams::default()
             }),
             out: Mutex::new(out),
-            buffers: Buffers::new(limits.memory_per_peer),
+            buffers: Buffers::new(memory),
             spare_window: Mutex::new(limits.memory_per_peer as u64 / 4),
             closed: OnceLock::new(),
             closing: Notify::new(),

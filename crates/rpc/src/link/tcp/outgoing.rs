@@ -35,7 +35,8 @@ const SLICES: usize = 32;
 
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    socket: OwnedWriteHalf,
+    /// `None` when the link is over: halves of streams may outlive it, its descriptor should not.
+    socket: Option<OwnedWriteHalf>,
     sealer: Sealer,
     /// Frames that go with the next record.
     sayings: Vec<u8>,
@@ -61,7 +62,7 @@ pub(super) struct Outgoing {
 impl Outgoing {
     pub(super) fn new(socket: OwnedWriteHalf, sealer: Sealer, datagrams_max: usize) -> Self {
         Self {
-            socket,
+            socket: Some(socket),
             sealer,
             sayings: Vec::new(),
             places: [0; 2],
@@ -229,7 +230,10 @@ impl Outgoing {
                 *slice = IoSlice::new(record);
             }
             slices[0] = IoSlice::new(&self.sealed[0][self.written..]);
-            match self.socket.try_write_vectored(&slices[..count]) {
+            let Some(socket) = &self.socket else {
+                return self.fail(io::ErrorKind::NotConnected.into());
+            };
+            match socket.try_write_vectored(&slices[..count]) {
                 Ok(written) => self.take_off(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.blocked = true;
@@ -287,8 +291,18 @@ impl Outgoing {
         }
     }
 
-    pub(super) fn socket(&self) -> &OwnedWriteHalf {
-        &self.socket
+    pub(super) fn socket(&self) -> Option<&tokio::net::TcpStream> {
+        self.socket.as_ref().map(AsRef::as_ref)
+    }
+
+    /// Lets go of the socket; nothing is sent any more.
+    pub(super) fn hang_up(&mut self) {
+        self.socket = None;
+        self.sealed.clear();
+        self.datagrams.clear();
+        self.sayings = Vec::new();
+        self.first.clear();
+        self.others.clear();
     }
 
     pub(super) fn waits_for_socket(&self) -> bool {
