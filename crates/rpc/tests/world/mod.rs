@@ -195,6 +195,41 @@ macro_rules! on_every_carrier {
 
 pub(crate) use on_every_carrier;
 
+/// Runs each story on every carrier that has a socket, on one thread and on several.
+macro_rules! on_every_socket {
+    ($($story:ident),+ $(,)?) => {
+        $(mod $story {
+            use crate::world::{Carrier, PATIENCE};
+
+            async fn run(carrier: Carrier) {
+                tokio::time::timeout(PATIENCE * 2, super::$story(carrier)).await.expect("the story ends");
+            }
+
+            #[tokio::test]
+            async fn over_quic() {
+                run(Carrier::Quic).await;
+            }
+
+            #[tokio::test]
+            async fn over_tcp() {
+                run(Carrier::Tcp).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn over_quic_on_two_threads() {
+                run(Carrier::Quic).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn over_tcp_on_two_threads() {
+                run(Carrier::Tcp).await;
+            }
+        })+
+    };
+}
+
+pub(crate) use on_every_socket;
+
 /// Numbers that look random and can be had again: splitmix64.
 #[derive(Debug, Clone)]
 pub(crate) struct Random(u64);
