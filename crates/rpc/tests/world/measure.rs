@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::until;
 
 /// What an allocator may keep for itself.
-pub(crate) const SLACK: usize = 12 << 20;
+pub(crate) const SLACK: usize = 16 << 20;
 
 /// Open descriptors of this process.
 pub(crate) fn descriptors() -> usize {
