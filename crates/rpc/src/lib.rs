@@ -38,6 +38,8 @@ mod server;
 mod service;
 mod shorthand;
 mod streaming;
+#[doc(hidden)]
+pub mod testing;
 pub mod trace;
 
 pub use caller::{CallOptions, Caller, DEFAULT_DEADLINE};

@@ -14,7 +14,7 @@ use convoke_rpc::identity::tls;
 use convoke_rpc::{Channel, ChannelConfig, CloseCode, Limits, NoError, Protocol, Role, service};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
-use world::measure::{Rest, descriptors};
+use world::measure::{self, Rest, descriptors};
 use world::{Carrier, PATIENCE, Random, World, until};
 
 #[service]
@@ -37,6 +37,8 @@ fn alone(patience: Duration, story: impl Future<Output = ()>) {
     let _alone = ALONE
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
+    measure::count_panics();
+    let before = measure::panics();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -46,6 +48,7 @@ fn alone(patience: Duration, story: impl Future<Output = ()>) {
             .await
             .expect("the story ends");
     });
+    assert_eq!(measure::panics(), before, "a task panicked");
 }
 
 fn serving(carrier: Carrier, limits: Limits) -> (World, PlainClient) {
@@ -255,7 +258,7 @@ async fn slow_and_senseless_strangers_are_sent_away() {
     let greeting = greeting();
     let mut strangers = JoinSet::new();
     for number in 0..60 {
-        let mut bytes = match number % 4 {
+        let mut bytes = match number % 5 {
             // A greeting that is cut somewhere, and one with a byte that is wrong.
             0 => greeting[..random.below(greeting.len() as u64) as usize].to_vec(),
             1 => {
@@ -264,7 +267,13 @@ async fn slow_and_senseless_strangers_are_sent_away() {
                 bytes[at] ^= 1 << random.below(8);
                 bytes
             }
-            2 => (0..random.below(4_000))
+            // Several messages of a handshake in one record, the first of which makes no sense.
+            2 => {
+                let messages = [1, 0, 0, 2, 9, 9].repeat(1 + random.below(20) as usize);
+                let size = u16::try_from(messages.len()).unwrap().to_be_bytes();
+                [&[22, 3, 3], size.as_slice(), &messages].concat()
+            }
+            3 => (0..random.below(4_000))
                 .map(|_| random.next() as u8)
                 .collect(),
             // As many records of a handshake as one can have without ending it, and more.

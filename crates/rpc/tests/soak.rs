@@ -28,7 +28,7 @@ use parking_lot::Mutex;
 use relay::Relay;
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
-use world::measure::Rest;
+use world::measure::{Rest, count_panics, panics};
 use world::{Carrier, Random, until};
 
 #[service]
@@ -560,6 +560,7 @@ fn report(what: &str) {
 
 #[test]
 fn after_random_faults_everything_is_back_where_it_was() {
+    count_panics();
     let mut random = Random::from_environment("soak");
     let until = Instant::now() + Duration::from_secs(chosen_seconds());
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -579,7 +580,8 @@ fn after_random_faults_everything_is_back_where_it_was() {
             let (name, seed) = (format!("{carrier:?}"), random.next());
             let task = round(carrier, seed, length);
             let calls = runtime.block_on(async { tokio::spawn(task).await.unwrap() });
-            report(&format!("{calls} calls over {:.6}, seed {seed}", name));
+            report(&format!("{calls} calls over {name:.6}, seed {seed}"));
+            assert_eq!(panics(), 0, "a task panicked");
         }
         let settled = runtime.block_on(async { tokio::spawn(Rest::settled()).await.unwrap() });
         report(&format!("{settled:?}"));

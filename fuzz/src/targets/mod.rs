@@ -6,6 +6,7 @@ mod definition;
 mod frames;
 mod ids;
 mod key_pem;
+mod link;
 mod problem;
 mod versioned;
 
@@ -36,6 +37,15 @@ pub const TARGETS: &[Target] = &[
         words: &[],
         // The list of what to expect: one entry for each empty frame of a byte. What a framer may hold is checked to the byte.
         bytes_per_byte: 128,
+    },
+    Target {
+        name: "link",
+        checks: "frames of a link over TCP do the same wherever they are cut, and hold no more than what was sent",
+        check: link::check,
+        sample: link::sample,
+        words: &[],
+        // A byte for each piece, with its place in a queue; two links are made, and both are told in words.
+        bytes_per_byte: 4 * 1024,
     },
     Target {
         name: "problem",

@@ -38,6 +38,8 @@ pub(crate) use memory::{
     MemoryAnswer, MemoryCarrier, MemoryDoor, MemoryKnock, pair as memory_pair,
 };
 pub(crate) use quic::{FIRST_STREAMS, QuicSocket, close_reason as quic_close_reason};
+#[doc(hidden)]
+pub use tcp::testing::Received as ReceivedFrames;
 pub(crate) use tcp::{
     HandshakeError, PeerMemory, TcpCarrier, TcpDoor, answer as answer_tcp, call as call_tcp,
     connect as connect_tcp,

@@ -179,7 +179,8 @@ async fn shake<S: Party>(
                 continue;
             }
             Err(error) => {
-                say_why(&mut connection, &mut socket).await;
+                let _ = received.split_to(discard);
+                say_why(&mut connection, &mut socket, &mut received).await;
                 return Err(refused(&error));
             }
         }
@@ -278,20 +279,13 @@ async fn receive(socket: &TcpStream, received: &mut BytesMut) -> Result<(), Hand
 }
 
 /// Tells the peer what was wrong with it, as far as that goes; the connection is over either way.
-async fn say_why(connection: &mut impl Party, socket: &mut TcpStream) {
+///
+/// The library is asked once: what it has to say comes before it looks at what was received, and what it refused it must not see
+/// again. It must not see less either, since it knows where in there the next message begins.
+async fn say_why(connection: &mut impl Party, socket: &mut TcpStream, received: &mut [u8]) {
     let mut prepared = Vec::new();
-    // One alert is all there can be; the bound is against a library that changes its mind. What was refused is not shown to it
-    // again: it would refuse it a second time.
-    for _ in 0..4 {
-        match connection.process(&mut []).state {
-            Ok(ConnectionState::EncodeTlsData(data)) => {
-                if encode(data, &mut prepared).is_err() {
-                    break;
-                }
-            }
-            Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
-            Ok(_) | Err(_) => break,
-        }
+    if let Ok(ConnectionState::EncodeTlsData(data)) = connection.process(received).state {
+        let _ = encode(data, &mut prepared);
     }
     if socket.write_all(&prepared).await.is_ok() {
         let _ = socket.shutdown().await;

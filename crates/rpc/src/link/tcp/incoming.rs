@@ -21,6 +21,8 @@ pub(super) struct Incoming {
     header: Vec<u8>,
     body: Body,
     greeted: bool,
+    /// The peer said farewell; what follows is nobody's business.
+    over: bool,
     /// Streams the peer let us open so far, by kind.
     places: [u64; 2],
     /// The ping under way, and since when.
@@ -64,6 +66,7 @@ impl Incoming {
             header: Vec::with_capacity(HEADER_MAX),
             body: Body::None,
             greeted: false,
+            over: false,
             places: [0; 2],
             ping: None,
         }
@@ -71,7 +74,7 @@ impl Incoming {
 
     /// Takes in the next bytes.
     pub(super) fn take(&mut self, link: &Shared, mut bytes: Bytes) -> Result<(), Violation> {
-        while !bytes.is_empty() {
+        while !bytes.is_empty() && !self.over {
             if matches!(self.body, Body::None) {
                 if let Some(header) = self.next_header(&mut bytes)? {
                     self.begin(link, header)?;
@@ -278,6 +281,7 @@ impl Incoming {
                 left: 0,
                 bytes,
             } => {
+                self.over = true;
                 let code = u32::try_from(*code).unwrap_or(u32::MAX);
                 link.close(CloseReason {
                     by: Side::Peer,

@@ -24,6 +24,7 @@ mod outgoing;
 mod records;
 mod socket;
 mod stream;
+pub(crate) mod testing;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -130,36 +131,22 @@ impl TcpCarrier {
     ) -> std::io::Result<Self> {
         let remote = shaken.socket.peer_addr()?;
         let (reading, writing) = shaken.socket.into_split();
-        let most = u64::from(limits.streams_per_link.min(FIRST_STREAMS));
-        let one_ways = u64::from(CREDENTIAL_STREAMS + ANSWER_STREAMS);
-        let mut out = Outgoing::new(writing, shaken.sealer, limits.datagrams);
+        let mut out = Outgoing::new(Some(writing), shaken.sealer, limits.datagrams);
         out.say(Header::Hello {
             window: FIRST_WINDOW,
         });
-        for (one_way, count) in [(false, most), (true, one_ways)] {
+        let [both_ways, one_ways] = first_streams(limits);
+        for (one_way, count) in [(false, both_ways), (true, one_ways)] {
             out.say(Header::Streams { one_way, count });
         }
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Shared::new(
             acceptor,
             remote,
-            streams: Mutex::new(Streams {
-                allowed: [most, one_ways],
-                most,
-                ..Streams::default()
-            }),
-            out: Mutex::new(out),
-            buffers: Buffers::new(memory),
-            spare_window: Mutex::new(limits.memory_per_peer as u64 / 4),
-            closed: OnceLock::new(),
-            closing: Notify::new(),
-            permits: [Semaphore::new(0), Semaphore::new(0)],
-            came: Default::default(),
-            datagrams: Mutex::default(),
-            datagrams_max: limits.datagrams,
-            datagram_came: Notify::new(),
-            peer_window: AtomicU64::new(0),
-            round_trip: AtomicU64::new(nanos(shaken.round_trip)),
-        });
+            out,
+            memory,
+            limits,
+            shaken.round_trip,
+        ));
         let driver = driver::Driver::new(
             Arc::clone(&shared),
             reading,
@@ -317,7 +304,45 @@ impl TcpCarrier {
     }
 }
 
+/// How many streams a peer may open before it showed that it uses them: those both sides write to, and the others.
+fn first_streams(limits: &Limits) -> [u64; 2] {
+    let both_ways = limits.streams_per_link.min(FIRST_STREAMS);
+    [both_ways, CREDENTIAL_STREAMS + ANSWER_STREAMS].map(u64::from)
+}
+
 impl Shared {
+    fn new(
+        acceptor: bool,
+        remote: SocketAddr,
+        out: Outgoing,
+        memory: Arc<PeerMemory>,
+        limits: &Limits,
+        round_trip: Duration,
+    ) -> Self {
+        let allowed = first_streams(limits);
+        Self {
+            acceptor,
+            remote,
+            streams: Mutex::new(Streams {
+                allowed,
+                most: allowed[0],
+                ..Streams::default()
+            }),
+            out: Mutex::new(out),
+            buffers: Buffers::new(memory),
+            spare_window: Mutex::new(limits.memory_per_peer as u64 / 4),
+            closed: OnceLock::new(),
+            closing: Notify::new(),
+            permits: [Semaphore::new(0), Semaphore::new(0)],
+            came: Default::default(),
+            datagrams: Mutex::default(),
+            datagrams_max: limits.datagrams,
+            datagram_came: Notify::new(),
+            peer_window: AtomicU64::new(0),
+            round_trip: AtomicU64::new(nanos(round_trip)),
+        }
+    }
+
     fn round_trip(&self) -> Duration {
         Duration::from_nanos(self.round_trip.load(Ordering::Relaxed))
     }

@@ -60,9 +60,13 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(super) fn new(socket: OwnedWriteHalf, sealer: Sealer, datagrams_max: usize) -> Self {
+    pub(super) fn new(
+        socket: Option<OwnedWriteHalf>,
+        sealer: Sealer,
+        datagrams_max: usize,
+    ) -> Self {
         Self {
-            socket: Some(socket),
+            socket,
             sealer,
             sayings: Vec::new(),
             places: [0; 2],
@@ -293,6 +297,11 @@ impl Outgoing {
 
     pub(super) fn socket(&self) -> Option<&tokio::net::TcpStream> {
         self.socket.as_ref().map(AsRef::as_ref)
+    }
+
+    /// What is to be said, for tests.
+    pub(super) fn describe(&self) -> String {
+        format!("{:?} {:?}", self.sayings, self.places)
     }
 
     /// Lets go of the socket; nothing is sent any more.

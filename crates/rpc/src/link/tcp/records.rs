@@ -200,6 +200,45 @@ impl Sealer {
     }
 }
 
+impl Sealer {
+    /// One that seals nothing, for a link of a test that has no socket.
+    pub(super) fn for_nobody() -> Self {
+        struct Nobody;
+        impl Rekey for Nobody {
+            fn sending(&mut self) -> Result<ConnectionTrafficSecrets, rustls::Error> {
+                Err(rustls::Error::EncryptError)
+            }
+            fn receiving(&mut self) -> Result<ConnectionTrafficSecrets, rustls::Error> {
+                Err(rustls::Error::EncryptError)
+            }
+        }
+        impl MessageEncrypter for Nobody {
+            fn encrypt(
+                &mut self,
+                _message: OutboundPlainMessage<'_>,
+                _number: u64,
+            ) -> Result<rustls::crypto::cipher::OutboundOpaqueMessage, rustls::Error> {
+                Err(rustls::Error::EncryptError)
+            }
+            fn encrypted_payload_len(&self, length: usize) -> usize {
+                length
+            }
+        }
+        let provider = crate::identity::tls::provider();
+        let suite = provider
+            .cipher_suites
+            .iter()
+            .find_map(|suite| suite.tls13());
+        Self {
+            cipher: Box::new(Nobody),
+            number: 0,
+            worn_out: u64::MAX,
+            suite: suite.expect("links speak TLS 1.3"),
+            keys: Arc::new(Mutex::new(Nobody)),
+        }
+    }
+}
+
 /// What a record turned out to be.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Opened {

@@ -203,6 +203,13 @@ impl Receiving {
         }
     }
 
+    /// What arrived and what may, for tests; not in which pieces.
+    pub(super) fn describe(&self) -> String {
+        let bytes = self.chunks.iter().map(Bytes::as_ref).collect::<Vec<_>>();
+        let state = (self.allowed, self.end, self.stopped, self.over);
+        format!("{:?} {state:?}", bytes.concat())
+    }
+
     /// What its window took beyond the first one, to be used by others.
     pub(super) fn give_back(&self, first: u64) -> u64 {
         self.window - first
