@@ -584,9 +584,16 @@ impl Endpoint {
             debug!(peer = %claims.node.short(), reason, "refuse a link");
             return link.close(CloseCode::NotAdmitted, &reason);
         }
-        if let Err(reason) = self.count_in(claims.node) {
-            warn!(peer = %claims.node.short(), reason, "refuse a link");
-            return link.close(CloseCode::Overloaded, reason);
+        match self.count_in(claims.node) {
+            Ok(number) => {
+                if let Some(quic) = self.quic() {
+                    link.let_hold(quic.unread_window(number));
+                }
+            }
+            Err(reason) => {
+                warn!(peer = %claims.node.short(), reason, "refuse a link");
+                return link.close(CloseCode::Overloaded, reason);
+            }
         }
         let (endpoint, node) = (self.clone(), claims.node);
         self.attend(link, move || endpoint.count_out(node));
@@ -611,7 +618,8 @@ impl Endpoint {
         })
     }
 
-    fn count_in(&self, node: NodeId) -> Result<(), &'static str> {
+    /// Says how many links of this node there are with this one.
+    fn count_in(&self, node: NodeId) -> Result<usize, &'static str> {
         let mut accepted = self.0.accepted.lock();
         if accepted.values().sum::<usize>() >= self.0.limits.connections {
             return Err("this node has as many links as it may have");
@@ -621,7 +629,7 @@ impl Endpoint {
             return Err("this node has as many links from you as it may have");
         }
         *from_node += 1;
-        Ok(())
+        Ok(*from_node)
     }
 
     fn count_out(&self, node: NodeId) {
@@ -637,6 +645,10 @@ impl Endpoint {
     /// Watches over a link until it ends; then calls `ended`.
     fn attend(&self, link: &Link, ended: impl FnOnce() + Send + 'static) {
         self.0.guard.add(link);
+        if self.0.stop.is_cancelled() {
+            // Whoever closes the endpoint may have looked for open links just before this one was there.
+            link.close(CloseCode::Done, "the endpoint was closed");
+        }
         let (guard, link) = (Arc::clone(&self.0.guard), link.clone());
         self.0.tasks.spawn(async move {
             guard.attend(&link).await;

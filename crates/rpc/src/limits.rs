@@ -29,11 +29,11 @@ pub struct Limits {
     /// taken yet. Default 64 MiB. Further calls answer `Overloaded`, and so does a call whose handler ran but whose answer finds no
     /// room; at half of it no further requests are read on the lane whose answers wait.
     ///
-    /// Bytes that have arrived and that no call has taken are bounded beside it. Over TCP by this number again, for all links of one
-    /// node with one protocol together, and in any case 512 KiB a link; over QUIC by the window of each link, which is half
-    /// of what the kernel granted of `socket_buffer_bytes`. So one peer makes this process hold at most
-    /// `2 × memory_per_peer + connections_per_peer × (512 KiB + lanes × lane_buffer_bytes)`, and one message of a stream for each
-    /// stream that a handler sends on. A link whose peer may send no more stays open.
+    /// Bytes that have arrived and that no call has taken are bounded beside it, by this number again: over TCP for all links of one
+    /// node with one protocol together, and in any case 512 KiB a link; over QUIC half of it for the first link of a node, half of
+    /// that for the second and so on, and in any case half of what the kernel granted of `socket_buffer_bytes` for each link. So
+    /// one node makes this process hold at most `2 × memory_per_peer + connections_per_peer × (socket_buffer_bytes / 2 + lanes ×
+    /// lane_buffer_bytes)`, and one message for each stream that a handler sends on. A link whose peer may send no more stays open.
     pub memory_per_peer: usize,
     /// Streams one peer may have open: lanes, streaming calls, large bodies. Default 1,024. The peer waits for a free one. A
     /// link begins with 32 and grows as they are used.

@@ -37,12 +37,17 @@ use crate::protocol::{Admission, Protocol, every_member};
 use crate::service::{Body, Handling, IncomingCall, MethodDescriptor, MethodKind, Reply, Service};
 use crate::streaming::{IncomingStream, MessageReader, ReplyStream};
 
-/// How long a stream may take to say what it is.
+/// How long a stream may take to say what it is, beyond the silence that a link survives: what it says may have been lost on the
+/// way when the network stopped, while a later stream got through.
 const OPENING: Duration = Duration::from_secs(10);
 /// Lanes of one link. Each may bind methods and number calls, which costs a few megabytes at the worst.
 const LANES_MAX: usize = 16;
 /// Advice to callers that were refused for load.
 const COME_BACK: Duration = Duration::from_millis(50);
+
+/// How long a shutdown waits, after its grace, for tasks that were told to end. One that still runs then has a handler that neither
+/// ends nor yields, and nobody can end it from outside.
+const LAST_WAIT: Duration = Duration::from_secs(2);
 
 /// Collects what a server offers.
 #[derive(Default)]
@@ -196,7 +201,8 @@ impl Server {
     }
 
     /// Takes no new links, asks callers to go elsewhere, lets running calls end for at most `grace`, then closes every link and
-    /// waits for all tasks. Says how many calls had to be cut off.
+    /// waits for all tasks, except those whose handlers block their thread: for them it waits two seconds and leaves them behind
+    /// with a warning. Says how many calls had to be cut off.
     pub async fn shutdown(self, grace: Duration) -> usize {
         self.stop.cancel();
         let peers = self.core.open_peers();
@@ -215,7 +221,12 @@ impl Server {
                 .close(CloseCode::Draining, "the server was shut down");
         }
         self.tasks.close();
-        self.tasks.wait().await;
+        if timeout(LAST_WAIT, self.tasks.wait()).await.is_err() {
+            warn!(
+                tasks = self.tasks.len(),
+                "shut down although handlers block their threads"
+            );
+        }
         cut_off
     }
 }
@@ -688,7 +699,8 @@ async fn serve_link(peer: Arc<Peer>) {
 
 /// Finds out what a stream is for and serves it. `Err` says how the peer broke the protocol.
 async fn serve_stream(peer: Arc<Peer>, send: SendHalf, mut recv: RecvHalf) -> Result<(), String> {
-    let opening = timeout(OPENING, read_opening(&mut recv)).await;
+    let patience = OPENING + peer.server.limits.idle_timeout;
+    let opening = timeout(patience, read_opening(&mut recv)).await;
     match opening {
         Ok(Ok(Some(Opening::Lane(number)))) => {
             send.go_first();
@@ -737,7 +749,8 @@ async fn serve_call(peer: Arc<Peer>, send: SendHalf, recv: RecvHalf) -> Result<(
     let reply = ReplyStream::new(send);
     let reader = MessageReader::new(recv, peer.server.limits.message_bytes);
     let mut reader = reader.metered(Held::new(&peer));
-    let open = match timeout(OPENING, reader.frame()).await {
+    let patience = OPENING + peer.server.limits.idle_timeout;
+    let open = match timeout(patience, reader.frame()).await {
         Ok(Ok(Some(frame))) if frame.kind == item::OPEN => {
             convoke_types::codec::from_slice::<StreamOpen>(&frame.body)
         }

@@ -758,7 +758,46 @@ async fn a_closed_endpoint_has_ended_everything(carrier: Carrier) {
     pair.end().await;
 }
 
+/// Links that come to be in the very moment of a close are ended with the others, not waited for.
+async fn an_endpoint_closes_while_peers_come_in(carrier: Carrier) {
+    // Closing an endpoint takes QUIC a second, for its farewells.
+    let rounds = if matches!(carrier, Carrier::Quic) {
+        5
+    } else {
+        40
+    };
+    let pair = Pair::new(carrier).await;
+    for round in 0..rounds {
+        let host = pair
+            .carrier
+            .endpoint(&pair.cluster, Role::Worker.into(), Limits::default());
+        let mut listener = host.listen(Protocol::Gossip, every_member()).unwrap();
+        let to = address(&host);
+        let mut coming = JoinSet::new();
+        for _ in 0..8 {
+            let client = pair.client.clone();
+            coming.spawn(async move { client.connect(to, None, Protocol::Gossip).await });
+        }
+        let taking = tokio::spawn(async move { while listener.accept().await.is_some() {} });
+        for _ in 0..round * 4 {
+            tokio::task::yield_now().await;
+        }
+        let closing = tokio::time::timeout(world::PATIENCE, host.close()).await;
+        closing.expect("the endpoint closes although its peers stay");
+        // With it go connections that nobody accepted.
+        drop(host);
+        taking.await.unwrap();
+        // Whoever got a link hears of its end.
+        for link in coming.join_all().await.into_iter().flatten() {
+            let ended = tokio::time::timeout(world::PATIENCE, link.closed()).await;
+            ended.expect("the link ends");
+        }
+    }
+    pair.end().await;
+}
+
 world::on_every_carrier!(
+    an_endpoint_closes_while_peers_come_in,
     bytes_arrive_in_order_both_ways,
     a_writer_waits_for_its_reader,
     each_end_of_a_half_is_seen_by_the_other,

@@ -245,6 +245,14 @@ impl Link {
         }
     }
 
+    /// Lets all streams of a link over QUIC hold so much that was not read. The other carriers count for themselves.
+    pub(crate) fn let_hold(&self, bytes: quinn::VarInt) {
+        match &self.0.carrier {
+            Carrier::Quic(connection) => connection.set_receive_window(bytes),
+            Carrier::Tcp(_) | Carrier::Memory(_) => {}
+        }
+    }
+
     /// The next lane or stream the peer opened.
     ///
     /// # Errors

@@ -26,6 +26,8 @@ pub(crate) struct QuicSocket {
     pub(crate) endpoint: quinn::Endpoint,
     opening: Arc<TransportConfig>,
     accepting: Arc<TransportConfig>,
+    /// The window that suits the socket's buffer.
+    window: u32,
     limits: Limits,
 }
 
@@ -38,13 +40,23 @@ impl QuicSocket {
             socket,
             Arc::new(quinn::TokioRuntime),
         )?;
+        // Linux reports twice what was asked for, the other half being its own bookkeeping.
+        let window = u32::try_from((granted / 2).max(64 << 10)).unwrap_or(u32::MAX);
+        // One side's packets keep a link alive as well as both sides' would.
+        let mut opening = transport(limits, window, Some(limits.keep_alive));
+        opening.receive_window(unread_window(window, limits, 1));
         Ok(Self {
             endpoint,
-            // One side's packets keep a link alive as well as both sides' would.
-            opening: Arc::new(transport(limits, granted, Some(limits.keep_alive))),
-            accepting: Arc::new(transport(limits, granted, None)),
+            opening: Arc::new(opening),
+            accepting: Arc::new(transport(limits, window, None)),
+            window,
             limits: limits.clone(),
         })
+    }
+
+    /// What the `number`th link of one node may hold unread on all its streams together.
+    pub(crate) fn unread_window(&self, number: usize) -> VarInt {
+        unread_window(self.window, &self.limits, number)
     }
 
     /// Moves to another local address; open links follow by path migration.
@@ -117,9 +129,18 @@ fn seldom_acknowledgements() -> quinn::AckFrequencyConfig {
     config
 }
 
-fn transport(limits: &Limits, granted: usize, keep_alive: Option<Duration>) -> TransportConfig {
-    // Linux reports twice what was asked for, the other half being its own bookkeeping.
-    let window = u32::try_from((granted / 2).max(64 << 10)).unwrap_or(u32::MAX);
+/// The window of all streams of a link together: room for a good many streams that are not read, before they hold up lanes and
+/// streams that are. What is in flight is bounded by the sender's own window, so it turns no burst into loss.
+///
+/// The first link of a node has half of what a peer may make us hold, each further one half of the one before, so that all of them
+/// have that much and, beyond a few, no more than a single stream's worth each.
+fn unread_window(window: u32, limits: &Limits, number: usize) -> VarInt {
+    let shift = u32::try_from(number).unwrap_or(u32::MAX);
+    let share = limits.memory_per_peer.checked_shr(shift).unwrap_or(0);
+    VarInt::from_u32(u32::try_from(share).unwrap_or(u32::MAX).max(window))
+}
+
+fn transport(limits: &Limits, window: u32, keep_alive: Option<Duration>) -> TransportConfig {
     let mut config = TransportConfig::default();
     config
         // QUIC is for paths that are long and may lose packets, and there loss says little about congestion.
