@@ -20,7 +20,7 @@ use convoke_types::wire::rpc::{
     put_varint, to_callee, to_caller,
 };
 use tokio::task::JoinSet;
-use world::{Carrier, PATIENCE, World, until};
+use world::{Beside, Carrier, PATIENCE, World, until};
 
 #[service]
 trait Work {
@@ -390,12 +390,12 @@ async fn a_handler_that_blocks_its_thread(carrier: Carrier) {
     let beside = WorkClient::new(world.channel());
     is_well(&beside).await;
     let hurried = client.with(CallOptions::new().timeout(Duration::from_millis(500)));
-    let called = tokio::spawn(async move { hurried.block().await });
+    let called = Beside::start(async move { hurried.block().await });
     until("the thread is blocked", || board.blocked() == 1).await;
     for _ in 0..100 {
         is_well(&beside).await;
     }
-    out_of_time(called.await.unwrap());
+    out_of_time(called.ended().await);
     // A shutdown does not wait for ever for what cannot be ended.
     let shutdown = world.server.shutdown(Duration::from_millis(100));
     let ended = tokio::time::timeout(PATIENCE, shutdown).await;

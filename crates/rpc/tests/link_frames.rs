@@ -150,11 +150,12 @@ async fn answer_and_pong(raw: &mut Raw, call: u64, token: u64) -> Vec<u8> {
     let (mut answer, mut ponged) = (None, false);
     while answer.is_none() || !ponged {
         let come = raw.frame().await.unwrap().expect("an answer and a pong");
-        match come.header {
-            Header::Data { .. } => framer.feed(come.body.into()),
-            Header::Pong { token: came } => ponged |= came == token,
-            Header::Close { .. } => panic!("{}", String::from_utf8_lossy(&come.body)),
-            _ => {}
+        if let Header::Data { .. } = come.header {
+            framer.feed(come.body.into());
+        } else if let Header::Pong { token: came } = come.header {
+            ponged |= came == token;
+        } else if let Header::Close { .. } = come.header {
+            panic!("{}", String::from_utf8_lossy(&come.body));
         }
         while let Some(frame) = framer.next_frame().unwrap() {
             let head = numbers(&[call]);

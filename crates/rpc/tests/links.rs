@@ -16,7 +16,7 @@ use convoke_rpc::{
     Side, every_member, only,
 };
 use tokio::task::JoinSet;
-use world::{Carrier, until};
+use world::{Beside, Carrier, until};
 
 /// Two endpoints and a link between them.
 struct Pair {
@@ -778,7 +778,7 @@ async fn an_endpoint_closes_while_peers_come_in(carrier: Carrier) {
             let client = pair.client.clone();
             coming.spawn(async move { client.connect(to, None, Protocol::Gossip).await });
         }
-        let taking = tokio::spawn(async move { while listener.accept().await.is_some() {} });
+        let taking = Beside::start(async move { while listener.accept().await.is_some() {} });
         for _ in 0..round * 4 {
             tokio::task::yield_now().await;
         }
@@ -786,7 +786,7 @@ async fn an_endpoint_closes_while_peers_come_in(carrier: Carrier) {
         closing.expect("the endpoint closes although its peers stay");
         // With it go connections that nobody accepted.
         drop(host);
-        taking.await.unwrap();
+        taking.ended().await;
         // Whoever got a link hears of its end.
         for link in coming.join_all().await.into_iter().flatten() {
             let ended = tokio::time::timeout(world::PATIENCE, link.closed()).await;

@@ -14,7 +14,7 @@ use convoke_rpc::{
 use parking_lot::Mutex;
 use relay::Relay;
 use tokio::task::JoinSet;
-use world::{Carrier, World, until};
+use world::{Beside, Carrier, World, until};
 
 #[service]
 trait Ledger {
@@ -174,7 +174,7 @@ async fn a_long_pause_ends_calls_as_documented(carrier: Carrier) {
     let mut counting = site.client.count(&u64::MAX).await.unwrap();
     assert_eq!(counting.next().await, Some(Ok(0)));
     let client = site.client.with(patient(30));
-    let waiting = tokio::spawn(async move { client.wait().await });
+    let waiting = Beside::start(async move { client.wait().await });
     until("the handler waits", || {
         site.world.server.running_calls() == 2
     })
@@ -183,8 +183,8 @@ async fn a_long_pause_ends_calls_as_documented(carrier: Carrier) {
     site.relay.pause();
     // Asked in the silence: it will be answered when somebody hears it.
     let client = site.client.with(patient(30));
-    let again = tokio::spawn(async move { client.enter_again(&2).await });
-    let Err(CallError::Rpc(lost)) = waiting.await.unwrap() else {
+    let again = Beside::start(async move { client.enter_again(&2).await });
+    let Err(CallError::Rpc(lost)) = waiting.ended().await else {
         panic!("nobody answered")
     };
     assert_eq!(
@@ -215,7 +215,7 @@ async fn a_long_pause_ends_calls_as_documented(carrier: Carrier) {
     assert_eq!(late.changed, Changed::No, "{late}");
 
     site.relay.resume();
-    assert_eq!(again.await.unwrap(), Ok(2));
+    assert_eq!(again.ended().await, Ok(2));
     assert_eq!(site.client.with(patient(30)).enter(&4).await, Ok(4));
     let entered = site.book.0.lock().clone();
     assert_eq!(entered.get(&3), None, "it said that nothing ran");

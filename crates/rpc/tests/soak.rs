@@ -130,7 +130,7 @@ impl Round {
         self.over.load(Ordering::SeqCst)
     }
 
-    async fn serve(&self, endpoint: &Endpoint) -> Server {
+    fn serve(&self, endpoint: &Endpoint) -> Server {
         let service = WorkServer::new(self.journal.clone());
         let server = Server::builder().service(service).serve(endpoint);
         server.expect("nobody else serves here")
@@ -338,7 +338,7 @@ const PATIENT: Duration = Duration::from_secs(10);
 async fn restarts(round: Arc<Round>, mut random: Random) {
     while !round.is_over() {
         let endpoint = round.bind().await;
-        let server = round.serve(&endpoint).await;
+        let server = round.serve(&endpoint);
         let life = Instant::now() + Duration::from_millis(300 + random.below(2_500));
         while Instant::now() < life && !round.is_over() {
             a_moment(20).await;
@@ -502,7 +502,7 @@ async fn round(carrier: Carrier, seed: u64, length: Duration) -> u64 {
         nodes[2].clone(),
         one_more(),
     ));
-    let end = tokio::time::sleep(length);
+    let end = tokio::time::sleep(length); // tidy: for how long there are faults is what the caller chooses
     tokio::pin!(end);
     loop {
         tokio::select! {
@@ -516,7 +516,7 @@ async fn round(carrier: Carrier, seed: u64, length: Duration) -> u64 {
         ended.unwrap();
     }
     let endpoint = round.bind().await;
-    let server = round.serve(&endpoint).await;
+    let server = round.serve(&endpoint);
     let answered = async {
         while let Some(ended) = busy.join_next().await {
             ended.unwrap();
@@ -579,19 +579,16 @@ fn after_random_faults_everything_is_back_where_it_was() {
         for carrier in [Carrier::Tcp, Carrier::Quic, Carrier::memory()] {
             let (name, seed) = (format!("{carrier:?}"), random.next());
             let task = round(carrier, seed, length);
-            let calls = runtime.block_on(async { tokio::spawn(task).await.unwrap() });
+            let calls = runtime.block_on(task);
             report(&format!("{calls} calls over {name:.6}, seed {seed}"));
             assert_eq!(panics(), 0, "a task panicked");
         }
-        let settled = runtime.block_on(async { tokio::spawn(Rest::settled()).await.unwrap() });
+        let settled = runtime.block_on(Rest::settled());
         report(&format!("{settled:?}"));
         match rest {
             None => rest = Some(settled),
             Some(before) => {
-                runtime.block_on(async {
-                    let compared = tokio::spawn(async move { before.is_restored().await });
-                    compared.await.expect("everything is back where it was");
-                });
+                runtime.block_on(before.is_restored());
                 // An allocator keeps what the busiest moment needed; the first long time shows how much that is.
                 if times == 2 {
                     rest = Some(settled);

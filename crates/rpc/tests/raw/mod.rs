@@ -1,5 +1,6 @@
 //! A peer without manners: it shakes hands over TLS like any other, and then writes whatever bytes a test wants.
 
+// tidy: shared by several test files, each of which uses another part
 #![allow(
     dead_code,
     reason = "each test file uses its part of what a rude peer can do"

@@ -2,12 +2,14 @@
 //!
 //! Over UDP, packets of a pause are lost; over TCP, connections stall, as both do when a cable is out.
 
+// tidy: shared by several test files, each of which uses another part
 #![allow(
     dead_code,
     reason = "each test file uses its part of what a network can do"
 )]
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,9 +18,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
-use crate::world::Carrier;
+use crate::world::{Beside, Carrier};
 
 /// The way to one node. Dropped, it is cut.
 pub(crate) struct Relay {
@@ -26,7 +28,7 @@ pub(crate) struct Relay {
     paused: watch::Sender<bool>,
     /// How often every connection was broken off.
     cuts: watch::Sender<u64>,
-    task: JoinHandle<()>,
+    _task: Beside<()>,
 }
 
 impl Relay {
@@ -39,12 +41,12 @@ impl Relay {
             Carrier::Tcp => {
                 let listener = TcpListener::bind(anywhere).await?;
                 let address = listener.local_addr()?;
-                (address, tokio::spawn(relay_tcp(listener, to, state, cut)))
+                (address, Beside::start(relay_tcp(listener, to, state, cut)))
             }
             Carrier::Quic => {
                 let front = UdpSocket::bind(anywhere).await?;
                 let address = front.local_addr()?;
-                (address, tokio::spawn(relay_udp(front, to, state)))
+                (address, Beside::start(relay_udp(front, to, state)))
             }
             Carrier::Memory(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
@@ -52,7 +54,7 @@ impl Relay {
             address,
             paused,
             cuts,
-            task,
+            _task: task,
         })
     }
 
@@ -67,12 +69,6 @@ impl Relay {
     /// Breaks off every connection over TCP; packets have nothing that could be broken.
     pub(crate) fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
@@ -128,26 +124,40 @@ async fn relay_udp(front: UdpSocket, to: SocketAddr, paused: watch::Receiver<boo
         if *paused.borrow() {
             continue;
         }
-        if !ways.contains_key(&from) {
-            let way = UdpSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await;
-            let way = Arc::new(way.expect("a port on loopback is free"));
-            way.connect(to).await.expect("an address on loopback");
-            let (way_back, front, paused) = (Arc::clone(&way), Arc::clone(&front), paused.clone());
-            back.spawn(async move {
-                let mut packet = vec![0; 64 * 1024];
-                loop {
-                    // A node that is gone says so with an error; it may come back.
-                    let Ok(size) = way_back.recv(&mut packet).await else {
-                        tokio::task::yield_now().await;
-                        continue;
-                    };
-                    if !*paused.borrow() {
-                        let _ = front.send_to(&packet[..size], from).await;
-                    }
-                }
-            });
-            ways.insert(from, way);
+        let way = match ways.entry(from) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let way = UdpSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await;
+                let way = Arc::new(way.expect("a port on loopback is free"));
+                way.connect(to).await.expect("an address on loopback");
+                back.spawn(bring_back(
+                    Arc::clone(&way),
+                    Arc::clone(&front),
+                    from,
+                    paused.clone(),
+                ));
+                new.insert(way)
+            }
+        };
+        let _ = way.send(&packet[..size]).await;
+    }
+}
+
+async fn bring_back(
+    way: Arc<UdpSocket>,
+    front: Arc<UdpSocket>,
+    to: SocketAddr,
+    paused: watch::Receiver<bool>,
+) {
+    let mut packet = vec![0; 64 * 1024];
+    loop {
+        // A node that is gone says so with an error; it may come back.
+        let Ok(size) = way.recv(&mut packet).await else {
+            tokio::task::yield_now().await;
+            continue;
+        };
+        if !*paused.borrow() {
+            let _ = front.send_to(&packet[..size], to).await;
         }
-        let _ = ways[&from].send(&packet[..size]).await;
     }
 }

@@ -139,6 +139,23 @@ impl World {
     }
 }
 
+/// Something that goes on beside the story; ended with this.
+pub(crate) struct Beside<T>(tokio::task::JoinSet<T>);
+
+impl<T: Send + 'static> Beside<T> {
+    pub(crate) fn start(task: impl Future<Output = T> + Send + 'static) -> Self {
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(task);
+        Self(tasks)
+    }
+
+    /// What came of it.
+    pub(crate) async fn ended(mut self) -> T {
+        let ended = self.0.join_next().await.expect("one task was started");
+        ended.expect("it does not panic")
+    }
+}
+
 /// How long a test waits for what must come. Only a failure takes this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -208,6 +208,10 @@ async fn shake<S: Party>(
     })
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "an enum of others, which grows without asking us"
+)]
 fn step<Data>(
     state: ConnectionState<'_, '_, Data>,
     prepared: &mut Vec<u8>,
@@ -292,6 +296,10 @@ async fn say_why(connection: &mut impl Party, socket: &mut TcpStream, received: 
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "an enum of others, which grows without asking us"
+)]
 fn refused(error: &rustls::Error) -> HandshakeError {
     let reason = if let rustls::Error::AlertReceived(alert) = error {
         by_alert(*alert)
