@@ -284,16 +284,26 @@ async fn receive(socket: &TcpStream, received: &mut BytesMut) -> Result<(), Hand
 
 /// Tells the peer what was wrong with it, as far as that goes; the connection is over either way.
 ///
-/// The library is asked once: what it has to say comes before it looks at what was received, and what it refused it must not see
-/// again. It must not see less either, since it knows where in there the next message begins.
+/// The library is asked for as long as it has something to say, which comes before it looks at what was received. What it refused it
+/// must not see again, or it refuses it a second time; and it must not see less, since it knows where in there messages begin.
 async fn say_why(connection: &mut impl Party, socket: &mut TcpStream, received: &mut [u8]) {
     let mut prepared = Vec::new();
-    if let Ok(ConnectionState::EncodeTlsData(data)) = connection.process(received).state {
-        let _ = encode(data, &mut prepared);
+    while has_more_to_say(connection) {
+        let Ok(ConnectionState::EncodeTlsData(data)) = connection.process(received).state else {
+            break;
+        };
+        if encode(data, &mut prepared).is_err() {
+            break;
+        }
     }
     if socket.write_all(&prepared).await.is_ok() {
         let _ = socket.shutdown().await;
     }
+}
+
+fn has_more_to_say(connection: &impl Party) -> bool {
+    let common: &CommonState = connection;
+    common.wants_write()
 }
 
 #[expect(
