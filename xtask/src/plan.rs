@@ -200,12 +200,32 @@ struct EndToEnd {
 }
 
 /// Every end-to-end test of the project, one line each.
-const END_TO_END: &[EndToEnd] = &[EndToEnd {
-    name: "command-line",
-    package: "convoke-cli",
-    test: "it",
-    folder: "crates/cli",
-}];
+const END_TO_END: &[EndToEnd] = &[
+    EndToEnd {
+        name: "command-line",
+        package: "convoke-cli",
+        test: "it",
+        folder: "crates/cli",
+    },
+    EndToEnd {
+        name: "handshakes",
+        package: "convoke-rpc",
+        test: "handshakes",
+        folder: "crates/rpc",
+    },
+    EndToEnd {
+        name: "outages",
+        package: "convoke-rpc",
+        test: "outages",
+        folder: "crates/rpc",
+    },
+    EndToEnd {
+        name: "blocked",
+        package: "convoke-rpc",
+        test: "blocked",
+        folder: "crates/rpc",
+    },
+];
 
 /// The end-to-end tests, the long ones (`#[ignore = "long: …"]`) included.
 pub(crate) fn end_to_end(root: &Path) -> Vec<Step> {
