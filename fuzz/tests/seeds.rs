@@ -18,6 +18,11 @@ fn frames_keep_their_promises() {
 }
 
 #[test]
+fn links_keep_their_promises() {
+    replay("link");
+}
+
+#[test]
 fn problems_keep_their_promises() {
     replay("problem");
 }
