@@ -365,10 +365,6 @@ fn has_hung_up(socket: &OwnedReadHalf) -> bool {
     matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
 }
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "an enum of others, which grows without asking us"
-)]
 fn lost(error: &io::Error) -> CloseReason {
     const WORDS: [(io::ErrorKind, &str); 3] = [
         (

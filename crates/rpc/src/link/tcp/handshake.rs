@@ -208,10 +208,6 @@ async fn shake<S: Party>(
     })
 }
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "an enum of others, which grows without asking us"
-)]
 fn step<Data>(
     state: ConnectionState<'_, '_, Data>,
     prepared: &mut Vec<u8>,
@@ -306,10 +302,6 @@ fn has_more_to_say(connection: &impl Party) -> bool {
     common.wants_write()
 }
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "an enum of others, which grows without asking us"
-)]
 fn refused(error: &rustls::Error) -> HandshakeError {
     let reason = if let rustls::Error::AlertReceived(alert) = error {
         by_alert(*alert)

@@ -266,10 +266,6 @@ pub(super) struct Opener {
 impl Opener {
     /// Opens the record at the front of `received`, in place: how many bytes it takes there and what it is, or `None` when it
     /// is not there in full.
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "an enum of others, which grows without asking us"
-    )]
     pub(super) fn open(
         &mut self,
         received: &mut [u8],
