@@ -7,17 +7,20 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
+    os::fd::OwnedFd,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
     },
-    thread,
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use tokio::{sync::mpsc, task::JoinSet};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
+};
+use tokio::{io::unix::AsyncFd, task::JoinSet};
 
 use crate::{
     args::DriveArguments,
@@ -34,7 +37,7 @@ pub(crate) type Values = BTreeMap<String, f64>;
 
 /// How long the callers may take for the call they are in when the window ends.
 const LAST_CALLS: Duration = Duration::from_secs(15);
-/// Paced calls under way, or due and not begun, at the most.
+/// Paced calls under way at the most.
 const PACED_MAX: usize = 65_536;
 /// Of a stream's length, what runs before to warm it up.
 const WARM_UP_SHARE: u64 = 10;
@@ -388,13 +391,22 @@ impl<S: System> Caller<S> {
     }
 }
 
+#[expect(
+    unsafe_code,
+    reason = "the runtime has no safe way in for descriptors of others"
+)]
+fn registered(timer: OwnedFd) -> anyhow::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an owned descriptor is the same one, and open, for as long as it lives.
+    Ok(unsafe { AsyncFd::register(timer) }?)
+}
+
 /// Begins a small call whenever one is due, until told to stop, and then waits for those under way.
 async fn paced_calls<S: System>(client: S::Client, loops: Arc<Loops>) -> anyhow::Result<()> {
-    let (mut due, pacemaker) = pacemaker(Duration::from_secs(1) / PACED_PER_SECOND);
+    let mut pacemaker = Pacemaker::start(Duration::from_secs(1) / PACED_PER_SECOND)?;
     let mut calls = JoinSet::new();
     let mut id = 0;
     while !loops.is(Phase::Stopping) {
-        let due = due.recv().await.context("the pacemaker ended")?;
+        let due = pacemaker.beat().await?;
         id += 1;
         let (mut client, loops) = (client.clone(), Arc::clone(&loops));
         calls.spawn(async move {
@@ -411,30 +423,54 @@ async fn paced_calls<S: System>(client: S::Client, loops: Arc<Loops>) -> anyhow:
         }
         anyhow::ensure!(calls.len() < PACED_MAX, "calls pile up");
     }
-    drop(due);
-    pacemaker.join().expect("the pacemaker does not panic");
     all(calls).await
 }
 
-/// A thread that says when calls are due: the runtime's own timers know milliseconds only. It ends when nobody listens.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a thread that sleeps is what keeps the pace here"
-)]
-fn pacemaker(every: Duration) -> (mpsc::Receiver<Instant>, thread::JoinHandle<()>) {
-    let (beats, due) = mpsc::channel(PACED_MAX);
-    let thread = thread::spawn(move || {
-        let mut next = Instant::now();
-        loop {
-            next += every;
-            thread::sleep(next.saturating_duration_since(Instant::now()));
-            // Full only when the driver hangs; what is due then is lost, and the calls under way tell the story.
-            if let Err(mpsc::error::TrySendError::Closed(_)) = beats.try_send(next) {
-                return;
+/// Says when calls are due. The runtime's own timers know milliseconds only, and a thread that keeps the pace would have to wait
+/// for this one to leave the CPU that they share; a timer of the kernel is one more thing that wakes the runtime.
+struct Pacemaker {
+    timer: AsyncFd<OwnedFd>,
+    every: Duration,
+    next: Instant,
+    due: u64,
+}
+
+impl Pacemaker {
+    fn start(every: Duration) -> anyhow::Result<Self> {
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK)?;
+        let beat = every.try_into().context("a pace the kernel knows")?;
+        let beats = Itimerspec {
+            it_interval: beat,
+            it_value: beat,
+        };
+        let next = Instant::now() + every;
+        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &beats)?;
+        Ok(Self {
+            timer: registered(timer)?,
+            every,
+            next,
+            due: 0,
+        })
+    }
+
+    /// When the next call was due.
+    async fn beat(&mut self) -> anyhow::Result<Instant> {
+        while self.due == 0 {
+            let mut count = [0; 8];
+            let mut ready = self.timer.readable().await?;
+            match ready.try_io(|timer| Ok(rustix::io::read(timer.get_ref(), &mut count)?)) {
+                Ok(read) => {
+                    read?;
+                    self.due = u64::from_ne_bytes(count);
+                }
+                Err(_not_yet) => {}
             }
         }
-    });
-    (due, thread)
+        self.due -= 1;
+        let due = self.next;
+        self.next += self.every;
+        Ok(due)
+    }
 }
 
 async fn all(mut tasks: JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {

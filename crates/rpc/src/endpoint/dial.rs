@@ -26,13 +26,11 @@ use tracing::debug;
 use super::{Carrier, ConnectError, Endpoint, Sockets};
 use crate::identity::{Certificate, Claims, IdentityError, tls};
 use crate::link::{
-    CarrierKind, HandshakeError, Link, MemoryDoor, MemoryKnock, QuicSocket, TcpCarrier, call_tcp,
-    connect_tcp,
+    CarrierKind, HandshakeError, Link, MemoryDoor, MemoryKnock, NEAR, QuicSocket, TcpCarrier,
+    call_tcp, connect_tcp,
 };
 use crate::protocol::Protocol;
 
-/// A path whose TCP connection is there within this time is near: in one building or one city, where little is lost.
-const NEAR: Duration = Duration::from_millis(5);
 /// Over a longer path QUIC may take this many more round trips than TCP before TCP is tried, and at least and at most this long.
 const HEAD_START: u32 = 3;
 const HEAD_START_MIN: Duration = Duration::from_millis(100);

@@ -13,6 +13,7 @@
 //! behaviour. What the bytes mean is known in `lane`, not here.
 
 mod close;
+mod congestion;
 mod guard;
 mod memory;
 mod quic;
@@ -95,6 +96,9 @@ impl std::fmt::Display for CarrierKind {
         })
     }
 }
+
+/// A path that answers within this time is near: in one building or one city, where little is lost and the ends are what limits it.
+pub(crate) const NEAR: Duration = Duration::from_millis(5);
 
 /// Writes of one large body before others get their turn: over TCP a quarter of a megabyte, or some hundred microseconds.
 const WRITES_PER_TURN: usize = 4;

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
-use quinn::congestion::BbrConfig;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ConnectionError, ReadError, TransportConfig, VarInt, WriteError};
 use quinn_proto::HashedConnectionIdGenerator;
 use socket2::{Domain, Socket, Type};
 
+use super::congestion::ByDistance;
 use super::{CloseCode, CloseReason, LinkError, Side};
 use crate::identity::{NodeKey, describe_alert};
 use crate::limits::{ANSWER_STREAMS, CREDENTIAL_STREAMS, Limits};
@@ -143,8 +143,7 @@ fn unread_window(window: u32, limits: &Limits, number: usize) -> VarInt {
 fn transport(limits: &Limits, window: u32, keep_alive: Option<Duration>) -> TransportConfig {
     let mut config = TransportConfig::default();
     config
-        // QUIC is for paths that are long and may lose packets, and there loss says little about congestion.
-        .congestion_controller_factory(Arc::new(BbrConfig::default()))
+        .congestion_controller_factory(Arc::new(ByDistance))
         .receive_window(VarInt::from_u32(window))
         .stream_receive_window(VarInt::from_u32(window / 2))
         .send_window(u64::from(window))

@@ -114,26 +114,34 @@ impl Driver {
         self.incoming
             .take(&self.link, early)
             .map_err(|violation| violated(violation.0))?;
+        if self.link.acceptor {
+            // Whoever called knows how long the path is; here the handshake says how long the caller took to compute.
+            self.ping();
+        }
         self.open_records()
+    }
+
+    fn ping(&mut self) {
+        self.watch.next_token += 1;
+        let token = self.watch.next_token;
+        self.incoming.ping = Some((token, Instant::now()));
+        self.link.say(Header::Ping { token });
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         if let Some(reason) = self.link.closed.get() {
             return Poll::Ready(reason.clone());
         }
-        let mut more = match self.read(cx) {
+        let more = match self.read(cx) {
             Ok(more) => more,
             Err(reason) => return Poll::Ready(reason),
         };
         if let Some(reason) = self.link.closed.get() {
             return Poll::Ready(reason.clone());
         }
-        let held_back = self.link.out.lock().is_overwhelmed();
         if let Err(reason) = self.write(cx) {
             return Poll::Ready(reason);
         }
-        // What was just said made room to listen again, and no one else would come back for that.
-        more |= held_back && !self.link.out.lock().is_overwhelmed();
         if let Err(reason) = self.look(cx) {
             return Poll::Ready(reason);
         }
@@ -259,11 +267,11 @@ impl Driver {
 
     /// Looks whether the peer is still there, from time to time, while there is a reason to.
     fn look(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
-        let watch = &mut self.watch;
         // Readers here hold as much as they may, so the peer is not listened to. That is not its silence, but if it is gone, only
         // writing can tell: so it is asked, and what asking comes to is seen.
         let deaf = self.link.buffers.is_exhausted();
         loop {
+            let watch = &mut self.watch;
             let Some(look) = &mut watch.look else {
                 if !self.link.out.lock().has_written() && !deaf {
                     return Ok(());
@@ -300,12 +308,8 @@ impl Driver {
                     });
                 }
             }
-            watch.next_token += 1;
-            self.incoming.ping = Some((watch.next_token, Instant::now()));
-            self.link.say(Header::Ping {
-                token: watch.next_token,
-            });
             watch.look = Some(Box::pin(sleep(watch.every)));
+            self.ping();
         }
     }
 

@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes};
 use convoke_types::wire::link::{HEADER_MAX, Header, is_by_acceptor, is_one_way};
 
 use super::stream::Violation;
-use super::{CLOSE_DETAIL_MAX, DATAGRAM_MAX, STREAMS_MAX, Shared, Stream, nanos};
+use super::{CLOSE_DETAIL_MAX, DATAGRAM_MAX, STREAMS_MAX, Shared, Stream};
 use crate::link::{CloseCode, CloseReason, Side};
 
 /// Cuts what arrives into frames and hands them out.
@@ -207,8 +207,7 @@ impl Incoming {
             Header::Ping { token } => link.say(Header::Pong { token }),
             Header::Pong { token } => {
                 if let Some((_, since)) = self.ping.take_if(|(sent, _)| *sent == token) {
-                    let measured = nanos(since.elapsed());
-                    link.round_trip.store(measured, Ordering::Relaxed);
+                    link.learn_round_trip(since.elapsed());
                 }
             }
         }

@@ -347,6 +347,15 @@ impl Shared {
         Duration::from_nanos(self.round_trip.load(Ordering::Relaxed))
     }
 
+    /// Down at once, up by and by: a measurement under load says how long the queues are, not the path. Windows that followed it
+    /// would make the queues longer.
+    fn learn_round_trip(&self, measured: Duration) {
+        let known = self.round_trip.load(Ordering::Relaxed);
+        let most = known.saturating_add(known / 4);
+        self.round_trip
+            .store(nanos(measured).min(most), Ordering::Relaxed);
+    }
+
     /// Ends the link. The first reason is the true one.
     fn close(&self, reason: CloseReason) {
         let words = (reason.by == Side::Us).then(|| reason.clone());

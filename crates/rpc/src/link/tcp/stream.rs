@@ -166,7 +166,9 @@ impl Receiving {
 
     /// At half a window read, the peer hears that it may go on, so that it need not wait while what it sends is on its way.
     ///
-    /// A window that is used up within two round trips is what limits the stream, not the path or its reader: it doubles.
+    /// A sender that waits for us uses a window up in a round trip. When half of one takes less than that, the window is what limits
+    /// the stream, not the path or its reader, and it doubles. A larger one would only lengthen the queue before its reader, and
+    /// with it what small calls on this link wait behind.
     fn allow_more(
         &mut self,
         path: impl FnOnce() -> (Instant, Duration),
@@ -177,7 +179,7 @@ impl Receiving {
         }
         let (now, round_trip) = path();
         let mut more = std::mem::take(&mut self.read);
-        let quick = now.duration_since(self.allowed_at) < round_trip.saturating_mul(2);
+        let quick = now.duration_since(self.allowed_at) < round_trip;
         if quick && self.window < WINDOW_MAX && grow(self.window) {
             more += self.window;
             self.window *= 2;

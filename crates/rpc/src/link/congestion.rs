@@ -1,0 +1,197 @@
+//! How much a QUIC link sends at a time: by the rules that suit its path.
+//!
+//! On a long path most losses say nothing of congestion, and rules that take each for one (CUBIC) send a fraction of what the path
+//! carries; rules that measure the path instead (BBR) do not. On a near path it is the other way round: the path is faster than its
+//! ends, and what BBR measures is how busy they are. So both are kept up to date for the first acknowledgements, and then the one
+//! that does not suit is dropped. `docs/design/004-carriers.md` has the measurements.
+//!
+//! Deliberately absent: rules of our own, and a change of mind. A link that moves begins anew, with a new pair.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quinn::congestion::{BbrConfig, Controller, ControllerFactory, ControllerMetrics, CubicConfig};
+use quinn_proto::RttEstimator;
+
+use super::NEAR;
+
+/// Acknowledgements heard before the distance is judged; the shortest counts, since the first ones wait for cryptography.
+const HEARD_ENOUGH: u32 = 8;
+
+/// Makes a pair of controllers for each path.
+#[derive(Debug)]
+pub(super) struct ByDistance;
+
+impl ControllerFactory for ByDistance {
+    fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
+        Box::new(Choosing {
+            current: Arc::new(CubicConfig::default()).build(now, current_mtu),
+            other: Some(Arc::new(BbrConfig::default()).build(now, current_mtu)),
+            judge: Judge::default(),
+        })
+    }
+}
+
+/// The controller for near paths, and for as long as nobody knows how long this one is, the other.
+struct Choosing {
+    current: Box<dyn Controller>,
+    other: Option<Box<dyn Controller>>,
+    judge: Judge,
+}
+
+impl Choosing {
+    fn each(&mut self, mut tell: impl FnMut(&mut dyn Controller)) {
+        tell(&mut *self.current);
+        if let Some(other) = &mut self.other {
+            tell(&mut **other);
+        }
+    }
+
+    fn choose(&mut self, distance: Distance) {
+        if let (Some(other), Distance::Far) = (self.other.take(), distance) {
+            self.current = other;
+        }
+    }
+}
+
+impl Controller for Choosing {
+    fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
+        self.each(|controller| controller.on_sent(now, bytes, last_packet_number));
+    }
+
+    fn on_ack(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        bytes: u64,
+        app_limited: bool,
+        rtt: &RttEstimator,
+    ) {
+        self.each(|controller| controller.on_ack(now, sent, bytes, app_limited, rtt));
+        if self.other.is_some()
+            && let Some(distance) = self.judge.hear(now.saturating_duration_since(sent))
+        {
+            self.choose(distance);
+        }
+    }
+
+    fn on_end_acks(
+        &mut self,
+        now: Instant,
+        in_flight: u64,
+        app_limited: bool,
+        largest_packet_num_acked: Option<u64>,
+    ) {
+        self.each(|controller| {
+            controller.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
+        });
+    }
+
+    fn on_congestion_event(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        is_persistent_congestion: bool,
+        lost_bytes: u64,
+    ) {
+        self.each(|controller| {
+            controller.on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
+        });
+    }
+
+    fn on_mtu_update(&mut self, new_mtu: u16) {
+        self.each(|controller| controller.on_mtu_update(new_mtu));
+    }
+
+    fn window(&self) -> u64 {
+        self.current.window()
+    }
+
+    fn metrics(&self) -> ControllerMetrics {
+        self.current.metrics()
+    }
+
+    fn clone_box(&self) -> Box<dyn Controller> {
+        Box::new(Self {
+            current: self.current.clone_box(),
+            other: self.other.as_ref().map(|other| other.clone_box()),
+            judge: self.judge,
+        })
+    }
+
+    fn initial_window(&self) -> u64 {
+        self.current.initial_window()
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Distance {
+    Near,
+    Far,
+}
+
+/// Tells near from far by how long acknowledgements take.
+#[derive(Debug, Clone, Copy, Default)]
+struct Judge {
+    heard: u32,
+    shortest: Option<Duration>,
+}
+
+impl Judge {
+    /// One more acknowledgement took that long. `None` until enough were heard.
+    fn hear(&mut self, took: Duration) -> Option<Distance> {
+        let shortest = self.shortest.map_or(took, |known| known.min(took));
+        self.shortest = Some(shortest);
+        self.heard += 1;
+        if shortest < NEAR {
+            return Some(Distance::Near);
+        }
+        (self.heard >= HEARD_ENOUGH).then_some(Distance::Far)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_quick_answer_shows_that_a_path_is_near() {
+        let mut judge = Judge::default();
+        assert_eq!(judge.hear(Duration::from_millis(30)), None);
+        assert_eq!(judge.hear(NEAR / 2), Some(Distance::Near));
+    }
+
+    #[test]
+    fn a_path_is_far_when_no_answer_of_several_was_quick() {
+        let mut judge = Judge::default();
+        for _ in 1..HEARD_ENOUGH {
+            assert_eq!(judge.hear(NEAR * 3), None);
+        }
+        assert_eq!(judge.hear(NEAR), Some(Distance::Far));
+    }
+
+    #[test]
+    fn what_suits_a_far_path_takes_over_and_the_other_is_gone() {
+        let now = Instant::now();
+        let pair = || Choosing {
+            current: Arc::new(CubicConfig::default()).build(now, 1_200),
+            other: Some(Arc::new(BbrConfig::default()).build(now, 1_200)),
+            judge: Judge::default(),
+        };
+        let (near, far) = (CubicConfig::default(), BbrConfig::default());
+        let near = Arc::new(near).build(now, 1_200).initial_window();
+        let far = Arc::new(far).build(now, 1_200).initial_window();
+        assert_ne!(near, far, "or this could not fail");
+        for (distance, expected) in [(Distance::Near, near), (Distance::Far, far)] {
+            let mut pair = pair();
+            pair.choose(distance);
+            assert_eq!(pair.initial_window(), expected);
+            assert!(pair.other.is_none());
+        }
+    }
+}
