@@ -57,6 +57,12 @@ pub(crate) struct RunArguments {
     /// Threads of the runtime at each end, instead of each system's best.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
     threads: Option<u16>,
+    /// Instead of one runtime, each end has so many of one thread, with an endpoint each. Only cases with callers run.
+    #[arg(long, conflicts_with = "threads", value_parser = clap::value_parser!(u16).range(1..=64))]
+    shards: Option<u16>,
+    /// A runtime with nothing to do looks for work that long before it parks. Convoke's only, and only cases with callers.
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=100_000))]
+    pub(crate) spin_us: u64,
     /// Puts this round trip between the two processes, in network namespaces of their own: needs Linux, root and `ip`. Without
     /// names of systems, Convoke alone is measured, over the carrier that it chooses and over each.
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u16).range(1..=2_000))]
@@ -99,9 +105,9 @@ pub(crate) struct DriveArguments {
     /// What to do, by its full name.
     #[arg(long)]
     pub(crate) case: Case,
-    /// Where the server listens.
-    #[arg(long)]
-    pub(crate) addr: SocketAddr,
+    /// Where the server's shards listen.
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub(crate) addr: Vec<SocketAddr>,
     /// The server's process, whose CPU time and memory count too.
     #[arg(long)]
     pub(crate) server_pid: u32,
@@ -122,7 +128,7 @@ fn percent(text: &str) -> Result<f64, String> {
 }
 
 /// What both ends are told.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct EndArguments {
     /// Which system.
     #[arg(long, value_enum)]
@@ -133,9 +139,15 @@ pub(crate) struct EndArguments {
     /// Its own address.
     #[arg(long)]
     pub(crate) at: IpAddr,
-    /// Threads of the runtime.
+    /// Threads of each runtime.
     #[arg(long)]
     pub(crate) threads: usize,
+    /// Runtimes.
+    #[arg(long)]
+    pub(crate) shards: usize,
+    /// How long a runtime with nothing to do spins before it parks.
+    #[arg(long)]
+    pub(crate) spin_us: u64,
     /// The CPUs to use; all if none is named.
     #[arg(long, value_delimiter = ',')]
     pub(crate) cpus: Vec<usize>,
@@ -157,6 +169,29 @@ impl RunArguments {
             repetitions: self.reps.map_or(scale.repetitions, usize::from),
             ..scale
         }
+    }
+
+    /// Runtimes at each end.
+    pub(crate) fn shards(&self) -> usize {
+        self.shards.map_or(1, usize::from)
+    }
+
+    /// Refuses what could only give figures that mean something else.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let parks = self.systems().into_iter().find(|system| !system.spins());
+        if let (1.., Some(system)) = (self.spin_us, parks) {
+            anyhow::bail!("--spin-us is for Convoke: {system} does not say when a call arrives");
+        }
+        anyhow::ensure!(
+            !self.only_callers() || self.cases().next().is_some(),
+            "--shards and --spin-us are for cases with callers, echo… and await…"
+        );
+        Ok(())
+    }
+
+    /// Streams have no callers to share out, and nobody counts what happens in the other cases.
+    fn only_callers(&self) -> bool {
+        self.shards.is_some() || self.spin_us > 0
     }
 
     /// What the path between the two processes is like, if it is not loopback.
@@ -202,7 +237,8 @@ impl RunArguments {
         let chosen = |case: &&Case| {
             let answers = |filter: &String| cases::answers_to(case.name, filter);
             let any = self.cases.is_empty() || self.cases.iter().any(answers);
-            any && (case.over_a_path || self.weather().is_none())
+            let path = case.over_a_path || self.weather().is_none();
+            any && path && (case.load.has_callers() || !self.only_callers())
         };
         CASES.iter().filter(chosen).copied()
     }
@@ -295,6 +331,44 @@ mod tests {
     fn threads_override_every_systems_own_setting() {
         let run = parse(&["--threads", "2"]);
         assert!(run.measurements()[0].iter().all(|one| one.threads == 2));
+    }
+
+    #[test]
+    fn shards_leave_out_cases_without_callers_and_have_one_thread_each() {
+        let run = parse(&["--shards", "2", "--reps", "1"]);
+        let measurements = run.measurements();
+        assert_eq!(run.shards(), 2);
+        assert!(!measurements[0].is_empty());
+        assert!(
+            measurements[0]
+                .iter()
+                .all(|one| one.case.load.has_callers() && one.threads == 1)
+        );
+    }
+
+    #[test]
+    fn shards_and_a_pool_exclude_each_other() {
+        let both = ["bench-rpc", "--shards", "2", "--threads", "2"];
+        assert!(Arguments::try_parse_from(both).is_err());
+    }
+
+    #[test]
+    fn shards_without_any_case_that_has_callers_are_refused() {
+        let error = parse(&["--shards", "2", "--case", "bulk"])
+            .check()
+            .unwrap_err();
+        assert!(error.to_string().contains("callers"), "{error}");
+    }
+
+    #[test]
+    fn a_system_that_cannot_spin_is_refused_by_name() {
+        let error = parse(&["--spin-us", "20", "--system", "tarpc"])
+            .check()
+            .unwrap_err();
+        assert!(error.to_string().contains("tarpc"), "{error}");
+        parse(&["--spin-us", "0", "--system", "tarpc"])
+            .check()
+            .unwrap();
     }
 
     #[test]

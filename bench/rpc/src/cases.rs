@@ -211,6 +211,11 @@ impl Scale {
 }
 
 impl Load {
+    /// Whether callers in a closed loop do it, who can be shared out among shards.
+    pub(crate) fn has_callers(self) -> bool {
+        matches!(self, Self::Calls { .. })
+    }
+
     /// Whether a system without streams can do it.
     pub(crate) fn streams(self) -> bool {
         matches!(self, Self::SmallItems | Self::Bulk)

@@ -3,6 +3,9 @@
 //! Calls run in a closed loop: as many tasks as calls are in flight, each calling again at once. Only calls that end
 //! within the window count. CPU time is read at both ends of the window, of this process and the server's together, and
 //! includes what each end's runtime, TLS and kernel work cost; the histogram's share is the same for every system.
+//!
+//! With several shards, this thread is the first: it also watches the time. The others are threads with a runtime, connections
+//! and callers of their own.
 
 use std::{
     collections::BTreeMap,
@@ -12,6 +15,7 @@ use std::{
         Arc,
         atomic::{AtomicU8, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -20,15 +24,20 @@ use bytes::Bytes;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
-use tokio::{io::unix::AsyncFd, task::JoinSet};
+use tokio::{
+    io::unix::AsyncFd,
+    sync::{Barrier, oneshot},
+    task::JoinSet,
+};
 
 use crate::{
-    args::DriveArguments,
+    args::{DriveArguments, EndArguments},
     cases::{LARGE_BYTES, Load, Method, PACED_PER_SECOND, Scale},
     certs::Certs,
     end,
     measure::{Counts, Histogram, Process},
     message::{Message, Order, body},
+    spin,
     system::{System, SystemName, with_system},
 };
 
@@ -52,15 +61,16 @@ pub(crate) fn drive(arguments: &DriveArguments) -> anyhow::Result<()> {
 }
 
 fn drive_system<S: System>(arguments: &DriveArguments) -> anyhow::Result<Values> {
-    let runtime = end::runtime(arguments.end.threads)?;
+    let runtime = end::runtime(&arguments.end, 0)?;
     runtime.block_on(async {
         let certs = Certs::at(&arguments.end.certs);
         let bench = Bench::<S> {
             connector: S::connector(&certs, arguments.end.at).context("prepare to connect")?,
-            server: arguments.addr,
+            server: server_of(0, &arguments.addr),
+            servers: arguments.addr.clone(),
             scale: Scale::of(arguments.quick, arguments.over_a_path),
             ends: [Process::this(), Process::of(arguments.server_pid)],
-            threads: arguments.end.threads,
+            end: arguments.end.clone(),
             over_a_path: arguments.over_a_path,
         };
         bench.run(arguments.case.load).await
@@ -69,10 +79,12 @@ fn drive_system<S: System>(arguments: &DriveArguments) -> anyhow::Result<Values>
 
 struct Bench<S: System> {
     connector: S::Connector,
+    /// The one that this thread's connections go to, of all.
     server: SocketAddr,
+    servers: Vec<SocketAddr>,
     scale: Scale,
     ends: [Process; 2],
-    threads: usize,
+    end: EndArguments,
     over_a_path: bool,
 }
 
@@ -87,7 +99,10 @@ impl<S: System> Bench<S> {
                     connections,
                 },
                 _,
-            ) => self.calls(method, size, callers, connections).await,
+            ) => {
+                let load = (method, size, callers, connections);
+                self.calls(Share::of(load, self.end.shards).collect()).await
+            }
             (Load::Paced { beside_large }, _) => self.paced(beside_large).await,
             (Load::Idle { connections }, _) => self.idle(connections).await,
             (Load::SmallItems | Load::Bulk, Some(order)) => self.stream(load, order).await,
@@ -95,24 +110,21 @@ impl<S: System> Bench<S> {
         }
     }
 
-    async fn calls(
-        &self,
-        method: Method,
-        size: usize,
-        callers: usize,
-        connections: usize,
-    ) -> anyhow::Result<Values> {
-        let clients = self.connect(connections).await?;
-        let loops = Arc::new(Loops::new(self.threads));
+    async fn calls(&self, shares: Vec<Share>) -> anyhow::Result<Values> {
+        let loops = Arc::new(Loops::new(self.end.threads, shares.len()));
         let mut tasks = JoinSet::new();
-        for (number, client) in (0..callers).zip(clients.iter().cycle()) {
-            let caller = Caller::<S> {
-                client: client.clone(),
-                method,
-                body: body(size),
-                histogram: number % self.threads,
-            };
-            tasks.spawn(caller.run(Arc::clone(&loops)));
+        let mut clients = Vec::new();
+        for share in shares {
+            if share.shard == 0 {
+                clients = self.connect(share.connections).await?;
+                share.begin::<S>(&clients, &loops, &mut tasks);
+            } else {
+                let server = server_of(share.shard, &self.servers);
+                let (end, loops) = (self.end.clone(), Arc::clone(&loops));
+                tasks.spawn(on_its_own_thread(move || {
+                    share.run::<S>(&end, server, &loops)
+                }));
+            }
         }
 
         let window = tokio::select! {
@@ -122,7 +134,11 @@ impl<S: System> Bench<S> {
                 anyhow::bail!("a caller ended before the window");
             }
         };
-        tokio::time::timeout(LAST_CALLS, all(tasks))
+        let ending = async {
+            loops.meeting.wait().await;
+            all(tasks).await
+        };
+        tokio::time::timeout(LAST_CALLS, ending)
             .await
             .context("the last calls did not end")??;
 
@@ -147,6 +163,7 @@ impl<S: System> Bench<S> {
 
     /// Lets the callers warm up, then counts for the window's time and stops them.
     async fn window(&self, loops: &Loops) -> anyhow::Result<Window> {
+        loops.meeting.wait().await;
         tokio::time::sleep(self.scale.warm_up).await;
         let (began, cpu) = (Instant::now(), self.cpu()?);
         loops.turn(Phase::Counting);
@@ -197,14 +214,14 @@ impl<S: System> Bench<S> {
     /// a driver or a connection that is busy with large ones cannot hide it.
     async fn paced(&self, beside_large: bool) -> anyhow::Result<Values> {
         let client = self.connect_one().await?;
-        let loops = Arc::new(Loops::new(1));
+        let loops = Arc::new(Loops::new(1, 1));
         let large = beside_large.then(|| Caller::<S> {
             client: client.clone(),
             method: Method::Echo,
             body: body(LARGE_BYTES),
             histogram: 0,
         });
-        let large_loops = Arc::new(Loops::new(1));
+        let large_loops = Arc::new(Loops::new(1, 1));
         let mut tasks = JoinSet::new();
         if let Some(large) = large {
             tasks.spawn(large.run(Arc::clone(&large_loops)));
@@ -274,12 +291,7 @@ impl<S: System> Bench<S> {
     }
 
     async fn connect(&self, connections: usize) -> anyhow::Result<Vec<S::Client>> {
-        let mut clients = Vec::with_capacity(connections);
-        for number in 0..connections {
-            let client = self.connect_one().await;
-            clients.push(client.with_context(|| format!("open connection {number}"))?);
-        }
-        Ok(clients)
+        connect::<S>(&self.connector, self.server, connections).await
     }
 
     async fn connect_one(&self) -> anyhow::Result<S::Client> {
@@ -304,6 +316,105 @@ impl<S: System> Bench<S> {
     }
 }
 
+/// The callers of one shard.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    shard: usize,
+    method: Method,
+    size: usize,
+    callers: usize,
+    connections: usize,
+}
+
+impl Share {
+    /// What each of the shards has of a load of callers: the method, the size, how many callers, how many connections. A
+    /// shard that would have no caller would only be in the way, and is left out.
+    fn of(
+        (method, size, callers, connections): (Method, usize, usize, usize),
+        shards: usize,
+    ) -> impl Iterator<Item = Self> {
+        let shards = shards.min(callers);
+        (0..shards).map(move |shard| Self {
+            shard,
+            method,
+            size,
+            callers: (shard..callers).step_by(shards).count(),
+            connections: connections.div_ceil(shards),
+        })
+    }
+
+    /// Makes them call in tasks of this runtime.
+    fn begin<S: System>(
+        self,
+        clients: &[S::Client],
+        loops: &Arc<Loops>,
+        tasks: &mut JoinSet<anyhow::Result<()>>,
+    ) {
+        for (number, client) in (0..self.callers).zip(clients.iter().cycle()) {
+            let caller = Caller::<S> {
+                client: client.clone(),
+                method: self.method,
+                body: body(self.size),
+                histogram: self.shard * loops.threads + number % loops.threads,
+            };
+            tasks.spawn(caller.run(Arc::clone(loops)));
+        }
+    }
+
+    /// Makes them call from a runtime of their own on this thread until they are told to stop.
+    fn run<S: System>(
+        self,
+        end: &EndArguments,
+        server: SocketAddr,
+        loops: &Arc<Loops>,
+    ) -> anyhow::Result<()> {
+        end::runtime(end, self.shard)?.block_on(async {
+            let certs = Certs::at(&end.certs);
+            let connector = S::connector(&certs, end.at).context("prepare to connect")?;
+            let clients = connect::<S>(&connector, server, self.connections).await?;
+            let mut tasks = JoinSet::new();
+            self.begin::<S>(&clients, loops, &mut tasks);
+            loops.meeting.wait().await;
+            all(tasks).await?;
+            loops.meeting.wait().await;
+            Ok(())
+        })
+    }
+}
+
+/// The driver's shards and the server's keep to the CPUs in the same order. Each calls the next, so that a call goes from
+/// one CPU to another, as it does with one shard.
+fn server_of(shard: usize, servers: &[SocketAddr]) -> SocketAddr {
+    servers[(shard + 1) % servers.len()]
+}
+
+async fn on_its_own_thread<F>(work: F) -> anyhow::Result<()>
+where
+    F: FnOnce() -> anyhow::Result<()> + Send + 'static,
+{
+    let (done, ended) = oneshot::channel();
+    let thread = thread::spawn(move || {
+        // Nobody listens only when the process is about to end.
+        let _ = done.send(work());
+    });
+    let ended = ended.await.context("a shard panicked")?;
+    thread.join().expect("it has said that it ended");
+    ended
+}
+
+async fn connect<S: System>(
+    connector: &S::Connector,
+    server: SocketAddr,
+    connections: usize,
+) -> anyhow::Result<Vec<S::Client>> {
+    let mut clients = Vec::with_capacity(connections);
+    for number in 0..connections {
+        let client = S::connect(connector, server).await;
+        clients.push(client.with_context(|| format!("open connection {number}"))?);
+    }
+    Ok(clients)
+}
+
 /// What came out of the time in which calls were counted.
 struct Window {
     time: Duration,
@@ -314,7 +425,12 @@ struct Window {
 /// What the callers share: what they shall do, and where they count.
 struct Loops {
     phase: AtomicU8,
-    /// One per thread of the runtime, so that threads do not fight for a counter.
+    /// Where the shards meet: when all have their connections, and when the window is measured. A thread that ended before would
+    /// have taken its CPU time with it.
+    meeting: Barrier,
+    /// Of each runtime.
+    threads: usize,
+    /// One per thread of the runtimes, so that threads do not fight for a counter.
     histograms: Vec<Histogram>,
 }
 
@@ -326,10 +442,12 @@ enum Phase {
 }
 
 impl Loops {
-    fn new(threads: usize) -> Self {
+    fn new(threads: usize, shards: usize) -> Self {
         Self {
             phase: AtomicU8::new(Phase::WarmingUp as u8),
-            histograms: (0..threads).map(|_| Histogram::new()).collect(),
+            meeting: Barrier::new(shards),
+            threads,
+            histograms: (0..threads * shards).map(|_| Histogram::new()).collect(),
         }
     }
 
@@ -365,6 +483,7 @@ impl<S: System> Caller<S> {
         while !loops.is(Phase::Stopping) {
             id += 1;
             let answer = self.call(id).await?;
+            spin::active();
             anyhow::ensure!(
                 answer.id == id && answer.body.len() == self.body.len(),
                 "call {id} got the answer of another call"
@@ -482,4 +601,37 @@ async fn all(mut tasks: JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {
 
 fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shard_calls_another_cpu_if_there_is_one() {
+        let servers: Vec<SocketAddr> = (1..=2).map(|port| ([127, 0, 0, 1], port).into()).collect();
+
+        assert_eq!(server_of(0, &servers), servers[1]);
+        assert_eq!(server_of(1, &servers), servers[0]);
+        assert_eq!(server_of(0, &servers[..1]), servers[0]);
+    }
+
+    #[test]
+    fn shards_share_callers_and_connections_evenly() {
+        let shares = |shards| {
+            let load = (Method::Echo, 32, 64, 8);
+            Share::of(load, shards)
+                .map(|share| (share.shard, share.callers, share.connections))
+                .collect::<Vec<_>>()
+        };
+
+        assert_eq!(shares(1), [(0, 64, 8)]);
+        assert_eq!(shares(2), [(0, 32, 4), (1, 32, 4)]);
+        assert_eq!(shares(3), [(0, 22, 3), (1, 21, 3), (2, 21, 3)]);
+    }
+
+    #[test]
+    fn a_shard_without_a_caller_is_left_out() {
+        assert_eq!(Share::of((Method::Echo, 32, 1, 1), 2).count(), 1);
+    }
 }

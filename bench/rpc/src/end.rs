@@ -1,13 +1,13 @@
 //! What a serving and a driving process have in common: their CPUs, their runtime, and that they do not outlive the
 //! bench.
 
-use std::{future::Future, io::Read as _, process, thread};
+use std::{future::Future, io::Read as _, process, thread, time::Duration};
 
 use anyhow::Context as _;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::args::EndArguments;
+use crate::{args::EndArguments, spin};
 
 /// A server of many connections needs a descriptor for each.
 const DESCRIPTORS: u64 = 8192;
@@ -21,16 +21,18 @@ pub(crate) fn settle(end: &EndArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One thread is the runtime without work stealing, more are that many workers.
-pub(crate) fn runtime(threads: usize) -> anyhow::Result<Runtime> {
-    let mut builder = match threads {
+/// The runtime of one shard, to be used on the thread that calls this. One thread is the runtime without work stealing, more
+/// are that many workers. Where there are several shards, each keeps to one CPU, in turn.
+pub(crate) fn runtime(end: &EndArguments, shard: usize) -> anyhow::Result<Runtime> {
+    if let (2.., [_, ..]) = (end.shards, end.cpus.as_slice()) {
+        pin(&[end.cpus[shard % end.cpus.len()]])?;
+    }
+    let mut builder = match end.threads {
         1 => Builder::new_current_thread(),
         _ => Builder::new_multi_thread(),
     };
-    builder
-        .worker_threads(threads)
-        .enable_all()
-        .build()
+    builder.worker_threads(end.threads).enable_all();
+    spin::build(builder, end.threads, Duration::from_micros(end.spin_us))
         .context("start the runtime")
 }
 

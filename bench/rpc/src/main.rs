@@ -21,6 +21,7 @@ mod message;
 mod path;
 mod run;
 mod serve;
+mod spin;
 mod system;
 mod systems;
 

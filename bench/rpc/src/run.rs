@@ -30,6 +30,7 @@ const SEED: u64 = 1;
 
 /// Runs everything that was asked for and prints it. An error names what could not be measured.
 pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<()> {
+    arguments.check()?;
     let weather = arguments.weather();
     let path = weather
         .map(|weather| Path::make(weather, SEED))
@@ -42,6 +43,8 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<()> {
         cpus: Cpus::choose(arguments.pin, &end::allowed_cpus()?),
         scale: arguments.scale(),
         quick: arguments.quick,
+        shards: arguments.shards(),
+        spin_us: arguments.spin_us,
         path,
     };
     for system in arguments.systems() {
@@ -85,6 +88,10 @@ struct Bench {
     cpus: Cpus,
     scale: Scale,
     quick: bool,
+    /// Runtimes at each end.
+    shards: usize,
+    /// How long they spin before they park.
+    spin_us: u64,
     /// Between the two processes, if they are not on loopback.
     path: Option<Path>,
 }
@@ -93,14 +100,14 @@ impl Bench {
     fn measure(&self, measurement: &Measurement) -> anyhow::Result<Values> {
         let mut command = self.end("serve", measurement, &self.cpus.server, |path| &path.server);
         let server = Running::start(&mut command)?;
-        let address = server
+        let addresses = server
             .line_after(READY, START)
             .context("wait for the server")?;
 
         let mut command = self.end("drive", measurement, &self.cpus.driver, |path| &path.driver);
         command
             .args(["--case", measurement.case.name])
-            .args(["--addr", &address])
+            .args(["--addr", &addresses])
             .args(["--server-pid", &server.id().to_string()]);
         if self.quick {
             command.arg("--quick");
@@ -140,6 +147,8 @@ impl Bench {
             .args(["--at", &at.to_string()])
             .args(["--system", &measurement.system.to_string()])
             .args(["--threads", &measurement.threads.to_string()])
+            .args(["--shards", &self.shards.to_string()])
+            .args(["--spin-us", &self.spin_us.to_string()])
             .arg("--certs")
             .arg(self.certs.directory());
         if !cpus.is_empty() {

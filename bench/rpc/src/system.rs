@@ -108,6 +108,15 @@ impl SystemName {
         }
     }
 
+    /// Whether its handlers say when a call arrives, so that its runtime knows how long to spin.
+    pub(crate) fn spins(self) -> bool {
+        match self {
+            #[cfg(feature = "convoke")]
+            Self::Convoke | Self::ConvokeQuic | Self::ConvokeTcp => true,
+            Self::Rpcnet | Self::Tonic | Self::Tarpc | Self::Quinn => false,
+        }
+    }
+
     /// Whether it has server streams at all.
     pub(crate) fn streams(self) -> bool {
         match self {

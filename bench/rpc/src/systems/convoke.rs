@@ -26,6 +26,7 @@ use crate::{
     certs::Certs,
     end,
     message::{Message, Order, Tally, items},
+    spin,
     system::System,
 };
 
@@ -90,10 +91,12 @@ struct Answering;
 
 impl Bench for Answering {
     async fn echo(&self, message: Message) -> Result<Message, NoError> {
+        spin::active();
         Ok(message)
     }
 
     async fn echo_await(&self, message: Message) -> Result<Message, NoError> {
+        spin::active();
         tokio::task::yield_now().await;
         Ok(message)
     }
