@@ -552,3 +552,62 @@ async fn who_asks_and_does_not_listen_is_not_listened_to_until_it_does() {
     drop(raw);
     site.end().await;
 }
+
+/// Records that keys are used for at least, the one that renews them among them.
+const RECORDS_PER_KEY: u64 = 64;
+
+/// Renews the keys as the last of so many records.
+async fn renew_keys_after(raw: &mut Raw, records: u64) {
+    for token in 1..records {
+        raw.write(&frames(&[Header::Ping { token }])).await.unwrap();
+    }
+    let renewal = raw.seal_key_update().unwrap();
+    raw.socket.write_all(&renewal).await.unwrap();
+}
+
+/// Every renewal here also asks for one in the other direction, which the peer has to follow to read the answer.
+#[tokio::test]
+async fn a_peer_that_renews_its_keys_now_and_then_goes_on() {
+    let site = Site::new(Limits::default()).await;
+    let mut raw = site.greeted().await;
+    raw.write(&data(mine(0), &lane())).await.unwrap();
+    for call in 0..20 {
+        renew_keys_after(&mut raw, RECORDS_PER_KEY).await;
+        renew_keys_after(&mut raw, RECORDS_PER_KEY).await;
+        raw.write(&many_kinds(call)).await.unwrap();
+        let answer = answer_and_pong(&mut raw, call, 1000 + call).await;
+        assert_eq!(answer, text("cut me where you like"), "renewal {call}");
+    }
+    drop(raw);
+    site.end().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_renews_its_keys_all_the_time_is_cut_off() {
+    let site = Site::new(Limits::default()).await;
+    let before_the_flood = [
+        ("at once", vec![1]),
+        ("a record too early", vec![RECORDS_PER_KEY - 2]),
+        ("a second time at once", vec![RECORDS_PER_KEY, 1]),
+        (
+            "a record too early the third time",
+            vec![RECORDS_PER_KEY, RECORDS_PER_KEY, RECORDS_PER_KEY - 1],
+        ),
+    ];
+    for (what, renewals) in before_the_flood {
+        let mut raw = site.greeted().await;
+        // Only when its handshake is over for the server too; until then it is rustls that judges.
+        let first = raw.frame().await.unwrap().expect("the link is open");
+        assert!(matches!(first.header, Header::Hello { .. }));
+        for records in renewals {
+            renew_keys_after(&mut raw, records).await;
+        }
+        let farewell = tokio::time::timeout(PATIENCE, raw.farewell()).await;
+        let farewell = farewell.unwrap_or_else(|_| panic!("{what}: the link stays open"));
+        let (code, detail) = farewell.unwrap_or_else(|| panic!("{what}: cut off without a word"));
+        assert_eq!(code, CloseCode::ProtocolViolation, "{what}: {detail}");
+        assert!(detail.contains("fresh keys so soon"), "{what}: {detail}");
+        assert_eq!(site.beside.echo("beside").await, Ok("beside".to_owned()));
+    }
+    site.end().await;
+}
