@@ -500,8 +500,8 @@ impl Endpoint {
                 None => return,
             };
             drop(place);
-            let protocol = Protocol::from_alpn(&shaken.alpn);
-            let claims = tls::peer_claims(&endpoint.0.trust, Some(&shaken.chain));
+            let protocol = Protocol::from_alpn(&shaken.agreed.alpn);
+            let claims = tls::peer_claims(&endpoint.0.trust, Some(&shaken.agreed.chain));
             let memory = endpoint.memory_of(claims.as_ref().ok(), protocol);
             let (limits, tasks) = (&endpoint.0.limits, &endpoint.0.tasks);
             let Ok(carrier) = TcpCarrier::start(shaken, true, memory, limits, tasks) else {

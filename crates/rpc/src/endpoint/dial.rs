@@ -184,7 +184,7 @@ impl Endpoint {
             (None, HandshakeError::Io(error)) => unreachable_tcp(call, &error),
             (None, HandshakeError::Refused(reason)) => ConnectError::Refused { address, reason },
         })?;
-        let peer = tls::peer_claims(&self.0.trust, Some(&shaken.chain))
+        let peer = tls::peer_claims(&self.0.trust, Some(&shaken.agreed.chain))
             .map_err(|error| ConnectError::Peer { address, error })?;
         let memory = self.memory_of(Some(&peer), Some(call.protocol));
         let carrier = TcpCarrier::start(shaken, false, memory, &self.0.limits, &self.0.tasks)

@@ -40,7 +40,10 @@ pub(crate) use memory::{
 };
 pub(crate) use quic::{FIRST_STREAMS, QuicSocket, close_reason as quic_close_reason};
 #[doc(hidden)]
-pub use tcp::testing::Received as ReceivedFrames;
+pub use tcp::testing::{
+    Opening as RecordsOpening, Received as ReceivedFrames, Shaking as HandshakeOverTcp,
+    ToDo as HandshakeToDo,
+};
 pub(crate) use tcp::{
     HandshakeError, PeerMemory, TcpCarrier, TcpDoor, answer as answer_tcp, call as call_tcp,
     connect as connect_tcp,

@@ -130,8 +130,9 @@ impl TcpCarrier {
         tasks: &TaskTracker,
     ) -> std::io::Result<Self> {
         let remote = shaken.socket.peer_addr()?;
+        let agreed = shaken.agreed;
         let (reading, writing) = shaken.socket.into_split();
-        let mut out = Outgoing::new(Some(writing), shaken.sealer, limits.datagrams);
+        let mut out = Outgoing::new(Some(writing), agreed.sealer, limits.datagrams);
         out.say(Header::Hello {
             window: FIRST_WINDOW,
         });
@@ -150,9 +151,9 @@ impl TcpCarrier {
         let driver = driver::Driver::new(
             Arc::clone(&shared),
             reading,
-            shaken.opener,
-            shaken.early,
-            &shaken.received,
+            agreed.opener,
+            agreed.early,
+            &agreed.received,
             limits,
         );
         tasks.spawn(driver.run());
