@@ -23,6 +23,11 @@ fn links_keep_their_promises() {
 }
 
 #[test]
+fn handshakes_keep_their_promises() {
+    replay("handshake");
+}
+
+#[test]
 fn problems_keep_their_promises() {
     replay("problem");
 }

@@ -4,6 +4,7 @@ mod certificate;
 mod codec;
 mod definition;
 mod frames;
+mod handshake;
 mod ids;
 mod key_pem;
 mod link;
@@ -46,6 +47,15 @@ pub const TARGETS: &[Target] = &[
         words: &[],
         // A byte for each piece, with its place in a queue; two links are made, and both are told in words.
         bytes_per_byte: 4 * 1024,
+    },
+    Target {
+        name: "handshake",
+        checks: "a handshake over TCP ends or asks for more, within its bound; nobody gets in without a certificate; records give what was sealed",
+        check: handshake::check,
+        sample: handshake::sample,
+        words: handshake::WORDS,
+        // Data is sealed, sent, opened and compared, twice.
+        bytes_per_byte: 64,
     },
     Target {
         name: "problem",
