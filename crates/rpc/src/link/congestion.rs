@@ -5,6 +5,9 @@
 //! ends, and what BBR measures is how busy they are. So both are kept up to date for the first acknowledgements, and then the one
 //! that does not suit is dropped. `docs/design/004-carriers.md` has the measurements.
 //!
+//! On a near path no more is on its way than the path can hold. The rest would wait in the receiver's socket, where small calls cannot
+//! pass it: half a megabyte there is a millisecond.
+//!
 //! Deliberately absent: rules of our own, and a change of mind. A link that moves begins anew, with a new pair.
 
 use std::any::Any;
@@ -18,6 +21,11 @@ use super::NEAR;
 
 /// Acknowledgements heard before the distance is judged; the shortest counts, since the first ones wait for cryptography.
 const HEARD_ENOUGH: u32 = 8;
+
+/// What a near path is taken to carry, in bytes a second: ten gigabits. No core seals and opens more over QUIC.
+const NEAR_RATE: u64 = 1_250_000_000;
+/// What may be on its way on a near path however short it is: what both ends need to stay busy.
+const NEAR_WINDOW_MIN: u64 = 128 * 1024;
 
 /// Makes a pair of controllers for each path.
 #[derive(Debug)]
@@ -53,6 +61,13 @@ impl Choosing {
             self.current = other;
         }
     }
+
+    fn hear(&mut self, took: Duration) {
+        match self.judge.hear(took) {
+            Some(distance) if self.other.is_some() => self.choose(distance),
+            Some(_) | None => {}
+        }
+    }
 }
 
 impl Controller for Choosing {
@@ -69,11 +84,7 @@ impl Controller for Choosing {
         rtt: &RttEstimator,
     ) {
         self.each(|controller| controller.on_ack(now, sent, bytes, app_limited, rtt));
-        if self.other.is_some()
-            && let Some(distance) = self.judge.hear(now.saturating_duration_since(sent))
-        {
-            self.choose(distance);
-        }
+        self.hear(now.saturating_duration_since(sent));
     }
 
     fn on_end_acks(
@@ -105,7 +116,7 @@ impl Controller for Choosing {
     }
 
     fn window(&self) -> u64 {
-        self.current.window()
+        self.current.window().min(self.judge.window_max())
     }
 
     fn metrics(&self) -> ControllerMetrics {
@@ -147,11 +158,22 @@ impl Judge {
     fn hear(&mut self, took: Duration) -> Option<Distance> {
         let shortest = self.shortest.map_or(took, |known| known.min(took));
         self.shortest = Some(shortest);
-        self.heard += 1;
+        self.heard = self.heard.saturating_add(1);
         if shortest < NEAR {
             return Some(Distance::Near);
         }
         (self.heard >= HEARD_ENOUGH).then_some(Distance::Far)
+    }
+
+    /// The most that may be on its way.
+    fn window_max(&self) -> u64 {
+        match self.shortest {
+            Some(shortest) if shortest < NEAR => {
+                let holds = u128::from(NEAR_RATE) * shortest.as_nanos() / 1_000_000_000;
+                u64::try_from(holds).map_or(u64::MAX, |holds| holds.max(NEAR_WINDOW_MIN))
+            }
+            Some(_) | None => u64::MAX,
+        }
     }
 }
 
@@ -173,6 +195,18 @@ mod tests {
             assert_eq!(judge.hear(NEAR * 3), None);
         }
         assert_eq!(judge.hear(NEAR), Some(Distance::Far));
+    }
+
+    #[test]
+    fn a_near_path_gets_what_it_holds_and_a_far_one_what_its_controller_says() {
+        let most_after = |took| {
+            let mut judge = Judge::default();
+            judge.hear(took);
+            judge.window_max()
+        };
+        assert_eq!(most_after(Duration::from_micros(50)), NEAR_WINDOW_MIN);
+        assert_eq!(most_after(Duration::from_millis(1)), 1_250_000);
+        assert_eq!(most_after(Duration::from_millis(80)), u64::MAX);
     }
 
     #[test]
