@@ -142,6 +142,10 @@ impl Driver {
         if let Err(reason) = self.write(cx) {
             return Poll::Ready(reason);
         }
+        // Whoever closed the link before `write` made our waker known has woken nobody.
+        if let Some(reason) = self.link.closed.get() {
+            return Poll::Ready(reason.clone());
+        }
         if let Err(reason) = self.look(cx) {
             return Poll::Ready(reason);
         }

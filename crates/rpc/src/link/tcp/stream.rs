@@ -14,6 +14,11 @@ use crate::link::LinkError;
 /// No window grows beyond this: a link of 80 ms that carries a gigabit a second needs ten megabytes.
 const WINDOW_MAX: u64 = 8 << 20;
 
+/// What a path is taken to carry at most, in bytes a second: thirty gigabits. No window need be larger than what the path holds then.
+const RATE_MAX: u128 = 4_000_000_000;
+/// However short the path is, a window may grow to this: what both ends need to stay busy.
+const WINDOW_NEAR: u128 = 512 * 1024;
+
 /// The half that is read.
 #[derive(Debug)]
 pub(super) struct Receiving {
@@ -180,7 +185,9 @@ impl Receiving {
         let (now, round_trip) = path();
         let mut more = std::mem::take(&mut self.read);
         let quick = now.duration_since(self.allowed_at) < round_trip;
-        if quick && self.window < WINDOW_MAX && grow(self.window) {
+        let holds = (RATE_MAX * round_trip.as_nanos() / 1_000_000_000).max(WINDOW_NEAR);
+        let has_room = self.window < WINDOW_MAX && u128::from(self.window) * 2 <= holds;
+        if quick && has_room && grow(self.window) {
             more += self.window;
             self.window *= 2;
         }
