@@ -187,6 +187,7 @@ impl Caller {
             Answer::Problem(problem) => Err(CallError::Rpc(problem)),
         };
         around.leave(&result);
+        let_others_run(&result).await;
         result
     }
 
@@ -350,7 +351,6 @@ impl Caller {
         let link = self.channel.link(deadline).await.map_err(not_sent)?;
         let active = link.streams.token();
         let (mut send, recv) = link
-            .link
             .open_stream()
             .await
             .map_err(|error| error.to_problem(false))?;
@@ -402,6 +402,7 @@ impl Caller {
             .begin_server_streaming(method, request, around.trace)
             .await;
         around.leave(&result);
+        let_others_run(&result).await;
         result
     }
 
@@ -451,6 +452,7 @@ impl Caller {
             .run_client_streaming(method, items.into(), around.trace)
             .await;
         around.leave(&result);
+        let_others_run(&result).await;
         result
     }
 
@@ -510,6 +512,7 @@ impl Caller {
             .begin_bidirectional(method, items.into(), around.trace)
             .await;
         around.leave(&result);
+        let_others_run(&result).await;
         result
     }
 
@@ -616,6 +619,14 @@ impl Drop for Around<'_> {
             let why = "the program no longer waited for the answer";
             self.tell(&Outcome::Problem(Problem::new(Code::Cancelled, why)));
         }
+    }
+}
+
+/// A call that failed may have failed without waiting for anything. Whoever tries again at once must not keep those from running who
+/// would make it succeed.
+async fn let_others_run<T, E>(result: &Result<T, CallError<E>>) {
+    if let Err(CallError::Rpc(_)) = result {
+        tokio::task::yield_now().await;
     }
 }
 

@@ -31,7 +31,7 @@ use crate::endpoint::{ConnectError, Endpoint};
 use crate::lane::calls::{Answer, problem_from};
 use crate::lane::client::{Lane, drive};
 use crate::limits::{ANSWER_STREAMS, Limits};
-use crate::link::{CarrierKind, CloseCode, Link, LinkError, RecvHalf};
+use crate::link::{CarrierKind, CloseCode, Link, LinkError, RecvHalf, SendHalf};
 use crate::protocol::Protocol;
 
 /// The least time between two second looks.
@@ -491,6 +491,18 @@ impl ClientLink {
             return &self.lanes[0];
         }
         &self.lanes[self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len()]
+    }
+
+    /// A stream on this link.
+    pub(crate) async fn open_stream(&self) -> Result<(SendHalf, RecvHalf), LinkError> {
+        let opened = self.link.open_stream().await;
+        if let Err(LinkError::Closed(reason)) = &opened {
+            // The lanes' own tasks will notice, but a caller that tries again at once must not find this link until they had a turn.
+            for lane in &self.lanes {
+                lane.end(reason);
+            }
+        }
+        opened
     }
 
     fn drain(&self) {

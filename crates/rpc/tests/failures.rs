@@ -306,6 +306,30 @@ async fn a_call_on_a_server_that_dies_may_have_run(carrier: Carrier) {
     site.world.end().await;
 }
 
+/// On one thread a caller that never waits would starve what ends the dead link, and with it itself, for ever.
+async fn a_caller_that_tries_again_at_once_lets_others_run(carrier: Carrier) {
+    let site = Site::new(carrier);
+    assert_eq!(site.client.echo("here").await, Ok("here".to_owned()));
+    let large = "x".repeat(100_000);
+    let others_ran = Arc::new(AtomicUsize::new(0));
+    // Ends the links at once, and nothing on this side has had a turn since.
+    drop(site.world.server);
+    let mut others = tokio::task::JoinSet::new();
+    let ran = Arc::clone(&others_ran);
+    others.spawn(async move { ran.fetch_add(1, Ordering::SeqCst) });
+
+    let mut refused = 0;
+    while others_ran.load(Ordering::SeqCst) == 0 && refused < 1_000 {
+        let hurried = site.client.with(millis(100));
+        refused += usize::from(hurried.hold(&large).await.is_err());
+        refused += usize::from(hurried.count(&1).await.is_err());
+    }
+
+    assert_eq!(others_ran.load(Ordering::SeqCst), 1, "{refused} calls");
+    site.world.client.close().await;
+    site.world.host.close().await;
+}
+
 async fn an_idempotent_call_is_repeated_on_the_next_server_at_the_address(carrier: Carrier) {
     let Site {
         world,
@@ -1140,6 +1164,7 @@ async fn every_server_says_how_it_is(carrier: Carrier) {
 
 world::on_every_carrier!(
     a_call_on_a_server_that_dies_may_have_run,
+    a_caller_that_tries_again_at_once_lets_others_run,
     an_idempotent_call_is_repeated_on_the_next_server_at_the_address,
     a_stream_of_a_server_that_dies_yields_one_error_and_ends,
     handlers_of_a_client_that_dies_are_dropped,

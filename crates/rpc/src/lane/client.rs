@@ -141,7 +141,8 @@ impl Lane {
         }
     }
 
-    fn end(&self, reason: &CloseReason) {
+    /// The link is gone: takes no new calls, and those under way have their answer.
+    pub(crate) fn end(&self, reason: &CloseReason) {
         self.open.store(false, Ordering::Relaxed);
         let mut wakers = Vec::new();
         let mut state = self.state.lock();
