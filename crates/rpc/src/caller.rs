@@ -187,7 +187,7 @@ impl Caller {
             Answer::Problem(problem) => Err(CallError::Rpc(problem)),
         };
         around.leave(&result);
-        let_others_run(&result).await;
+        let_others_run(has_failed(&result)).await;
         result
     }
 
@@ -402,7 +402,7 @@ impl Caller {
             .begin_server_streaming(method, request, around.trace)
             .await;
         around.leave(&result);
-        let_others_run(&result).await;
+        let_others_run(has_failed(&result)).await;
         result
     }
 
@@ -452,7 +452,7 @@ impl Caller {
             .run_client_streaming(method, items.into(), around.trace)
             .await;
         around.leave(&result);
-        let_others_run(&result).await;
+        let_others_run(has_failed(&result)).await;
         result
     }
 
@@ -512,7 +512,7 @@ impl Caller {
             .begin_bidirectional(method, items.into(), around.trace)
             .await;
         around.leave(&result);
-        let_others_run(&result).await;
+        let_others_run(has_failed(&result)).await;
         result
     }
 
@@ -622,10 +622,14 @@ impl Drop for Around<'_> {
     }
 }
 
+fn has_failed<T, E>(result: &Result<T, CallError<E>>) -> bool {
+    matches!(result, Err(CallError::Rpc(_)))
+}
+
 /// A call that failed may have failed without waiting for anything. Whoever tries again at once must not keep those from running who
 /// would make it succeed.
-async fn let_others_run<T, E>(result: &Result<T, CallError<E>>) {
-    if let Err(CallError::Rpc(_)) = result {
+async fn let_others_run(failed: bool) {
+    if failed {
         tokio::task::yield_now().await;
     }
 }
