@@ -314,7 +314,7 @@ async fn a_caller_that_tries_again_at_once_lets_others_run(carrier: Carrier) {
     let others_ran = Arc::new(AtomicUsize::new(0));
     // Ends the links at once, and nothing on this side has had a turn since.
     drop(site.world.server);
-    let mut others = tokio::task::JoinSet::new();
+    let mut others = JoinSet::new();
     let ran = Arc::clone(&others_ran);
     others.spawn(async move { ran.fetch_add(1, Ordering::SeqCst) });
 

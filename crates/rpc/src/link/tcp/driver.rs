@@ -82,7 +82,8 @@ impl Driver {
             held_back: false,
             watch: Watch {
                 look: None,
-                every: limits.keep_alive,
+                // Half of the time a link may be silent: one question fits in before it is lost.
+                every: limits.idle_timeout / 2,
                 patience: limits.idle_timeout,
                 silent_since: None,
                 heard: false,
