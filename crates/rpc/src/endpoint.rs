@@ -23,6 +23,7 @@ use convoke_types::{Changed, Code, NodeId, Problem, Retry};
 use parking_lot::Mutex;
 use quinn::crypto::rustls::HandshakeData;
 use rustls::pki_types::CertificateDer;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -203,6 +204,7 @@ impl Drop for Listener {
 
 /// What an endpoint offers that nobody listens at any more: a protocol nobody asks for.
 const NOTHING: &[u8] = b"convoke-nothing";
+const NOBODY_LISTENS: &str = "nobody listens for that protocol any more";
 /// Port numbers tried for one that is free for every carrier.
 const PORTS_TRIED: u32 = 32;
 /// How long nothing is accepted when nothing can be.
@@ -575,10 +577,7 @@ impl Endpoint {
             .get(&link.protocol())
             .map(|l| (l.admission.clone(), l.links.clone()));
         let Some((admission, links)) = listening else {
-            return link.close(
-                CloseCode::NotServed,
-                "nobody listens for that protocol any more",
-            );
+            return link.close(CloseCode::NotServed, NOBODY_LISTENS);
         };
         if let Err(reason) = admission(&claims, link.protocol()) {
             debug!(peer = %claims.node.short(), reason, "refuse a link");
@@ -597,8 +596,12 @@ impl Endpoint {
         }
         let (endpoint, node) = (self.clone(), claims.node);
         self.attend(link, move || endpoint.count_out(node));
-        if links.try_send(link.clone()).is_err() {
-            link.close(CloseCode::Overloaded, "too many links wait to be taken up");
+        match links.try_send(link.clone()) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                link.close(CloseCode::Overloaded, "too many links wait to be taken up");
+            }
+            Err(TrySendError::Closed(_)) => link.close(CloseCode::NotServed, NOBODY_LISTENS),
         }
     }
 

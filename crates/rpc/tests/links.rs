@@ -432,9 +432,12 @@ async fn whoever_waits_on_a_link_hears_of_its_end(carrier: Carrier) {
     let link = pair.near.clone();
     let mut waiting: JoinSet<Result<(), LinkError>> = JoinSet::new();
     waiting.spawn(async move { recv.read().await.map(|_| ()) });
+    let written = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&written);
     waiting.spawn(async move {
         loop {
             writing.send.write(pattern(0, 1 << 16)).await?;
+            count.fetch_add(1, Ordering::Relaxed);
         }
     });
     for _ in 0..2 {
@@ -449,9 +452,18 @@ async fn whoever_waits_on_a_link_hears_of_its_end(carrier: Carrier) {
         let near = link.clone();
         waiting.spawn(async move { Err(LinkError::Closed(near.closed().await)) });
     }
-    for _ in 0..50 {
-        tokio::task::yield_now().await;
-    }
+    // The writer waits when nothing was written between many looks; a link that ends under a flood may lose its last words.
+    let (seen, same) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    until("the writer waits for its reader", || {
+        let now = written.load(Ordering::Relaxed);
+        let moved = now == 0 || seen.swap(now, Ordering::Relaxed) != now;
+        let looks = same.fetch_add(1, Ordering::Relaxed) + 1;
+        if moved {
+            same.store(0, Ordering::Relaxed);
+        }
+        !moved && looks >= 30
+    })
+    .await;
     assert!(waiting.try_join_next().is_none(), "all of them wait");
     pair.far.close(CloseCode::Draining, "enough");
     let reason = CloseReason {

@@ -339,3 +339,73 @@ impl Sending {
         self.ended && self.is_left()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: u64 = 256 * 1024;
+
+    /// Reads half a window at a time, each half that long after the one before; says how large the window is in the end.
+    fn window_after(halves: usize, each: Duration, round_trip: Duration) -> u64 {
+        let mut now = Instant::now();
+        let mut half = Receiving::new(FIRST, now);
+        for _ in 0..halves {
+            now += each;
+            let bytes = vec![0; usize::try_from(half.window / 2).unwrap()];
+            half.arrive(bytes.into()).unwrap();
+            let read = half.read(
+                &mut [Bytes::new()],
+                Waker::noop(),
+                || (now, round_trip),
+                |_| true,
+            );
+            assert!(matches!(read, Read::Chunks(1, Some(_))), "{read:?}");
+        }
+        half.window
+    }
+
+    #[test]
+    fn a_window_grows_while_it_is_what_limits_its_stream() {
+        let far = Duration::from_millis(80);
+        assert_eq!(window_after(3, far / 2, far), 8 * FIRST);
+        assert_eq!(window_after(20, far / 2, far), WINDOW_MAX);
+    }
+
+    #[test]
+    fn a_window_that_is_not_used_up_within_a_round_trip_stays() {
+        let far = Duration::from_millis(80);
+        assert_eq!(window_after(20, far * 2, far), FIRST);
+    }
+
+    #[test]
+    fn on_a_near_path_a_window_stays_near_what_the_path_holds() {
+        let near = Duration::from_micros(60);
+        assert_eq!(u128::from(window_after(20, near / 2, near)), WINDOW_NEAR);
+    }
+
+    #[test]
+    fn a_window_grows_only_as_far_as_all_windows_together_may() {
+        let now = Instant::now();
+        let mut half = Receiving::new(FIRST, now);
+        half.arrive(vec![0; 200_000].into()).unwrap();
+        let far = || (now, Duration::from_millis(80));
+
+        let read = half.read(&mut [Bytes::new()], Waker::noop(), far, |_| false);
+
+        assert_eq!(read, Read::Chunks(1, Some(200_000)));
+        assert_eq!(half.window, FIRST);
+    }
+
+    #[test]
+    fn more_than_was_allowed_and_more_after_the_end_are_violations() {
+        let mut half = Receiving::new(10, Instant::now());
+        half.arrive(vec![0; 10].into()).unwrap();
+        assert!(half.arrive(vec![0; 1].into()).is_err());
+
+        let mut half = Receiving::new(10, Instant::now());
+        half.arrive_end(None).unwrap();
+        assert!(half.arrive(vec![0; 1].into()).is_err());
+        assert!(half.arrive_end(None).is_err());
+    }
+}
