@@ -50,10 +50,11 @@ pub struct Limits {
     pub handshakes_per_address: usize,
     /// How long a handshake may take. Default 5 s.
     pub handshake_timeout: Duration,
-    /// A link is lost after this long without a packet. Default 15 s; see `keep_alive`.
+    /// A link is lost after this long without a packet. Default 15 s; see `keep_alive`. Over TCP a link on which something was sent is
+    /// looked at after half of it.
     pub idle_timeout: Duration,
-    /// How often the side that opened a silent link sends a packet. Default 5 s; must be well under `idle_timeout`. Costs one packet
-    /// each way.
+    /// How often a silent peer is asked whether it is there: over QUIC by the side that opened the link, over TCP by the kernel.
+    /// Default 5 s; must be well under `idle_timeout`. Costs one packet each way.
     pub keep_alive: Duration,
     /// Datagrams kept for a reader that is late. Default 1,024 of at most 1.2 KB; the oldest are dropped.
     pub datagrams: usize,

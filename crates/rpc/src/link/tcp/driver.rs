@@ -1,7 +1,7 @@
 //! The one task of a link over TCP: it reads, writes what could not be written at once, notices silence, and says farewell.
 //!
-//! An idle link costs nothing here: it has no timer, and the kernel looks after a peer that vanishes. Only while something was
-//! written and nothing was heard since does the task look at the clock, and asks the peer whether it is still there.
+//! An idle link costs nothing here: it has no timer, and the kernel looks after a peer that vanishes. Only after something was
+//! written does the task look at the clock, and asks the peer once whether it is still there before the link is lost.
 
 use std::io;
 use std::pin::Pin;

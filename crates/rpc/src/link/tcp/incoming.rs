@@ -23,8 +23,6 @@ pub(super) struct Incoming {
     greeted: bool,
     /// The peer said farewell; what follows is nobody's business.
     over: bool,
-    /// Streams the peer let us open so far, by kind.
-    places: [u64; 2],
     /// The ping under way, and since when.
     pub(super) ping: Option<(u64, Instant)>,
 }
@@ -67,7 +65,6 @@ impl Incoming {
             body: Body::None,
             greeted: false,
             over: false,
-            places: [0; 2],
             ping: None,
         }
     }
@@ -178,8 +175,6 @@ impl Incoming {
                 }
             }
             Header::Streams { one_way, count } => {
-                let places = &mut self.places[usize::from(one_way)];
-                *places = places.saturating_add(count);
                 let unused = link.permits[usize::from(one_way)].available_permits() as u64;
                 if unused.saturating_add(count) > STREAMS_MAX {
                     return Err(Violation("more streams than there can be"));
