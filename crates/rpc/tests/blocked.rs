@@ -5,7 +5,9 @@
 mod world;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -383,9 +385,46 @@ async fn work_that_hears_of_nothing_holds_up_nobody(carrier: Carrier) {
 
 world::on_every_carrier!(work_that_hears_of_nothing_holds_up_nobody);
 
+/// Wakes a thread of the runtime now and then, as any other thread of a program does that uses it.
+///
+/// A thread that goes from waiting for sockets and timers straight into a handler that blocks leaves nobody waiting for them: the
+/// others sleep until something from outside wakes one, which then takes that over. That is the runtime's, and no link's, to mend.
+struct Nudges {
+    stop: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Nudges {
+    fn start() -> Self {
+        let runtime = tokio::runtime::Handle::current();
+        let (stop, stopped) = sync_channel(0);
+        let thread = std::thread::spawn(move || {
+            let every = Duration::from_millis(10);
+            while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+                // Over as soon as it is polled; nothing waits for it.
+                drop(runtime.spawn(std::future::ready(())));
+            }
+        });
+        Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Nudges {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("it does not panic");
+        }
+    }
+}
+
 /// One thread is lost to a handler that blocks it; whoever uses other links is served by the rest.
 async fn a_handler_that_blocks_its_thread(carrier: Carrier) {
     let (world, board, client) = site(carrier);
+    let _nudges = Nudges::start();
     let opens = Opens(Arc::clone(&board));
     let beside = WorkClient::new(world.channel());
     is_well(&beside).await;
