@@ -9,11 +9,13 @@
 //!
 //! - [`Versioned`]: what a message has to say about its versions. [`NoPrevious`] ends the chain.
 //! - [`encode_versioned`], [`encode_previous`], [`decode_versioned`].
+//! - [`gossip`]: what members sign about themselves and each other, and how it travels.
 //! - [`identity`]: the trust bundle and the credential that are renewed over open links.
 //! - [`link`]: lanes, streams and datagrams over one ordered stream of bytes. [`rpc`]: calls.
 //!
 //! Deliberately not here: the feature level itself. It is decided state; whoever sends asks for it.
 
+pub mod gossip;
 pub mod identity;
 pub mod link;
 pub mod rpc;
