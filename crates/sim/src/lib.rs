@@ -8,6 +8,8 @@
 //! - [`network`]: delay, loss, doubling, and what things weigh on the wire.
 //! - [`fault`]: what can go wrong, as data.
 //! - [`world`]: the world, its hosts and its time.
+//! - [`oracle`]: what must hold, asked after every step, now and then, and at the end.
+//! - [`schedule`]: faults drawn from a seed, and the fewest of them that still break a promise.
 //! - [`trace`]: the number that a replay must reach, and lines for people.
 //! - [`random`]: chance that a seed decides.
 //! - [`disk`]: what a crash leaves.
@@ -23,8 +25,11 @@ pub mod fault;
 mod host;
 mod links;
 pub mod network;
+pub mod oracle;
 mod queue;
 pub mod random;
+pub mod schedule;
+mod shrink;
 mod stalls;
 pub mod trace;
 mod weather;
@@ -36,7 +41,9 @@ pub use disk::Disk;
 pub use fault::{AddressAt, DiskAt, Fault, PAUSE_BUFFER, What, Whom};
 pub use links::{Count, Traffic};
 pub use network::{Acknowledgement, Handshake, Latency, Letters, LinkCost, Loss, Network, Regions};
+pub use oracle::{Broken, Judge, Oracle};
 pub use random::Random;
+pub use schedule::{Found, Plan, Shrunk, Sort, Trouble, draw, explore, shrink};
 pub use trace::Trace;
 pub use world::{Happened, Step, World};
 

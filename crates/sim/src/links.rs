@@ -205,7 +205,7 @@ impl Links {
     /// Charges the acknowledgement that left by itself on this way, if one did.
     fn settle_way(&mut self, now: u64, from: Place, to: Place, cost: &LinkCost) {
         let way = self.between(now, from, to, cost).way(from, to);
-        if overdue(way, now) {
+        if settle(way, now) {
             self.charge_acknowledgement(to, from, cost);
         }
     }
@@ -215,8 +215,8 @@ impl Links {
             let link = &mut self.lists[low.index()].links[at];
             let high = link.peer;
             let (up, down) = (
-                overdue(&mut link.upwards, now),
-                overdue(&mut link.downwards, now),
+                settle(&mut link.upwards, now),
+                settle(&mut link.downwards, now),
             );
             if up {
                 self.charge_acknowledgement(high, low, cost);
@@ -229,11 +229,7 @@ impl Links {
 
     fn charge_acknowledgement(&mut self, from: Place, to: Place, cost: &LinkCost) {
         let wire_bytes = cost.acknowledgement.map_or(0, |cost| cost.wire_bytes);
-        let count = Count {
-            acknowledgements: 1,
-            wire_bytes,
-            ..Count::default()
-        };
+        let count = acknowledgement_count(wire_bytes);
         self.sent(from, &count);
         self.received(to, &count);
     }
@@ -247,24 +243,51 @@ impl Links {
     }
 
     /// Every account, with all acknowledgements up to now on it.
-    pub(crate) fn traffic(&mut self, now: u64, cost: &LinkCost) -> &[Traffic] {
-        if cost.acknowledgement.is_some() {
-            for low in 0..self.lists.len() as u32 {
-                self.settle_list(now, Place(low), cost);
+    pub(crate) fn traffic(&self, now: u64, cost: &LinkCost) -> Vec<Traffic> {
+        let mut traffic = self.traffic.clone();
+        let Some(acknowledgement) = cost.acknowledgement else {
+            return traffic;
+        };
+        let count = acknowledgement_count(acknowledgement.wire_bytes);
+        let mut charge = |way: &Way, from: Place, to: Place| {
+            if is_overdue(way, now) {
+                traffic[to.index()].sent.add(&count);
+                traffic[from.index()].received.add(&count);
+            }
+        };
+        for (low, list) in (0..).map(Place).zip(&self.lists) {
+            for link in &list.links {
+                charge(&link.upwards, low, link.peer);
+                charge(&link.downwards, link.peer, low);
             }
         }
-        &self.traffic
+        traffic
     }
 
     pub(crate) fn reset_traffic(&mut self, now: u64, cost: &LinkCost) {
-        self.traffic(now, cost);
+        for low in 0..self.lists.len() as u32 {
+            self.settle_list(now, Place(low), cost);
+        }
         self.traffic.fill(Traffic::default());
     }
 }
 
-/// Whether an acknowledgement on this way left by itself before now; then it is no longer owed.
-fn overdue(way: &mut Way, now: u64) -> bool {
-    let left = way.acknowledge_by != 0 && way.acknowledge_by < now;
+fn acknowledgement_count(wire_bytes: u64) -> Count {
+    Count {
+        acknowledgements: 1,
+        wire_bytes,
+        ..Count::default()
+    }
+}
+
+/// Whether an acknowledgement on this way left by itself before now.
+fn is_overdue(way: &Way, now: u64) -> bool {
+    way.acknowledge_by != 0 && way.acknowledge_by < now
+}
+
+/// Whether an acknowledgement on this way left by itself before now; if so, it is no longer owed.
+fn settle(way: &mut Way, now: u64) -> bool {
+    let left = is_overdue(way, now);
     if left {
         way.acknowledge_by = 0;
     }
@@ -280,7 +303,7 @@ mod tests {
     const A: Place = Place(0);
     const B: Place = Place(1);
 
-    fn acknowledgements(links: &mut Links, now: u64) -> (u64, u64) {
+    fn acknowledgements(links: &Links, now: u64) -> (u64, u64) {
         let traffic = links.traffic(now, &COST);
         (
             traffic[B.index()].sent.acknowledgements,
@@ -293,7 +316,7 @@ mod tests {
         let mut links = Links::of(2);
         links.owes(0, A, B, &COST);
         links.pays(24 * MS, B, A, &COST);
-        assert_eq!(acknowledgements(&mut links, 1_000 * MS), (0, 0));
+        assert_eq!(acknowledgements(&links, 1_000 * MS), (0, 0));
     }
 
     #[test]
@@ -301,10 +324,10 @@ mod tests {
         let mut links = Links::of(2);
         links.owes(0, A, B, &COST);
         links.owes(20 * MS, A, B, &COST);
-        assert_eq!(acknowledgements(&mut links, 24 * MS), (0, 0), "not yet due");
-        assert_eq!(acknowledgements(&mut links, 26 * MS), (1, 1));
+        assert_eq!(acknowledgements(&links, 24 * MS), (0, 0), "not yet due");
+        assert_eq!(acknowledgements(&links, 26 * MS), (1, 1));
         links.pays(27 * MS, B, A, &COST);
-        assert_eq!(acknowledgements(&mut links, 1_000 * MS), (1, 1));
+        assert_eq!(acknowledgements(&links, 1_000 * MS), (1, 1));
     }
 
     #[test]

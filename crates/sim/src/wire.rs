@@ -144,7 +144,7 @@ impl Wire {
     }
 
     /// Every host's account.
-    pub(crate) fn traffic(&mut self, now: u64) -> &[Traffic] {
+    pub(crate) fn traffic(&self, now: u64) -> Vec<Traffic> {
         self.links.traffic(now, &self.network.cost)
     }
 

@@ -337,15 +337,20 @@ impl<A: Actor> World<A> {
         self.reaches(one, other) && self.reaches(other, one)
     }
 
-    /// What this host sent and received since the last reset.
-    pub fn traffic(&mut self, place: Place) -> Traffic {
-        self.wire.traffic(self.now)[place.index()]
+    /// What this host sent and received since the last reset. To ask for many, use [`World::traffic_of_all`].
+    pub fn traffic(&self, place: Place) -> Traffic {
+        self.traffic_of_all()[place.index()]
     }
 
-    /// What all hosts sent and received since the last reset.
-    pub fn total_traffic(&mut self) -> Traffic {
+    /// What each host sent and received since the last reset, in the order of places.
+    pub fn traffic_of_all(&self) -> Vec<Traffic> {
+        self.wire.traffic(self.now)
+    }
+
+    /// What all hosts together sent and received since the last reset.
+    pub fn total_traffic(&self) -> Traffic {
         let mut total = Traffic::default();
-        for traffic in self.wire.traffic(self.now) {
+        for traffic in &self.traffic_of_all() {
             total.add(traffic);
         }
         total

@@ -1,6 +1,9 @@
 //! The world is held to its promises: each fault does what it says, and one seed gives one run.
 
-mod toys;
+#[path = "toys/gossip.rs"]
+mod gossip;
+#[path = "toys/scribe.rs"]
+mod scribe;
 
 use std::time::Duration;
 
@@ -10,7 +13,8 @@ use convoke_sim::{
     Place, What, Whom, World,
 };
 use convoke_types::Moment;
-use toys::{Gossip, Scribe, Seen, datagram, letter, scribes};
+use gossip::Gossip;
+use scribe::{Scribe, Seen, datagram, letter, scribes};
 
 const A: Place = Place(0);
 const B: Place = Place(1);
