@@ -89,14 +89,16 @@ pub enum What {
         /// The other.
         right: Vec<Place>,
     },
-    /// Packets are lost there, beside what the network loses. `Loss::None` undoes it.
+    /// Packets are lost there, beside what the network loses. `Loss::None` undoes it. To make a host deaf or mute
+    /// altogether, a `Flap` is better: links notice what is blocked, and take lost packets for bad luck.
     Loss {
         /// Where.
         whom: Whom,
         /// How many.
         loss: Loss,
     },
-    /// Nothing gets through there for `down`, then everything for `up`, and so on. `down` of zero undoes it.
+    /// Nothing gets through there for `down`, then everything for `up`, and so on. With `up` of zero nothing gets
+    /// through at all; `down` of zero undoes it.
     Flap {
         /// Where.
         whom: Whom,

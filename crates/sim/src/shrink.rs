@@ -126,8 +126,8 @@ fn halved(trouble: &Trouble) -> Trouble {
     Trouble::of(trouble.faults.iter().map(|fault| {
         let at = begin + half(fault.at.saturating_sub(begin));
         let mut what = fault.what.clone();
-        if let What::Pause { lasts, .. } = &mut what {
-            *lasts = half(*lasts);
+        if let What::Pause { lasts: time, .. } | What::Jump { forward: time, .. } = &mut what {
+            *time = half(*time);
         }
         Fault { at, what }
     }))

@@ -69,8 +69,8 @@ impl Trace {
         self.events
     }
 
-    /// Keeps the last so many lines from now on, at most about a million; 0 keeps none.
-    pub fn keep(&mut self, lines: usize) {
+    /// Keeps the last so many lines from now on; 0 keeps none.
+    pub(crate) fn keep(&mut self, lines: usize) {
         self.keep = lines.min(MOST_LINES);
         while self.lines.len() > self.keep {
             self.lines.pop_front();

@@ -38,6 +38,8 @@ pub(crate) struct Ends {
     pub(crate) to_life: u32,
     /// Whether there is somebody at the other end.
     pub(crate) answers: bool,
+    /// Whether that somebody is awake; who is paused shakes no hands.
+    pub(crate) is_awake: bool,
 }
 
 /// What becomes of a letter.
@@ -96,9 +98,9 @@ impl Wire {
         self.links.owes(now, from, to, &self.network.cost);
     }
 
-    /// Sends a letter.
+    /// Sends a letter. It needs both ways, for without an acknowledgement its sender knows nothing.
     pub(crate) fn letter(&mut self, now: u64, ends: Ends, bytes: usize) -> Post {
-        if !self.gets_through(now, ends) {
+        if !self.gets_through(now, ends) || self.weather.blocks(now, ends.to, ends.from) {
             return Post::Blocked;
         }
         let Some(leaves) = self.shake_hands(now, ends) else {
@@ -176,8 +178,11 @@ impl Wire {
         by_fault || by_nature
     }
 
+    /// Something got through, and the link stays open for it if its sender can hear so: a link that is blocked on one
+    /// way closes on both.
     fn was_used(&mut self, now: u64, ends: Ends) {
-        if self.network.cost.handshake.is_some() {
+        let is_acknowledged = !self.weather.blocks(now, ends.to, ends.from);
+        if self.network.cost.handshake.is_some() && is_acknowledged {
             let cost = &self.network.cost;
             self.links.between(now, ends.from, ends.to, cost).used_at = now;
         }
@@ -207,7 +212,7 @@ impl Wire {
         let Ends { from, to, .. } = ends;
         let opener = handshake.opener_wire_bytes / 2;
         self.charge_handshake(from, 1, handshake.opener_wire_bytes - opener);
-        if !self.gets_through(now, ends) {
+        if !self.gets_through(now, ends) || !ends.is_awake {
             return None;
         }
         let mut ready_at = now + self.flight(now, from, to, opener)?;

@@ -312,25 +312,26 @@ impl<A: Actor> World<A> {
     /// Asking takes a while with thousands of hosts and standing faults.
     pub fn connected_groups(&self) -> Vec<Vec<Place>> {
         let mut left: Vec<Place> = self.alive().collect();
-        if self.wire.weather.is_open() {
-            return if left.is_empty() { vec![] } else { vec![left] };
-        }
         let mut groups = Vec::new();
         while let Some(first) = left.first().copied() {
-            let mut group = vec![first];
-            left.remove(0);
-            for at in 0.. {
-                let Some(&one) = group.get(at) else { break };
-                let (near, far) = left
-                    .into_iter()
-                    .partition(|other| self.are_friends(one, *other));
-                group.extend::<Vec<Place>>(near);
-                left = far;
-            }
-            group.sort_unstable();
-            groups.push(group);
+            groups.push(self.take_group_of(first, &mut left));
         }
         groups
+    }
+
+    /// Takes everybody out of `left` who is in the group of `first`, itself included.
+    fn take_group_of(&self, first: Place, left: &mut Vec<Place>) -> Vec<Place> {
+        if self.wire.weather.is_open() {
+            return std::mem::take(left);
+        }
+        let mut group: Vec<Place> = left.extract_if(.., |place| *place == first).collect();
+        let mut at = 0;
+        while let Some(one) = group.get(at).copied() {
+            group.extend(left.extract_if(.., |other| self.are_friends(one, *other)));
+            at += 1;
+        }
+        group.sort_unstable();
+        group
     }
 
     fn are_friends(&self, one: Place, other: Place) -> bool {
@@ -428,12 +429,22 @@ impl<A: Actor> World<A> {
     fn hold(&mut self, mail: Mail) {
         let Mail { from, to, .. } = mail;
         let is_letter = matches!(mail.packet, Packet::Letter(_));
-        if self.hosts[to.index()].backlog.hold(from, mail.packet) {
+        let comes_too_late = is_letter && self.sleeps_too_long(to);
+        if !comes_too_late && self.hosts[to.index()].backlog.hold(from, mail.packet) {
             return;
         }
         self.trace.about(self.now, Kind::Dropped, to);
         if is_letter && self.lives_on(from, mail.from_life) {
             self.break_way(from, to, mail.to_life);
+        }
+    }
+
+    /// Whether whoever writes to this host now gives up before the host goes on.
+    fn sleeps_too_long(&self, place: Place) -> bool {
+        let patience = nanos(self.wire.network.letters.give_up_after);
+        match self.hosts[place.index()].mode {
+            Mode::Paused { until } => until > self.now.saturating_add(patience),
+            Mode::Running | Mode::Draining => false,
         }
     }
 
@@ -630,6 +641,7 @@ impl<A: Actor> World<A> {
             from_life: sender.life,
             to_life: receiver.life,
             answers: receiver.is_alive(),
+            is_awake: !matches!(receiver.mode, Mode::Paused { .. }),
         }
     }
 }

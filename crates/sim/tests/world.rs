@@ -470,6 +470,75 @@ fn no_link_comes_about_while_one_way_is_cut() {
     assert_eq!(scribe(&world, B).datagrams(), [2]);
 }
 
+#[test]
+fn a_link_that_is_blocked_one_way_closes_on_both_after_a_while() {
+    let mut world = scribes(1, plain().costing(LinkCost::QUIC), 2);
+    datagram(&mut world, A, B, 1);
+    world.run_for(SECOND);
+    world.inject(What::Cut { from: A, to: B });
+    for _ in 0..60 {
+        datagram(&mut world, B, A, 2);
+        world.run_for(SECOND);
+    }
+    let came = scribe(&world, A).datagrams().len();
+    assert!((28..32).contains(&came), "{came} seconds");
+}
+
+#[test]
+fn a_letter_needs_the_way_back_as_well() {
+    let mut world = scribes(1, plain(), 2);
+    world.inject(What::Cut { from: B, to: A });
+    letter(&mut world, A, B, 1);
+    world.run_for(20 * SECOND);
+    assert_eq!(scribe(&world, B).received(), []);
+    assert_eq!(scribe(&world, A).received(), [Seen::Unreachable(B)]);
+}
+
+#[test]
+fn whoever_writes_to_a_host_that_sleeps_for_too_long_is_told() {
+    for (seconds, came, back) in [
+        (5, vec![1], vec![]),
+        (60, vec![], vec![Seen::Unreachable(B)]),
+    ] {
+        let mut world = scribes(1, plain(), 2);
+        world.inject(What::Pause {
+            place: B,
+            lasts: seconds * SECOND,
+        });
+        letter(&mut world, A, B, 1);
+        world.run_for(70 * SECOND);
+        assert_eq!(scribe(&world, B).letters(), came);
+        assert_eq!(scribe(&world, A).received(), back);
+    }
+}
+
+#[test]
+fn a_paused_host_shakes_no_hands() {
+    let mut world = scribes(1, plain().costing(LinkCost::QUIC), 2);
+    world.inject(What::Pause {
+        place: B,
+        lasts: 5 * SECOND,
+    });
+    datagram(&mut world, A, B, 1);
+    letter(&mut world, A, B, 2);
+    world.run_for(10 * SECOND);
+    assert_eq!(scribe(&world, B).received(), [Seen::Letter(A, 2)]);
+}
+
+#[test]
+fn a_host_can_be_made_deaf_for_good() {
+    let mut world = scribes(1, plain(), 2);
+    world.inject(What::Flap {
+        whom: Whom::Into(A),
+        down: SECOND,
+        up: Duration::ZERO,
+    });
+    for _ in 0..50 {
+        assert!(!world.reaches(B, A) && world.reaches(A, B));
+        world.run_for(100 * MS);
+    }
+}
+
 fn story(seed: u64) -> World<Gossip> {
     let network = Network::wan(3)
         .losing(Loss::Bursts {
