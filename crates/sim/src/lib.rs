@@ -1,0 +1,54 @@
+//! A virtual world in which thinking machines are tested: clocks, a network, disks and faults, all from one seed.
+//!
+//! A test wraps a machine into an [`Actor`], builds a [`World`] of as many hosts as it likes, lets faults happen and
+//! asks oracles whether the promises hold. Thousands of hosts run on one thread faster than real time, and a seed that
+//! found a mistake finds it again.
+//!
+//! - [`actor`]: the contract between the world and a program: [`Actor`], [`Outbox`], [`Packet`], [`Birth`].
+//! - [`network`]: delay, loss, doubling, and what things weigh on the wire.
+//! - [`fault`]: what can go wrong, as data.
+//! - [`world`]: the world, its hosts and its time.
+//! - [`oracle`]: what must hold, asked after every step, now and then, and at the end.
+//! - [`schedule`]: faults drawn from a seed, and the fewest of them that still break a promise.
+//! - [`trace`]: the number that a replay must reach, and lines for people.
+//! - [`random`]: chance that a seed decides.
+//! - [`disk`]: what a crash leaves.
+//!
+//! Deliberately not here: threads, real clocks, sockets and files, and any knowledge of what a machine is for.
+//! Whole processes with their runtimes are tested elsewhere; here is tested what they decide.
+#![forbid(unsafe_code)]
+
+pub mod actor;
+mod clock;
+pub mod disk;
+pub mod fault;
+mod host;
+mod links;
+pub mod network;
+pub mod oracle;
+mod queue;
+pub mod random;
+pub mod schedule;
+mod shrink;
+mod stalls;
+pub mod trace;
+mod weather;
+mod wire;
+pub mod world;
+
+pub use actor::{Actor, AddressBook, Birth, DiskFate, Outbox, Packet, Place};
+pub use disk::Disk;
+pub use fault::{AddressAt, DiskAt, Fault, PAUSE_BUFFER, What, Whom};
+pub use links::{Count, Traffic};
+pub use network::{Acknowledgement, Handshake, Latency, Letters, LinkCost, Loss, Network, Regions};
+pub use oracle::{Broken, Judge, Oracle};
+pub use random::Random;
+pub use schedule::{Found, Plan, Shrunk, Sort, Trouble, draw, explore, shrink};
+pub use trace::Trace;
+pub use world::{Happened, Step, World};
+
+/// World time as the inside counts it; 584 years at most.
+#[inline]
+pub(crate) fn nanos(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
