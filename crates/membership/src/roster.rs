@@ -58,7 +58,15 @@ impl Sheet {
         Self { page, digest, read }
     }
 
-    pub(crate) fn page(&self) -> &Page {
+    /// Whose page it is.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.page.node
+    }
+
+    /// The page, to be kept for the next start.
+    #[must_use]
+    pub fn page(&self) -> &Page {
         &self.page
     }
 

@@ -11,10 +11,11 @@
 //! - [`oracle`]: what must hold, asked after every step, now and then, and at the end.
 //! - [`schedule`]: faults drawn from a seed, and the fewest of them that still break a promise.
 //! - [`trace`]: the number that a replay must reach, and lines for people.
+//! - [`member`]: membership as the program of a host.
 //! - [`random`]: chance that a seed decides.
 //! - [`disk`]: what a crash leaves.
 //!
-//! Deliberately not here: threads, real clocks, sockets and files, and any knowledge of what a machine is for.
+//! Deliberately not here: threads, real clocks, sockets and files, and any knowledge of what a machine is for, but in the adapters.
 //! Whole processes with their runtimes are tested elsewhere; here is tested what they decide.
 #![forbid(unsafe_code)]
 
@@ -24,6 +25,7 @@ pub mod disk;
 pub mod fault;
 mod host;
 mod links;
+pub mod member;
 pub mod network;
 pub mod oracle;
 mod queue;
@@ -40,6 +42,7 @@ pub use actor::{Actor, AddressBook, Birth, DiskFate, Outbox, Packet, Place};
 pub use disk::Disk;
 pub use fault::{AddressAt, DiskAt, Fault, PAUSE_BUFFER, What, Whom};
 pub use links::{Count, Traffic};
+pub use member::{Cluster, MemberActor};
 pub use network::{Acknowledgement, Handshake, Latency, Letters, LinkCost, Loss, Network, Regions};
 pub use oracle::{Broken, Judge, Oracle};
 pub use random::Random;

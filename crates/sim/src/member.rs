@@ -1,0 +1,319 @@
+//! Membership as the program of a host: what a driver does on a real machine, done for the virtual one.
+//!
+//! A host's identity lives on its disk, as does the number of its starts; so a host that lost its disk comes back as somebody
+//! else. Ids end with the number of the place, so that whoever holds one knows which host it means.
+//!
+//! - [`Cluster`]: how the members of a world are set up.
+//! - [`MemberActor`]: one of them, with a record of what it reported.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use convoke_membership::facts::Address;
+use convoke_membership::{
+    Effect, Event, EventKind, Fact, Facts, Input, Membership, Params, Roll, Seal, Sheet, Start,
+    Target, TwinSeal,
+};
+use convoke_types::wire::gossip::unit::Page;
+use convoke_types::{ClusterId, Incarnation, Moment, NodeId, codec};
+
+use crate::actor::{Actor, Birth, DiskFate, Outbox, Packet, Place};
+use crate::random::Random;
+
+/// Events an actor remembers at most; a story that makes more of them at one member is a mistake of the story.
+const RECORD: usize = 200_000;
+
+/// How the members of a world are set up.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    /// Their cluster.
+    pub id: ClusterId,
+    /// Settings, the same for all.
+    pub params: Params,
+    /// Where members join; a host that is the only seed joins nobody.
+    pub seeds: Vec<Place>,
+    /// Members that everybody remembers from before.
+    pub remembered: Arc<Vec<Arc<Sheet>>>,
+    /// Which zone a host is in.
+    pub zone: fn(Place) -> Option<String>,
+    /// Keep what was reported, and follow it on a roll: for oracles. Costs memory at every member for every member.
+    pub keep_roll: bool,
+    /// Who is at the other end of a link. Two clusters in one world share it.
+    pub directory: Directory,
+}
+
+/// Which identity each host has now: what certificates say on a real link.
+#[derive(Debug, Clone, Default)]
+pub struct Directory(Rc<RefCell<BTreeMap<Place, NodeId>>>);
+
+impl Directory {
+    /// The identity of a host, once it has started.
+    #[must_use]
+    pub fn at(&self, place: Place) -> Option<NodeId> {
+        self.0.borrow().get(&place).copied()
+    }
+
+    fn set(&self, place: Place, node: NodeId) {
+        self.0.borrow_mut().insert(place, node);
+    }
+}
+
+impl Cluster {
+    /// A cluster whose members find each other by way of the first host.
+    #[must_use]
+    pub fn joining(params: Params) -> Self {
+        Self {
+            id: ClusterId::from_bytes(*b"a virtual world."),
+            params,
+            seeds: vec![Place(0)],
+            remembered: Arc::default(),
+            zone: |_| None,
+            keep_roll: true,
+            directory: Directory::default(),
+        }
+    }
+
+    /// A cluster of so many hosts that all know each other from the beginning.
+    #[must_use]
+    pub fn acquainted(params: Params, hosts: u32) -> Self {
+        let mut cluster = Self {
+            seeds: Vec::new(),
+            keep_roll: false,
+            ..Self::joining(params)
+        };
+        let sheets = (0..hosts).map(|place| Arc::new(cluster.introduction(Place(place))));
+        cluster.remembered = Arc::new(sheets.collect());
+        cluster
+    }
+
+    /// The program of a host at its birth.
+    #[must_use]
+    pub fn member(&self, place: Place, birth: Birth<'_>) -> MemberActor {
+        let (identity, boot) = match birth.fate {
+            DiskFate::New | DiskFate::Lost => (birth.boot, 1),
+            DiskFate::Kept => (
+                number(birth.disk.read(IDENTITY)).unwrap_or(birth.boot),
+                number(birth.disk.read(BOOT)).unwrap_or(0) + 1,
+            ),
+        };
+        let node = node_id(place, identity);
+        self.directory.set(place, node);
+        let start = Start {
+            cluster: self.id,
+            node,
+            boot,
+            addresses: vec![birth.address],
+            seed: birth.seed,
+            seal: Box::new(TwinSeal::new(node)),
+            params: self.params.clone(),
+            remembered: self
+                .remembered
+                .iter()
+                .filter(|sheet| sheet.node() != node)
+                .cloned()
+                .collect(),
+        };
+        let mut machine = Membership::new(start, birth.now);
+        if let Some(zone) = (self.zone)(place) {
+            machine
+                .set_fact(birth.now, Fact::Zone(zone))
+                .expect("zones of stories are short");
+        }
+        MemberActor {
+            roll: if self.keep_roll {
+                machine.roll()
+            } else {
+                Roll::default()
+            },
+            keep_roll: self.keep_roll,
+            machine,
+            effects: Vec::new(),
+            record: Vec::new(),
+            born: Some((identity, boot)),
+            join: self
+                .seeds
+                .iter()
+                .copied()
+                .filter(|seed| *seed != place)
+                .collect(),
+            contested: None,
+            gone: false,
+            directory: self.directory.clone(),
+        }
+    }
+
+    /// The page by which a host is known in its first life.
+    #[must_use]
+    pub fn introduction(&self, place: Place) -> Sheet {
+        let node = node_id(place, 1);
+        let profile = Facts {
+            profile: convoke_membership::facts::Profile {
+                addresses: vec![Address::from(place.first_address())],
+                zone: (self.zone)(place),
+                ..Default::default()
+            },
+            ..Facts::default()
+        }
+        .profile;
+        let mut page = Page {
+            node,
+            boot: 1,
+            number: 0,
+            version: 1,
+            content: Bytes::from(codec::to_vec(&profile).expect("plain data")),
+            signature: [0; 64],
+        };
+        page.signature = TwinSeal::new(node).sign(&page.message(self.id));
+        Sheet::new(page)
+    }
+}
+
+const IDENTITY: &str = "identity";
+const BOOT: &str = "boot";
+
+fn number(bytes: Option<&Bytes>) -> Option<u64> {
+    let bytes: [u8; 8] = bytes?.as_ref().try_into().ok()?;
+    Some(u64::from_le_bytes(bytes))
+}
+
+/// The id of a host's so-and-so-many-th identity.
+#[must_use]
+pub fn node_id(place: Place, identity: u64) -> NodeId {
+    let mut random = Random::from_seed(u64::from(place.0) << 32 ^ identity);
+    let mut id = [0; 32];
+    for word in id.chunks_mut(8) {
+        word.copy_from_slice(&random.next_u64().to_le_bytes());
+    }
+    id[28..].copy_from_slice(&place.0.to_be_bytes());
+    NodeId::from_public_key(id)
+}
+
+/// Which host an id means.
+#[must_use]
+pub fn place_of(id: &NodeId) -> Place {
+    let [.., a, b, c, d] = *id.as_bytes();
+    Place(u32::from_be_bytes([a, b, c, d]))
+}
+
+/// Membership on a virtual host.
+#[derive(Debug)]
+pub struct MemberActor {
+    /// The machine.
+    pub machine: Membership,
+    /// What it reported, and when by its own clock.
+    pub record: Vec<(Moment, Event)>,
+    /// What follows from what it reported, when the cluster keeps rolls.
+    pub roll: Roll,
+    /// Somebody else spoke as this node.
+    pub contested: Option<Incarnation>,
+    /// It said farewell and went.
+    pub gone: bool,
+    keep_roll: bool,
+    effects: Vec<Effect>,
+    /// Identity and boot, until they are on disk.
+    born: Option<(u64, u64)>,
+    /// Where to join first.
+    join: Vec<Place>,
+    directory: Directory,
+}
+
+impl MemberActor {
+    /// Tells the machine something.
+    pub fn tell(&mut self, now: Moment, input: Input, out: &mut Outbox) {
+        self.machine.handle(now, input, &mut self.effects);
+        self.carry_out(now, out);
+    }
+
+    fn carry_out(&mut self, now: Moment, out: &mut Outbox) {
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Datagram { to, bytes } => {
+                    self.send(&to, Packet::Datagram(bytes), out);
+                }
+                Effect::Letter { to, bytes } => match to {
+                    Target::Node(to) => self.send(&to, Packet::Letter(bytes), out),
+                    Target::Address(to) => out.send_to_address(to, Packet::Letter(bytes)),
+                },
+                Effect::Event(event) => self.note(now, event, out),
+                Effect::Gone => self.gone = true,
+                Effect::Contested(incarnation) => self.contested = Some(incarnation),
+            }
+        }
+    }
+
+    /// Whoever lives there now must be the one that is meant, or no link comes to be.
+    fn send(&self, to: &NodeId, packet: Packet, out: &mut Outbox) {
+        let place = place_of(to);
+        if self.directory.at(place).is_none_or(|node| node == *to) {
+            out.send(place, packet);
+        }
+    }
+
+    fn note(&mut self, now: Moment, event: Event, out: &mut Outbox) {
+        if self.keep_roll {
+            self.roll
+                .apply(&event)
+                .expect("a machine numbers its events without a gap");
+            out.note(line(&event.kind));
+        }
+        if self.record.len() < RECORD {
+            self.record.push((now, event));
+        }
+    }
+}
+
+/// An event as a line of a story.
+#[must_use]
+pub fn line(kind: &EventKind) -> String {
+    match kind {
+        EventKind::PartitionSuspected { gone, of } => {
+            format!("{} {gone} of {of}", kind.name())
+        }
+        _ => match kind.member() {
+            Some(member) => format!(
+                "{} {} {}",
+                kind.name(),
+                place_of(&member.id),
+                member.incarnation
+            ),
+            None => kind.name().to_owned(),
+        },
+    }
+}
+
+impl Actor for MemberActor {
+    fn wake(&mut self, now: Moment, out: &mut Outbox) {
+        if let Some((identity, boot)) = self.born.take() {
+            out.write(IDENTITY, identity.to_le_bytes().to_vec());
+            out.write(BOOT, boot.to_le_bytes().to_vec());
+            out.sync();
+            let addresses = self.join.iter().map(|seed| out.book().address_of(*seed));
+            let addresses = addresses.collect();
+            self.machine
+                .handle(now, Input::Join { addresses }, &mut self.effects);
+        }
+        self.tell(now, Input::Wake, out);
+    }
+
+    fn receive(&mut self, now: Moment, from: Place, packet: Packet, out: &mut Outbox) {
+        let Some(from) = self.directory.at(from) else {
+            return;
+        };
+        let input = match packet {
+            Packet::Datagram(bytes) => Input::Datagram { from, bytes },
+            Packet::Letter(bytes) => Input::Letter { from, bytes },
+            Packet::Unreachable => Input::Unreached { node: from },
+        };
+        self.tell(now, input, out);
+    }
+
+    fn next_wakeup(&self) -> Moment {
+        if self.born.is_some() {
+            return Moment::START;
+        }
+        self.machine.next_wakeup()
+    }
+}
