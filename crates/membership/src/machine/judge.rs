@@ -31,6 +31,7 @@ use convoke_types::{Incarnation, Moment, NodeId};
 
 use super::{JUDGE, ME, Membership, SETTLED};
 use crate::event::{Condition, Effect, EventKind};
+use crate::params::Planted;
 use crate::rings::Slot;
 use crate::roster::{State, vote_digest};
 
@@ -200,11 +201,11 @@ impl Membership {
             }
         }
         let share = (self.params.quorum * able as f32).ceil() as usize;
-        Tally {
-            votes,
-            all,
-            needed: live.min(share.max(FEW)).max(1),
-        }
+        let needed = match self.params.planted {
+            Some(Planted::FixedVotes(votes)) => votes,
+            _ => live.min(share.max(FEW)).max(1),
+        };
+        Tally { votes, all, needed }
     }
 
     /// Looks at what the votes about a member amount to now.
@@ -246,7 +247,7 @@ impl Membership {
 
     /// Whether a few votes have stood for long enough; if not yet, when to look again.
     fn slow_path(&mut self, now: Moment, slot: Slot, tally: Tally) -> bool {
-        if tally.all < FEW {
+        if tally.all < FEW || matches!(self.params.planted, Some(Planted::FixedVotes(_))) {
             return false;
         }
         let wait = self.params.slow_path;
@@ -417,7 +418,7 @@ impl Membership {
     /// A loop that was late missed signs of life: what it asked before is asked anew, and it judges nobody for a while.
     pub(super) fn notice_lag(&mut self, now: Moment) {
         let lag = now.since(self.conscience.planned);
-        if lag <= self.params.lag {
+        if lag <= self.params.lag || self.params.planted == Some(Planted::NoDoubtInOneself) {
             return;
         }
         self.conscience.late = Some((now + self.params.abstain, lag));
@@ -434,7 +435,9 @@ impl Membership {
             .iter()
             .filter(|neighbour| neighbour.watch.is_missing())
             .count();
-        let cut_off = missing > 1 && 2 * missing > self.neighbours.len();
+        let cut_off = missing > 1
+            && 2 * missing > self.neighbours.len()
+            && self.params.planted != Some(Planted::NoDoubtInOneself);
         match (cut_off, self.conscience.cut_off_since) {
             (true, None) => {
                 self.conscience.cut_off_since = Some(now);

@@ -72,10 +72,10 @@ impl Membership {
 
     /// Whatever a neighbour sends shows that it lives.
     pub(super) fn sign_of_life(&mut self, now: Moment, slot: Option<Slot>) {
-        let deviations = self.deviations;
+        let (deviations, period) = (self.deviations, self.params.period);
         let was_missing = slot
             .and_then(|slot| self.neighbour_mut(slot))
-            .is_some_and(|neighbour| neighbour.watch.heard_from(now, deviations));
+            .is_some_and(|neighbour| neighbour.watch.heard_from(now, deviations, period));
         if was_missing {
             self.back(now);
         }
@@ -117,7 +117,7 @@ impl Membership {
             Section::Have(ids) => {
                 let wanted: Vec<u32> = ids
                     .into_iter()
-                    .filter(|id| self.news.wants(*id, slot, now))
+                    .filter(|id| self.news.wants(*id, slot, now, self.params.announce))
                     .collect();
                 if !wanted.is_empty() {
                     self.send_sections(from, [Section::Want(wanted)], out);
