@@ -142,6 +142,7 @@ fn probe(random: &mut Random) -> Probe {
         sequence: random.below(5) as u16,
         root: random.any_size(),
         who_are_you: random.once_in(3),
+        unheard: random.once_in(3),
     }
 }
 
