@@ -18,7 +18,8 @@ use tokio::time::sleep_until;
 
 use super::nanos;
 
-/// After links were called the next ones wait at least this part of `every`, so that they too are called together.
+/// After links were called the next ones wait at least this part of `every`, so that they too are called together: a quarter of a
+/// second by default.
 const TOGETHER: u32 = 32;
 
 /// The looks at the links of one endpoint, each the same time after it was asked for.
