@@ -624,6 +624,23 @@ mod tests {
     }
 
     #[test]
+    fn whoever_leaves_the_last_frame_of_a_chunk_keeps_none_of_its_memory() {
+        let chunk = Bytes::from(vec![1 << 4, 7, 1 << 4, 8]);
+        let mut framer = Framer::new(10);
+        framer.feed(chunk.clone());
+
+        for body in [[7], [8]] {
+            assert!(!chunk.is_unique());
+            assert_eq!(framer.show_next(), Ok(Some(0)));
+            assert_eq!(framer.shown(), body);
+            framer.leave_shown();
+        }
+
+        assert!(chunk.is_unique());
+        assert!(framer.is_at_boundary());
+    }
+
+    #[test]
     fn a_frame_above_the_limit_is_refused_before_its_body_arrives() {
         let mut bytes = Vec::new();
         put_header(&mut bytes, 1, 5_001);
