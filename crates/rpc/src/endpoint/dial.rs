@@ -16,6 +16,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use convoke_types::NodeId;
@@ -187,7 +188,9 @@ impl Endpoint {
         let peer = tls::peer_claims(&self.0.trust, Some(&shaken.agreed.chain))
             .map_err(|error| ConnectError::Peer { address, error })?;
         let memory = self.memory_of(Some(&peer), Some(call.protocol));
-        let carrier = TcpCarrier::start(shaken, false, memory, &self.0.limits, &self.0.tasks)
+        let looks = Arc::clone(&self.0.looks);
+        let (limits, tasks) = (&self.0.limits, &self.0.tasks);
+        let carrier = TcpCarrier::start(shaken, false, memory, looks, limits, tasks)
             .map_err(|error| unreachable_tcp(call, &error))?;
         Ok(Link::over_tcp(carrier, call.protocol, peer))
     }
