@@ -5,6 +5,13 @@
 //!
 //! - [`Cluster`]: how the members of a world are set up.
 //! - [`MemberActor`]: one of them, with a record of what it reported.
+//! - [`oracles`]: what is promised of them, and [`calendar`]: when something was wrong with whom.
+//! - [`tale`]: stories that a seed draws. [`large`]: larger ones, with figures.
+//! - [`script`]: stories as text.
+
+pub mod calendar;
+pub mod oracles;
+pub mod tale;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -262,6 +269,24 @@ impl MemberActor {
         if self.record.len() < RECORD {
             self.record.push((now, event));
         }
+    }
+}
+
+/// The key of a free fact that only ever rises, by which stories see that facts do not go back.
+const COUNTER: &str = "counter";
+
+/// What a member that counts has counted up to; 0 when it does not.
+#[must_use]
+pub fn counter_of(facts: &Facts) -> u64 {
+    number(facts.free(COUNTER)).unwrap_or(0)
+}
+
+/// The fact by which a member says how far it has counted.
+#[must_use]
+pub fn counter(value: u64) -> Fact {
+    Fact::Free {
+        key: COUNTER.to_owned(),
+        value: Bytes::copy_from_slice(&value.to_le_bytes()),
     }
 }
 
