@@ -77,7 +77,7 @@ impl Bounds {
             damping: params.recovery_most,
             agreement: death + contact + params.recovery_most,
             repair: repair * 2 + params.period * 4 + margin,
-            bytes_per_second: (pairs * 60.0 * 2.0) as u64 + 50,
+            bytes_per_second: (pairs * 60.0 * 2.0) as u64 + 80,
         }
     }
 }
@@ -189,7 +189,7 @@ impl Seen {
         self.by = place;
         seat.read = actor.record.len();
         let has_left = self.fresh.iter().any(|event| match &event.kind {
-            EventKind::NodeLeft(member) => place_of(&member.id) == place,
+            EventKind::NodeLeft(member) => member.id == actor.machine.id(),
             _ => false,
         });
         if has_left {

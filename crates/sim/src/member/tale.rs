@@ -151,6 +151,8 @@ pub struct Tale {
     pub links: bool,
     /// Whether everybody knows everybody from the beginning.
     pub acquainted: bool,
+    /// Whether members remember others on their disks.
+    pub remembers: bool,
     /// How much goes wrong, and when.
     pub plan: Plan,
     /// What goes wrong.
@@ -161,8 +163,74 @@ pub struct Tale {
     pub planted: Option<Mistake>,
 }
 
-/// A change of settings that breaks a promise on purpose, so that one sees the promises being watched.
-pub type Mistake = fn(&mut Params);
+/// A change that breaks a promise on purpose, so that one sees the promises being watched.
+#[derive(Debug, Clone, Copy)]
+pub struct Mistake {
+    /// By which it is asked for.
+    pub name: &'static str,
+    /// What is wrong then.
+    pub about: &'static str,
+    /// Does it.
+    pub make: fn(&mut Params),
+}
+
+impl PartialEq for Mistake {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+/// Mistakes that were put in on purpose, each of which some story finds.
+pub const MISTAKES: &[Mistake] = &[
+    Mistake {
+        name: "late-contradiction",
+        about: "a node contradicts once, and then not again for an hour",
+        make: |params| params.refute_again = HOUR,
+    },
+    Mistake {
+        name: "three-votes",
+        about: "three votes are enough, however many could vote",
+        make: |params| params.quorum = 0.0,
+    },
+    Mistake {
+        name: "no-repair",
+        about: "what gossip missed stays missed",
+        make: |params| params.repair = HOUR,
+    },
+    Mistake {
+        name: "no-contact",
+        about: "who failed is never tried again",
+        make: |params| params.contact = HOUR,
+    },
+    Mistake {
+        name: "no-slow-path",
+        about: "votes that nobody contradicts are never enough by themselves",
+        make: |params| params.slow_path = HOUR,
+    },
+    Mistake {
+        name: "no-abstaining",
+        about: "a node that was held up judges as if it had not been",
+        make: |params| params.lag = HOUR,
+    },
+    Mistake {
+        name: "hasty",
+        about: "an observer asks once, and does not wait for the hold",
+        make: |params| {
+            params.attempts = 1;
+            params.attempts_after_silence = 1;
+            params.hold = Duration::from_millis(1);
+        },
+    },
+];
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Stories that once broke a promise, by their seeds; see the file.
+pub fn found() -> impl Iterator<Item = u64> {
+    let lines = include_str!("../../found/membership.txt").lines();
+    let words = lines.filter_map(|line| line.split_whitespace().next());
+    words.filter_map(|word| word.parse().ok())
+}
 
 /// What a story came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -197,12 +265,14 @@ impl Tale {
         let mut troubles = draw(random.next_u64(), &plan);
         let deeds = deeds(&mut random, &plan);
         some_die_for_good(&mut random, &plan, &mut troubles);
+        let remembers = random.chance(0.7);
         Self {
             seed,
             preset,
             loss,
             links,
             acquainted,
+            remembers,
             plan,
             troubles,
             deeds,
@@ -215,7 +285,7 @@ impl Tale {
     pub fn params(&self) -> Params {
         let mut params = self.preset.params(self.plan.hosts);
         if let Some(mistake) = self.planted {
-            mistake(&mut params);
+            (mistake.make)(&mut params);
         }
         params
     }
@@ -285,6 +355,8 @@ impl Tale {
         // One seed alone could lose its disk, and nobody would ever ask whoever it is then.
         cluster.seeds = (0..hosts.min(3)).map(Place).collect();
         cluster.keep_roll = true;
+        cluster.remembers = self.remembers;
+        cluster.needs_addresses = true;
         if matches!(self.preset, Preset::Wan | Preset::Metered) {
             cluster.zone = |place| Some(format!("zone {}", place.0 % REGIONS));
         }
@@ -484,13 +556,14 @@ impl fmt::Display for Tale {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "seed {}: {} hosts, {}, loss {:?}, {}, {}",
+            "seed {}: {} hosts, {}, loss {:?}, {}, {}, {}",
             self.seed,
             self.plan.hosts,
             self.preset.name(),
             self.loss,
             if self.links { "links cost" } else { "links are free" },
             if self.acquainted { "acquainted" } else { "joining" },
+            if self.remembers { "remembering" } else { "forgetful" },
         )
     }
 }
