@@ -10,8 +10,9 @@
 //! **How many votes.** Of the observers that are not themselves known to be gone (`live`), those who judge at all (`able`) must agree to
 //! a share: `max(1, min(live, max(3, ⌈share · able⌉)))`. Two nodes need one vote, three need two, five need three, and 5,000
 //! need seven of ten. A dead observer is no vote, or a healthy node whose observers died would follow them (both were tried:
-//! see the design page). *The slow path*: three votes that stood for a while without contradiction suffice, since when a third
-//! of all nodes die at once, many have too few observers left for the share.
+//! see the design page). *The slow path*: three votes that stood for a while without contradiction suffice, or as many as there
+//! are observers whom nobody doubts: when a third of all nodes die at once, many have too few observers left for the share, and
+//! who comes late to a small cluster hears the votes of those who were there. Whoever lives has contradicted long before.
 //!
 //! **Contradiction.** A vote is about one incarnation. Whoever hears of a vote about its present one raises it, and every such vote is
 //! void. So a vote needs no end of its own: whoever is alive ends it.
@@ -31,6 +32,7 @@ use convoke_types::{Incarnation, Moment, NodeId};
 
 use super::{JUDGE, ME, Membership, SETTLED};
 use crate::event::{Condition, Effect, EventKind};
+use crate::params::Planted;
 use crate::rings::Slot;
 use crate::roster::{State, vote_digest};
 
@@ -100,6 +102,8 @@ struct Tally {
     /// From anybody whose word counts.
     all: usize,
     needed: usize,
+    /// Of all, on the slow path.
+    needed_slowly: usize,
 }
 
 impl Membership {
@@ -200,10 +204,20 @@ impl Membership {
             }
         }
         let share = (self.params.quorum * able as f32).ceil() as usize;
+        let needed = match self.params.planted {
+            Some(Planted::FixedVotes(votes)) => votes,
+            _ => live.min(share.max(FEW)).max(1),
+        };
+        let undoubted = observers
+            .iter()
+            .filter(|slot| is_here(**slot) && !self.roster.get(**slot).abstains)
+            .filter(|slot| self.roster.get(**slot).votes().is_empty())
+            .count();
         Tally {
             votes,
             all,
-            needed: live.min(share.max(FEW)).max(1),
+            needed,
+            needed_slowly: undoubted.clamp(1, FEW),
         }
     }
 
@@ -246,7 +260,9 @@ impl Membership {
 
     /// Whether a few votes have stood for long enough; if not yet, when to look again.
     fn slow_path(&mut self, now: Moment, slot: Slot, tally: Tally) -> bool {
-        if tally.all < FEW {
+        if tally.all < tally.needed_slowly
+            || matches!(self.params.planted, Some(Planted::FixedVotes(_)))
+        {
             return false;
         }
         let wait = self.params.slow_path;
@@ -417,7 +433,7 @@ impl Membership {
     /// A loop that was late missed signs of life: what it asked before is asked anew, and it judges nobody for a while.
     pub(super) fn notice_lag(&mut self, now: Moment) {
         let lag = now.since(self.conscience.planned);
-        if lag <= self.params.lag {
+        if lag <= self.params.lag || self.params.planted == Some(Planted::NoDoubtInOneself) {
             return;
         }
         self.conscience.late = Some((now + self.params.abstain, lag));
@@ -434,7 +450,9 @@ impl Membership {
             .iter()
             .filter(|neighbour| neighbour.watch.is_missing())
             .count();
-        let cut_off = missing > 1 && 2 * missing > self.neighbours.len();
+        let cut_off = missing > 1
+            && 2 * missing > self.neighbours.len()
+            && self.params.planted != Some(Planted::NoDoubtInOneself);
         match (cut_off, self.conscience.cut_off_since) {
             (true, None) => {
                 self.conscience.cut_off_since = Some(now);
