@@ -140,7 +140,10 @@ fn list() {
     for story in STORIES {
         println!("{:12} {}", story.name, story.about);
     }
-    println!("{:12} stories that a seed draws, --seeds N of them", "seeds");
+    println!(
+        "{:12} stories that a seed draws, --seeds N of them",
+        "seeds"
+    );
     println!("\nmistakes for --planted:");
     for mistake in MISTAKES {
         println!("{:18} {}", mistake.name, mistake.about);
@@ -158,9 +161,14 @@ fn tell(story: &Story, scale: &Scale) -> bool {
 
 fn tell_found(verbose: bool) -> bool {
     let seeds: Vec<u64> = tale::found().collect();
-    let held = seeds.iter().filter(|seed| tell_one(Tale::of(**seed), verbose));
+    let held = seeds
+        .iter()
+        .filter(|seed| tell_one(Tale::of(**seed), verbose));
     let held = held.count();
-    println!("{held} of {} stories that once broke a promise hold it", seeds.len());
+    println!(
+        "{held} of {} stories that once broke a promise hold it",
+        seeds.len()
+    );
     held == seeds.len()
 }
 
@@ -175,7 +183,10 @@ fn tell_one(tale: Tale, verbose: bool) -> bool {
         Ok(told) => {
             if verbose {
                 let took = began.elapsed().as_secs_f64();
-                eprintln!("{shown}: {} steps, hash {:016x}, {took:.2} s", told.steps, told.hash);
+                eprintln!(
+                    "{shown}: {} steps, hash {:016x}, {took:.2} s",
+                    told.steps, told.hash
+                );
             }
             true
         }
@@ -188,8 +199,13 @@ fn tell_one(tale: Tale, verbose: bool) -> bool {
 }
 
 fn replay(tale: &Tale) -> String {
-    let planted = tale.planted.map_or_else(String::new, |mistake| format!(" --planted {}", mistake.name));
-    format!("cargo xtask sim --story seeds --seeds 1 --first-seed {}{planted}", tale.seed)
+    let planted = tale.planted.map_or_else(String::new, |mistake| {
+        format!(" --planted {}", mistake.name)
+    });
+    format!(
+        "cargo xtask sim --story seeds --seeds 1 --first-seed {}{planted}",
+        tale.seed
+    )
 }
 
 /// While it lives, a panic says nothing: it is a finding, and a story is told many times to shorten it.
@@ -230,7 +246,10 @@ fn tell_seeds(line: &CommandLine) -> bool {
                     if !tell_one(tale, line.verbose) {
                         broken.store(true, Ordering::Relaxed);
                     }
-                    progress.lock().expect("nobody panics holding it").one_more();
+                    progress
+                        .lock()
+                        .expect("nobody panics holding it")
+                        .one_more();
                 }
             });
         }
@@ -262,7 +281,12 @@ impl Progress {
         self.told += 1;
         if self.shown.elapsed() >= Duration::from_secs(10) {
             self.shown = Instant::now();
-            eprintln!("{} of {} stories told, {:.1} a second", self.told, self.of, self.rate());
+            eprintln!(
+                "{} of {} stories told, {:.1} a second",
+                self.told,
+                self.of,
+                self.rate()
+            );
         }
     }
 

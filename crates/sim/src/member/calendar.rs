@@ -64,9 +64,9 @@ impl Calendar {
     /// asked after by [`Calendar::is_clear_between`].
     #[must_use]
     pub fn is_clear_at(&self, place: Place, from: Duration, to: Duration) -> bool {
-        !self
-            .within(from, to)
-            .any(|span| matches!(&span.scope, Scope::Everybody | Scope::Host(_)) && span.meets(place))
+        !self.within(from, to).any(|span| {
+            matches!(&span.scope, Scope::Everybody | Scope::Host(_)) && span.meets(place)
+        })
     }
 
     /// Whether nothing was wrong with two hosts or between them, at any time from `from` to `to`.

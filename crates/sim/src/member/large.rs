@@ -227,9 +227,10 @@ impl Times {
         self.0.sort_unstable();
         let at = |share: f64| {
             let index = (self.0.len().saturating_sub(1) as f64 * share) as usize;
-            self.0
-                .get(index)
-                .map_or_else(|| "-".to_owned(), |time| format!("{:.2}", time.as_secs_f64()))
+            self.0.get(index).map_or_else(
+                || "-".to_owned(),
+                |time| format!("{:.2}", time.as_secs_f64()),
+            )
         };
         let (middle, most, last) = (at(0.5), at(0.99), at(1.0));
         format!("p50 {middle} s, p99 {most} s, last {last} s")
@@ -253,7 +254,11 @@ fn killed(scale: &Scale, percent: u32) -> Report {
         nodes * percent / 100,
     );
     let is_victim = |place: Place| victims.binary_search(&place).is_ok();
-    world.schedule(victims.iter().map(|place| Fault::new(CALM, What::Kill(*place))));
+    world.schedule(
+        victims
+            .iter()
+            .map(|place| Fault::new(CALM, What::Kill(*place))),
+    );
 
     let (mut unreachable, mut failed, mut suspected) =
         (Times::default(), Times::default(), Times::default());
@@ -287,7 +292,11 @@ fn killed(scale: &Scale, percent: u32) -> Report {
     let missing = missing_views(&world, &victims, |verdict| verdict == Verdict::Failed);
     let frozen = world
         .alive()
-        .filter(|place| world.actor(*place).is_some_and(|actor| actor.machine.status().frozen))
+        .filter(|place| {
+            world
+                .actor(*place)
+                .is_some_and(|actor| actor.machine.status().frozen)
+        })
         .count();
 
     let mut report = Report::default();
@@ -295,14 +304,27 @@ fn killed(scale: &Scale, percent: u32) -> Report {
     report.figure("unreachable", unreachable.shown());
     report.figure("failed", failed.shown());
     report.figure("views in which a victim is not failed", missing);
-    report.figure("false: unreachable / failed", format!("{falsely_unreachable} / {falsely_failed}"));
-    report.figure("survivors that suspect a partition", format!("{} of {survivors}", suspected.0.len()));
+    report.figure(
+        "false: unreachable / failed",
+        format!("{falsely_unreachable} / {falsely_failed}"),
+    );
+    report.figure(
+        "survivors that suspect a partition",
+        format!("{} of {survivors}", suspected.0.len()),
+    );
     report.figure("  since the deaths", suspected.shown());
     let sent = world.total_traffic().sent.payload_bytes as f64 / survivors as f64;
-    report.figure("bytes per survivor and second after it", format!("{:.0}", sent / over.as_secs_f64()));
-    report.promise(falsely_failed == 0, || format!("{falsely_failed} healthy nodes were found failed"));
+    report.figure(
+        "bytes per survivor and second after it",
+        format!("{:.0}", sent / over.as_secs_f64()),
+    );
+    report.promise(falsely_failed == 0, || {
+        format!("{falsely_failed} healthy nodes were found failed")
+    });
     if percent <= 20 {
-        report.promise(missing == 0, || format!("{missing} of {views} views miss a death"));
+        report.promise(missing == 0, || {
+            format!("{missing} of {views} views miss a death")
+        });
     } else {
         report.promise(frozen == survivors, || {
             format!("only {frozen} of {survivors} survivors froze")
@@ -327,7 +349,11 @@ fn missing_views(world: &Members, about: &[Place], fits: impl Fn(Verdict) -> boo
 fn sick(scale: &Scale, trouble: fn(Place) -> What) -> Report {
     let nodes = scale.nodes.unwrap_or(1_000);
     let mut world = acquainted(scale, nodes);
-    let sick = some(&mut Random::from_seed(scale.seed ^ 2), nodes, (nodes / 100).max(1));
+    let sick = some(
+        &mut Random::from_seed(scale.seed ^ 2),
+        nodes,
+        (nodes / 100).max(1),
+    );
     let is_sick = |place: Place| sick.binary_search(&place).is_ok();
     world.schedule(sick.iter().map(|place| Fault::new(CALM, trouble(*place))));
     let lasts = SECOND * 180;
@@ -359,16 +385,26 @@ fn sick(scale: &Scale, trouble: fn(Place) -> What) -> Report {
     let mut report = Report::default();
     let views = (nodes as usize - sick.len()) * sick.len();
     report.figure("healthy about healthy", shown(&healthy));
-    report.figure("healthy about sick", format!("{} (in {views} views)", shown(&about_sick)));
+    report.figure(
+        "healthy about sick",
+        format!("{} (in {views} views)", shown(&about_sick)),
+    );
     report.figure("sick about anybody", shown(&by_sick));
     let distinct = distinct_views(&world, &is_sick);
     report.figure("different views of healthy nodes at the end", distinct);
     let sent = world.total_traffic().sent.payload_bytes as f64 / f64::from(nodes);
-    report.figure("bytes per node and second", format!("{:.0}", sent / lasts.as_secs_f64()));
+    report.figure(
+        "bytes per node and second",
+        format!("{:.0}", sent / lasts.as_secs_f64()),
+    );
     let failed = healthy.get("NodeFailed").copied().unwrap_or(0);
     let doubted = healthy.get("NodeUnreachable").copied().unwrap_or(0);
-    report.promise(failed == 0, || format!("{failed} times a healthy node was found failed"));
-    report.promise(doubted == 0, || format!("{doubted} times a healthy node was found unreachable"));
+    report.promise(failed == 0, || {
+        format!("{failed} times a healthy node was found failed")
+    });
+    report.promise(doubted == 0, || {
+        format!("{doubted} times a healthy node was found unreachable")
+    });
     report
 }
 
@@ -398,7 +434,11 @@ fn shown(counts: &BTreeMap<&'static str, u32>) -> String {
 }
 
 /// Runs until everybody sees everybody, and says when that was.
-fn until_all_see_all(world: &mut Members, reader: &mut Reader, until: Duration) -> Option<Duration> {
+fn until_all_see_all(
+    world: &mut Members,
+    reader: &mut Reader,
+    until: Duration,
+) -> Option<Duration> {
     let places: Vec<Place> = world.places().collect();
     while world.now() < until {
         let next = world.now() + SECOND / 4;
@@ -432,7 +472,11 @@ fn join(scale: &Scale) -> Report {
     );
     let start = |at, place| {
         let (disk, address) = (DiskAt::Kept, AddressAt::Same);
-        let what = What::Start { place, disk, address };
+        let what = What::Start {
+            place,
+            disk,
+            address,
+        };
         Fault::new(at, what)
     };
     world.schedule((0..old).map(|place| start(SECOND / 1_000 * place, Place(place))));
@@ -441,8 +485,10 @@ fn join(scale: &Scale) -> Report {
     reader.run(&mut world, CALM, |_, _, _| ());
     world.reset_traffic();
     let (mut joined, mut doubts) = (Times::default(), 0_u32);
-    reader.run(&mut world, CALM + SECOND * 5, |at, place, event| {
-        match &event.kind {
+    reader.run(
+        &mut world,
+        CALM + SECOND * 5,
+        |at, place, event| match &event.kind {
             EventKind::NodeJoined(_) if place.0 < old => joined.add(at - CALM),
             EventKind::NodeUnreachable(_) | EventKind::NodeFailed(_) => doubts += 1,
             EventKind::NodeJoined(_)
@@ -454,15 +500,19 @@ fn join(scale: &Scale) -> Report {
             | EventKind::PartitionHealed
             | EventKind::FreezeEnded
             | EventKind::NodeForgotten(_) => {}
-        }
-    });
+        },
+    );
     let all = until_all_see_all(&mut world, &mut reader, CALM + SECOND * 60);
     let mut report = Report::default();
     report.figure("a newcomer is known to the others", joined.shown());
     report.figure("everybody knows everybody", since(all, CALM));
     report.figure("doubts", doubts);
-    report.promise(all.is_some(), || "somebody does not know somebody after 60 s".to_owned());
-    report.promise(doubts == 0, || format!("{doubts} doubts about healthy nodes"));
+    report.promise(all.is_some(), || {
+        "somebody does not know somebody after 60 s".to_owned()
+    });
+    report.promise(doubts == 0, || {
+        format!("{doubts} doubts about healthy nodes")
+    });
     report
 }
 
@@ -513,20 +563,33 @@ fn moved(scale: &Scale) -> Report {
     let starts = CALM + SECOND * 10;
     for place in (0..nodes).map(Place) {
         let (disk, address) = (DiskAt::Kept, AddressAt::New);
-        let start = What::Start { place, disk, address };
-        world.schedule([Fault::new(stops, What::Kill(place)), Fault::new(starts, start)]);
+        let start = What::Start {
+            place,
+            disk,
+            address,
+        };
+        world.schedule([
+            Fault::new(stops, What::Kill(place)),
+            Fault::new(starts, start),
+        ]);
     }
     let mut reader = Reader::new(&world);
     reader.run(&mut world, starts + SECOND, |_, _, _| ());
     let all = until_all_see_all(&mut world, &mut reader, starts + SECOND * 120);
     let changed = world
         .alive()
-        .filter(|place| world.actor(*place).is_none_or(|actor| actor.machine.id() != node_id(*place, 1)))
+        .filter(|place| {
+            world
+                .actor(*place)
+                .is_none_or(|actor| actor.machine.id() != node_id(*place, 1))
+        })
         .count();
     let mut report = Report::default();
     report.figure("everybody sees everybody after", since(all, starts));
     report.figure("changed identities", changed);
-    report.promise(all.is_some(), || "somebody was not found again within 120 s".to_owned());
+    report.promise(all.is_some(), || {
+        "somebody was not found again within 120 s".to_owned()
+    });
     report.promise(changed == 0, || format!("{changed} are somebody else now"));
     report
 }
@@ -535,7 +598,13 @@ fn soak(scale: &Scale) -> Report {
     let nodes = scale.nodes.unwrap_or(50);
     let hours = scale.hours.unwrap_or(0.5);
     let loss = scale.loss.unwrap_or(Loss::Even(0.05));
-    let mut world = acquainted(&Scale { loss: Some(loss), ..*scale }, nodes);
+    let mut world = acquainted(
+        &Scale {
+            loss: Some(loss),
+            ..*scale
+        },
+        nodes,
+    );
     let mut reader = Reader::new(&world);
     let mut kinds: BTreeMap<&'static str, u32> = BTreeMap::new();
     let end = Duration::from_secs_f64(hours * 3_600.0);
@@ -547,12 +616,21 @@ fn soak(scale: &Scale) -> Report {
         .alive()
         .filter_map(|place| world.actor(place))
         .map(|actor| actor.machine.status().counters);
-    let (votes, refutations, repairs) = counters.fold((0, 0, 0), |(votes, refutations, repairs), of| {
-        (votes + of.votes, refutations + of.refutations, repairs + of.repairs)
-    });
+    let (votes, refutations, repairs) =
+        counters.fold((0, 0, 0), |(votes, refutations, repairs), of| {
+            (
+                votes + of.votes,
+                refutations + of.refutations,
+                repairs + of.repairs,
+            )
+        });
     let changed = world
         .alive()
-        .filter(|place| world.actor(*place).is_none_or(|actor| actor.machine.id() != node_id(*place, 1)))
+        .filter(|place| {
+            world
+                .actor(*place)
+                .is_none_or(|actor| actor.machine.id() != node_id(*place, 1))
+        })
         .count();
     let per_hour = |count: f64| format!("{count:.0}, {:.4} per node-hour", count / node_hours);
     let count = |name| f64::from(kinds.get(name).copied().unwrap_or(0));
@@ -560,14 +638,20 @@ fn soak(scale: &Scale) -> Report {
     let verdicts = |name| per_hour(count(name) / f64::from(nodes.max(2) - 1));
     let mut report = Report::default();
     report.figure("node-hours", format!("{node_hours:.1} at loss {loss:?}"));
-    report.figure("false unreachable, in all views", verdicts("NodeUnreachable"));
+    report.figure(
+        "false unreachable, in all views",
+        verdicts("NodeUnreachable"),
+    );
     report.figure("false failed, in all views", verdicts("NodeFailed"));
     report.figure("votes", per_hour(votes as f64));
     report.figure("contradictions", per_hour(refutations as f64));
     report.figure("repairs", per_hour(repairs as f64));
     report.figure("changed identities", changed);
     let sent = world.total_traffic().sent.payload_bytes as f64 / f64::from(nodes);
-    report.figure("bytes per node and second", format!("{:.0}", sent / end.as_secs_f64()));
+    report.figure(
+        "bytes per node and second",
+        format!("{:.0}", sent / end.as_secs_f64()),
+    );
     let failed = count("NodeFailed");
     report.promise(failed == 0.0, || format!("{failed} false failed verdicts"));
     report.promise(changed == 0, || format!("{changed} changed identities"));

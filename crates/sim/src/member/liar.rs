@@ -3,9 +3,9 @@
 //! It has its own key and no other, so nothing it says about others is signed by them. What it says about itself is true.
 
 use bytes::Bytes;
+use convoke_types::wire::gossip::Handle;
 use convoke_types::wire::gossip::datagram::{DatagramReader, DatagramWriter, Section};
 use convoke_types::wire::gossip::unit::{Standing, Unit, Vote};
-use convoke_types::wire::gossip::Handle;
 use convoke_types::{ClusterId, Incarnation, NodeId};
 
 /// Turns what a member sends into lies.

@@ -13,6 +13,7 @@ pub mod calendar;
 pub mod large;
 mod liar;
 pub mod oracles;
+pub mod script;
 pub mod tale;
 
 use core::net::SocketAddr;
@@ -189,7 +190,9 @@ impl Cluster {
     fn remembered_by(&self, place: Place, node: NodeId, fate: DiskFate) -> Vec<Arc<Sheet>> {
         let sheets = match fate {
             DiskFate::Lost => Vec::new(),
-            DiskFate::Kept if self.remembers => self.directory.remembered(place).unwrap_or_default(),
+            DiskFate::Kept if self.remembers => {
+                self.directory.remembered(place).unwrap_or_default()
+            }
             DiskFate::New | DiskFate::Kept => self.remembered.to_vec(),
         };
         sheets
@@ -249,6 +252,17 @@ pub fn node_id(place: Place, identity: u64) -> NodeId {
 pub fn place_of(id: &NodeId) -> Place {
     let [.., a, b, c, d] = *id.as_bytes();
     Place(u32::from_be_bytes([a, b, c, d]))
+}
+
+/// A member as stories name it: its place, and a letter when the host was somebody else before.
+#[must_use]
+pub fn name_of(id: &NodeId) -> String {
+    let place = place_of(id);
+    let identity = (1..=26).find(|identity| node_id(place, *identity) == *id);
+    match identity.and_then(|identity| char::from_digit(identity as u32 + 9, 36)) {
+        Some('a') => place.to_string(),
+        letter => format!("{place}{}", letter.unwrap_or('?')),
+    }
 }
 
 /// Membership on a virtual host.
@@ -392,7 +406,7 @@ pub fn line(kind: &EventKind) -> String {
             Some(member) => format!(
                 "{} {} {}",
                 kind.name(),
-                place_of(&member.id),
+                name_of(&member.id),
                 member.incarnation
             ),
             None => kind.name().to_owned(),

@@ -374,6 +374,8 @@ pub struct ViewsAgree {
     bounds: Bounds,
     /// When all digests were last seen to be the same.
     agreed: Duration,
+    /// When everybody was last seen to find everybody reachable.
+    whole: Duration,
 }
 
 impl ViewsAgree {
@@ -384,6 +386,7 @@ impl ViewsAgree {
             history: history.clone(),
             bounds: bounds.clone(),
             agreed: Duration::ZERO,
+            whole: Duration::ZERO,
         }
     }
 }
@@ -400,7 +403,12 @@ impl Oracle<MemberActor> for ViewsAgree {
         if now < due {
             return Ok(());
         }
-        everybody_sees_everybody(&seen, world)?;
+        // A burst of losses makes doubts among two; doubts that stay are what must not be.
+        match everybody_sees_everybody(&seen, world) {
+            Ok(()) => self.whole = now,
+            Err(what) if now > self.whole.max(due) + self.bounds.repair => return Err(what),
+            Err(_) => {}
+        }
         let mut digests = seen.views(world).map(|(_, actor)| actor.machine.digest());
         let first = digests.next();
         if digests.all(|digest| Some(digest) == first) {
@@ -539,7 +547,9 @@ impl Oracle<MemberActor> for EventsTellAll {
         let hosts = seen.hosts.len();
         for step in 0..COMPARED_AT_ONCE.min(hosts) {
             let place = Place(((self.next + step) % hosts) as u32);
-            world.actor(place).map_or(Ok(()), |actor| compare(place, actor))?;
+            world
+                .actor(place)
+                .map_or(Ok(()), |actor| compare(place, actor))?;
         }
         self.next = (self.next + COMPARED_AT_ONCE) % hosts;
         Ok(())
@@ -661,8 +671,7 @@ impl Oracle<MemberActor> for TheIsolatedJudgeNobody {
         let Some(event) = seen.fresh.iter().find(finds) else {
             return Ok(());
         };
-        let since = self.alone[seen.by.index()];
-        match since.filter(|since| *since + self.fair < step.at) {
+        match self.alone[seen.by.index()].filter(|since| *since < step.at) {
             Some(since) => Err(format!(
                 "{} has reached nobody since {:.1} s, and reports {}",
                 seen.by,
@@ -686,12 +695,23 @@ impl Oracle<MemberActor> for TheIsolatedJudgeNobody {
             let began = &mut self.alone[place.index()];
             if !is_alone || !seen.is_well(place, now, now) {
                 *began = None;
-            } else if began.is_none() && had_everybody(world, place, seen.hosts.len()) {
+            } else if began.is_none()
+                && had_everybody(world, place, seen.hosts.len())
+                && were_all_well(&seen, now, self.fair)
+            {
                 *began = Some(now);
             }
         }
         Ok(())
     }
+}
+
+/// Whether nobody's loneliness can be somebody else's death: nobody had trouble of its own for long.
+fn were_all_well(seen: &Seen, now: Duration, long: Duration) -> bool {
+    let from = now.saturating_sub(long);
+    (0..seen.hosts.len() as u32)
+        .map(Place)
+        .all(|place| seen.is_well(place, from, now))
 }
 
 /// Whether a host sees at least two others, and doubts none of them.
@@ -706,7 +726,8 @@ fn had_everybody(world: &Members, place: Place, hosts: usize) -> bool {
 #[derive(Debug)]
 pub struct Thrift {
     history: History,
-    bounds: Bounds,
+    calm_after: Duration,
+    most: u64,
     /// Since when was counted, and how much each had sent by then.
     from: Option<(Duration, Vec<u64>)>,
 }
@@ -717,10 +738,13 @@ const THRIFT_OVER: Duration = Duration::from_secs(30);
 impl Thrift {
     /// Asks with the given bounds.
     #[must_use]
-    pub fn new(history: &History, bounds: &Bounds) -> Self {
+    pub fn new(history: &History, bounds: &Bounds, is_lossy: bool) -> Self {
+        // What is lost is asked again, told again and repaired.
+        let most = bounds.bytes_per_second;
         Self {
             history: history.clone(),
-            bounds: bounds.clone(),
+            calm_after: bounds.agreement,
+            most: if is_lossy { most * 3 / 2 } else { most },
             from: None,
         }
     }
@@ -733,7 +757,7 @@ impl Oracle<MemberActor> for Thrift {
 
     fn at_interval(&mut self, world: &Members) -> Answer {
         let now = world.now();
-        if now < self.history.seen().quiet_since(now) + self.bounds.agreement {
+        if now < self.history.seen().quiet_since(now) + self.calm_after {
             self.from = None;
             return Ok(());
         }
@@ -752,10 +776,10 @@ impl Oracle<MemberActor> for Thrift {
         let seconds = (now - from).as_secs_f64();
         for ((place, sent), before) in world.places().zip(sent).zip(before) {
             let rate = ((sent - before) as f64 / seconds) as u64;
-            if rate > self.bounds.bytes_per_second {
+            if rate > self.most {
                 return Err(format!(
                     "{place} sends {rate} bytes a second, more than {}",
-                    self.bounds.bytes_per_second
+                    self.most
                 ));
             }
         }

@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use bytes::Bytes;
-use convoke_membership::{Fact, Health, Input, Load, Params};
+use convoke_membership::{Fact, Health, Input, Load, Params, Planted};
 use convoke_types::wire::gossip::datagram::DATAGRAM_MAX;
 
 use super::calendar::Calendar;
@@ -188,9 +188,19 @@ pub const MISTAKES: &[Mistake] = &[
         make: |params| params.refute_again = HOUR,
     },
     Mistake {
-        name: "three-votes",
-        about: "three votes are enough, however many could vote",
-        make: |params| params.quorum = 0.0,
+        name: "fixed-votes",
+        about: "three votes are needed, however many could vote, and nothing else suffices",
+        make: |params| params.planted = Some(Planted::FixedVotes(3)),
+    },
+    Mistake {
+        name: "no-contradiction",
+        about: "a node never contradicts",
+        make: |params| params.planted = Some(Planted::NeverRefutes),
+    },
+    Mistake {
+        name: "no-self-doubt",
+        about: "a node that was held up, or misses almost everybody, judges as if it were well",
+        make: |params| params.planted = Some(Planted::NoDoubtInOneself),
     },
     Mistake {
         name: "no-repair",
@@ -201,16 +211,6 @@ pub const MISTAKES: &[Mistake] = &[
         name: "no-contact",
         about: "who failed is never tried again",
         make: |params| params.contact = HOUR,
-    },
-    Mistake {
-        name: "no-slow-path",
-        about: "votes that nobody contradicts are never enough by themselves",
-        make: |params| params.slow_path = HOUR,
-    },
-    Mistake {
-        name: "no-abstaining",
-        about: "a node that was held up judges as if it had not been",
-        make: |params| params.lag = HOUR,
     },
     Mistake {
         name: "hasty",
@@ -382,7 +382,7 @@ impl Tale {
             .with(TheDeadAreFound::new(&history, &bounds))
             .with(ViewsAgree::new(&history, &bounds))
             .with(EventsTellAll::new(&history))
-            .with(Thrift::new(&history, &bounds))
+            .with(Thrift::new(&history, &bounds, self.loss != Loss::None))
             .with(MemoryIsBounded::new(&self.params(), 0))
     }
 }
@@ -457,7 +457,10 @@ fn any_fact(random: &mut Random) -> Fact {
             cpu_permille: number as u16,
             memory_permille: number as u16 / 2,
         }),
-        3 => Fact::Health(pick(random, &[Health::Well, Health::Degraded, Health::Unfit])),
+        3 => Fact::Health(pick(
+            random,
+            &[Health::Well, Health::Degraded, Health::Unfit],
+        )),
         _ => Fact::Free {
             key: format!("key {}", number % 4),
             value: Bytes::from(vec![7; number as usize / 4]),
@@ -504,7 +507,9 @@ fn say(world: &mut World<MemberActor>, place: Place, fact: Fact) {
 }
 
 fn words_of(panic: &(dyn Any + Send)) -> String {
-    let words = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
+    let words = panic
+        .downcast_ref::<&str>()
+        .map(|words| (*words).to_owned());
     words
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a panic without words".to_owned())
@@ -561,9 +566,21 @@ impl fmt::Display for Tale {
             self.plan.hosts,
             self.preset.name(),
             self.loss,
-            if self.links { "links cost" } else { "links are free" },
-            if self.acquainted { "acquainted" } else { "joining" },
-            if self.remembers { "remembering" } else { "forgetful" },
+            if self.links {
+                "links cost"
+            } else {
+                "links are free"
+            },
+            if self.acquainted {
+                "acquainted"
+            } else {
+                "joining"
+            },
+            if self.remembers {
+                "remembering"
+            } else {
+                "forgetful"
+            },
         )
     }
 }
