@@ -170,6 +170,8 @@ pub struct Mistake {
     pub name: &'static str,
     /// What is wrong then.
     pub about: &'static str,
+    /// A story that finds it, if not by itself then one of the next few.
+    pub seed: u64,
     /// Does it.
     pub make: fn(&mut Params),
 }
@@ -185,36 +187,43 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "late-contradiction",
         about: "a node contradicts once, and then not again for an hour",
+        seed: 2,
         make: |params| params.refute_again = HOUR,
     },
     Mistake {
         name: "fixed-votes",
         about: "three votes are needed, however many could vote, and nothing else suffices",
+        seed: 30,
         make: |params| params.planted = Some(Planted::FixedVotes(3)),
     },
     Mistake {
         name: "no-contradiction",
         about: "a node never contradicts",
+        seed: 2,
         make: |params| params.planted = Some(Planted::NeverRefutes),
     },
     Mistake {
         name: "no-self-doubt",
         about: "a node that was held up, or misses almost everybody, judges as if it were well",
+        seed: 28,
         make: |params| params.planted = Some(Planted::NoDoubtInOneself),
     },
     Mistake {
         name: "no-repair",
         about: "what gossip missed stays missed",
+        seed: 16,
         make: |params| params.repair = HOUR,
     },
     Mistake {
         name: "no-contact",
         about: "who failed is never tried again",
+        seed: 70,
         make: |params| params.contact = HOUR,
     },
     Mistake {
         name: "hasty",
         about: "an observer asks once, and does not wait for the hold",
+        seed: 12,
         make: |params| {
             params.attempts = 1;
             params.attempts_after_silence = 1;
