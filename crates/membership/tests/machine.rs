@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use convoke_membership::facts::Vitals;
 use convoke_membership::{
     Condition, Effect, EventKind, Fact, Input, Membership, Params, Seal, Sheet, Start, TwinSeal,
     Verdict,
@@ -11,7 +12,7 @@ use convoke_types::wire::gossip::Handle;
 use convoke_types::wire::gossip::datagram::{DatagramWriter, Section};
 use convoke_types::wire::gossip::letter::Letter;
 use convoke_types::wire::gossip::unit::{Page, SIGNATURE, Standing, Unit, Vote};
-use convoke_types::{ClusterId, Incarnation, Moment, NodeId};
+use convoke_types::{ClusterId, Incarnation, Moment, NodeId, codec};
 use proptest::prelude::*;
 
 const CLUSTER: ClusterId = ClusterId::from_bytes([7; 16]);
@@ -254,6 +255,34 @@ fn a_node_without_anybody_to_hear_judges_nobody() {
     assert_eq!(machine.status().condition, Condition::CutOff);
     assert_eq!(machine.status().others, [6, 0, 0, 0]);
     assert!(events(&effects).contains(&"PartitionSuspected"));
+}
+
+#[test]
+fn the_word_of_an_observer_that_abstains_does_not_count() {
+    let mut machine = machine(0);
+    let all: Vec<Unit> = (1..=6).map(|of| page(of, 3, 0, 1)).collect();
+    pass_on(&mut machine, at(10), 1, &all);
+    let votes: Vec<Unit> = (1..=4).map(|by| vote(by, 6, 3, 0)).collect();
+    pass_on(&mut machine, at(20), 1, &votes);
+    let vitals = |version, abstains| {
+        let vitals = Vitals {
+            abstains,
+            ..Vitals::default()
+        };
+        let Unit::Page(mut page) = page(1, 3, 1, version) else {
+            unreachable!("it is a page")
+        };
+        page.content = Bytes::from(codec::to_vec(&vitals).unwrap());
+        page.signature = TwinSeal::new(node(1)).sign(&page.message(CLUSTER));
+        Unit::Page(page)
+    };
+    pass_on(&mut machine, at(30), 1, &[vitals(1, true)]);
+    // Five observers are able now, so four votes do; but one of those given is taken back, and what the subject says about itself
+    // is no vote.
+    pass_on(&mut machine, at(40), 1, &[vote(6, 6, 3, 0)]);
+    assert_eq!(machine.verdict(&node(6)), Some(Verdict::Reachable));
+    let effects = pass_on(&mut machine, at(50), 1, &[vote(5, 6, 3, 0)]);
+    assert_eq!(events(&effects), ["NodeUnreachable"]);
 }
 
 #[test]

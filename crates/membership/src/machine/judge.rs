@@ -189,11 +189,8 @@ impl Membership {
         let able = observers.iter().filter(|slot| judges(**slot)).count();
         let (mut votes, mut all) = (0, 0);
         for vote in known.votes() {
-            let Some(voter) = self
-                .roster
-                .slot(vote.observer)
-                .filter(|slot| is_here(*slot))
-            else {
+            // Who has come to doubt itself takes its word back.
+            let Some(voter) = self.roster.slot(vote.observer).filter(|slot| judges(*slot)) else {
                 continue;
             };
             all += 1;

@@ -390,6 +390,7 @@ impl Membership {
         if vote.incarnation < known.incarnation
             || is_known
             || observer == ME
+            || observer == slot
             || known.votes().len() >= VOTES_MOST
             || matches!(known.state, State::Left { .. })
         {
