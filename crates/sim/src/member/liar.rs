@@ -51,7 +51,14 @@ impl Liar {
                     ..standing
                 }))
             }
-            honest => honest,
+            honest @ (Section::Unit(_)
+            | Section::Ping(_)
+            | Section::Pong(_)
+            | Section::Have(_)
+            | Section::Want(_)
+            | Section::Digest { .. }
+            | Section::Bucket { .. }
+            | Section::WantMembers(_)) => honest,
         }
     }
 

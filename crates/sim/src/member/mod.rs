@@ -398,19 +398,17 @@ pub fn counter(value: u64) -> Fact {
 /// An event as a line of a story.
 #[must_use]
 pub fn line(kind: &EventKind) -> String {
-    match kind {
-        EventKind::PartitionSuspected { gone, of } => {
-            format!("{} {gone} of {of}", kind.name())
-        }
-        _ => match kind.member() {
-            Some(member) => format!(
-                "{} {} {}",
-                kind.name(),
-                name_of(&member.id),
-                member.incarnation
-            ),
-            None => kind.name().to_owned(),
-        },
+    if let EventKind::PartitionSuspected { gone, of } = kind {
+        return format!("{} {gone} of {of}", kind.name());
+    }
+    match kind.member() {
+        Some(member) => format!(
+            "{} {} {}",
+            kind.name(),
+            name_of(&member.id),
+            member.incarnation
+        ),
+        None => kind.name().to_owned(),
     }
 }
 

@@ -188,10 +188,11 @@ impl Seen {
             .extend(new.iter().map(|(_, event)| event.clone()));
         self.by = place;
         seat.read = actor.record.len();
-        let has_left = self.fresh.iter().any(|event| match &event.kind {
-            EventKind::NodeLeft(member) => member.id == actor.machine.id(),
-            _ => false,
-        });
+        let me = actor.machine.id();
+        let has_left = self
+            .fresh
+            .iter()
+            .any(|event| matches!(&event.kind, EventKind::NodeLeft(member) if member.id == me));
         if has_left {
             self.ended(place, at);
         }

@@ -259,9 +259,10 @@ impl Script {
         let mut told = Told::new(&self);
         for (at, act) in std::mem::take(&mut self.acts) {
             told.run(&mut world, at);
-            match act {
-                Act::Look => told.look(&world, at),
-                act => do_it(&mut world, act)?,
+            if matches!(act, Act::Look) {
+                told.look(&world, at);
+            } else {
+                do_it(&mut world, act)?;
             }
         }
         told.run(&mut world, self.end);
