@@ -10,7 +10,7 @@
 //! | 2 | the command line makes no sense: unknown command, flag, bench |
 //! | 3 | the command has no content yet |
 //!
-//! `bench`, `fuzz` and `demo` hand the program's own exit code on.
+//! `sim`, `bench`, `fuzz` and `demo` hand the program's own exit code on.
 
 #![expect(
     clippy::print_stdout,
@@ -56,9 +56,11 @@ enum Command {
     Tidy,
     /// Run the end-to-end tests with real binaries, long ones included
     E2e,
-    /// Run the simulation
+    /// Tell stories in the virtual world, by the thousand; `--help` says more
+    #[command(disable_help_flag = true)]
     Sim {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        /// Passed on: --seeds N, --first-seed S, --story NAME, --list, …
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
     /// Measure us and the peers side by side
@@ -118,9 +120,7 @@ fn run(command: Command) -> Result<ExitCode> {
             }],
         ),
         Command::E2e => end_to_end(),
-        Command::Sim { args: _ } => Ok(no_content(
-            "sim has no content yet: it arrives with membership",
-        )),
+        Command::Sim { args } => hand_over(&plan::sim(args)),
         Command::Bench {
             name,
             json,
@@ -241,6 +241,15 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn everything_after_sim_is_for_the_stories() {
+        let line = CommandLine::parse_from(["xtask", "sim", "--seeds", "9", "--help"]);
+        let Command::Sim { args } = line.command else {
+            panic!("asked for stories")
+        };
+        assert_eq!(args, ["--seeds", "9", "--help"]);
     }
 
     #[test]

@@ -158,6 +158,10 @@ fn tests(here: Surroundings) -> Vec<Step> {
                 ),
             ),
         ),
+        Step {
+            name: "sim",
+            action: Action::Run(sim(SHORT_SIM.map(str::to_owned))),
+        },
         // Last, so that the results of the tests are the last thing to be read. Includes the
         // examples, which are tested by their own tests, and the short end-to-end tests.
         Step {
@@ -170,6 +174,9 @@ fn tests(here: Surroundings) -> Vec<Step> {
 /// How long each fuzz target runs in `test`: enough to find what a careless change breaks, not
 /// more.
 const SHORT_FUZZ_SECONDS: u32 = 5;
+
+/// What `test` tells of the stories: what takes a release build about twenty seconds.
+const SHORT_SIM: [&str; 4] = ["--story", "seeds", "--seeds", "150"];
 
 /// Repairs what can be repaired without thought.
 pub(crate) fn fix(here: Surroundings) -> Vec<Step> {
@@ -278,6 +285,11 @@ pub(crate) fn bench(name: &str, args: Vec<String>) -> Call {
          --all-features --"
     ))
     .with(args)
+}
+
+/// Tells stories in the virtual world.
+pub(crate) fn sim(args: impl IntoIterator<Item = String>) -> Call {
+    Call::cargo("run --release --locked --package convoke-sim --").with(args)
 }
 
 /// Runs the fuzzer; without a target it goes through all of them.

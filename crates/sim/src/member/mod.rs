@@ -5,11 +5,23 @@
 //!
 //! - [`Cluster`]: how the members of a world are set up.
 //! - [`MemberActor`]: one of them, with a record of what it reported.
+//! - [`oracles`]: what is promised of them, and [`calendar`]: when something was wrong with whom.
+//! - [`tale`]: stories that a seed draws. [`large`]: larger ones, with figures.
+//! - [`script`]: stories as text.
 
+pub mod calendar;
+pub mod large;
+mod liar;
+pub mod oracles;
+pub mod script;
+pub mod tale;
+
+use core::net::SocketAddr;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use convoke_membership::facts::Address;
@@ -22,9 +34,13 @@ use convoke_types::{ClusterId, Incarnation, Moment, NodeId, codec};
 
 use crate::actor::{Actor, Birth, DiskFate, Outbox, Packet, Place};
 use crate::random::Random;
+use liar::Liar;
 
 /// Events an actor remembers at most; a story that makes more of them at one member is a mistake of the story.
 const RECORD: usize = 200_000;
+
+/// How often a member writes down whom it knows.
+const REMEMBER_EVERY: Duration = Duration::from_secs(10);
 
 /// How the members of a world are set up.
 #[derive(Debug, Clone)]
@@ -43,21 +59,42 @@ pub struct Cluster {
     pub keep_roll: bool,
     /// Who is at the other end of a link. Two clusters in one world share it.
     pub directory: Directory,
+    /// Members remember on disk whom they knew, and start with them again.
+    pub remembers: bool,
+    /// A link to a member needs an address of it that is still right, unless it has opened one itself. Costs time.
+    pub needs_addresses: bool,
+    /// Hosts that start with a copy of somebody else's data directory, and whose.
+    pub copies: BTreeMap<Place, Place>,
 }
 
 /// Which identity each host has now: what certificates say on a real link.
 #[derive(Debug, Clone, Default)]
-pub struct Directory(Rc<RefCell<BTreeMap<Place, NodeId>>>);
+pub struct Directory(Rc<RefCell<Entries>>);
+
+#[derive(Debug, Default)]
+struct Entries {
+    nodes: BTreeMap<Place, NodeId>,
+    /// Whom each host knew when it last wrote that down. It stands for a file.
+    remembered: BTreeMap<Place, Vec<Arc<Sheet>>>,
+}
 
 impl Directory {
     /// The identity of a host, once it has started.
     #[must_use]
     pub fn at(&self, place: Place) -> Option<NodeId> {
-        self.0.borrow().get(&place).copied()
+        self.0.borrow().nodes.get(&place).copied()
     }
 
     fn set(&self, place: Place, node: NodeId) {
-        self.0.borrow_mut().insert(place, node);
+        self.0.borrow_mut().nodes.insert(place, node);
+    }
+
+    fn remember(&self, place: Place, sheets: Vec<Arc<Sheet>>) {
+        self.0.borrow_mut().remembered.insert(place, sheets);
+    }
+
+    fn remembered(&self, place: Place) -> Option<Vec<Arc<Sheet>>> {
+        self.0.borrow().remembered.get(&place).cloned()
     }
 }
 
@@ -73,6 +110,9 @@ impl Cluster {
             zone: |_| None,
             keep_roll: true,
             directory: Directory::default(),
+            remembers: false,
+            needs_addresses: false,
+            copies: BTreeMap::new(),
         }
     }
 
@@ -93,13 +133,15 @@ impl Cluster {
     #[must_use]
     pub fn member(&self, place: Place, birth: Birth<'_>) -> MemberActor {
         let (identity, boot) = match birth.fate {
+            // A copy starts once more than what it was copied from.
+            DiskFate::New if self.copies.contains_key(&place) => (1, 2),
             DiskFate::New | DiskFate::Lost => (birth.boot, 1),
             DiskFate::Kept => (
                 number(birth.disk.read(IDENTITY)).unwrap_or(birth.boot),
                 number(birth.disk.read(BOOT)).unwrap_or(0) + 1,
             ),
         };
-        let node = node_id(place, identity);
+        let node = node_id(*self.copies.get(&place).unwrap_or(&place), identity);
         self.directory.set(place, node);
         let start = Start {
             cluster: self.id,
@@ -109,12 +151,7 @@ impl Cluster {
             seed: birth.seed,
             seal: Box::new(TwinSeal::new(node)),
             params: self.params.clone(),
-            remembered: self
-                .remembered
-                .iter()
-                .filter(|sheet| sheet.node() != node)
-                .cloned()
-                .collect(),
+            remembered: self.remembered_by(place, node, birth.fate),
         };
         let mut machine = Membership::new(start, birth.now);
         if let Some(zone) = (self.zone)(place) {
@@ -142,7 +179,26 @@ impl Cluster {
             contested: None,
             gone: false,
             directory: self.directory.clone(),
+            place,
+            remember_at: self.remembers.then_some(birth.now),
+            links: self.needs_addresses.then(BTreeMap::new),
+            cluster: self.id,
+            liar: None,
         }
+    }
+
+    fn remembered_by(&self, place: Place, node: NodeId, fate: DiskFate) -> Vec<Arc<Sheet>> {
+        let sheets = match fate {
+            DiskFate::Lost => Vec::new(),
+            DiskFate::Kept if self.remembers => {
+                self.directory.remembered(place).unwrap_or_default()
+            }
+            DiskFate::New | DiskFate::Kept => self.remembered.to_vec(),
+        };
+        sheets
+            .into_iter()
+            .filter(|sheet| sheet.node() != node)
+            .collect()
     }
 
     /// The page by which a host is known in its first life.
@@ -198,6 +254,17 @@ pub fn place_of(id: &NodeId) -> Place {
     Place(u32::from_be_bytes([a, b, c, d]))
 }
 
+/// A member as stories name it: its place, and a letter when the host was somebody else before.
+#[must_use]
+pub fn name_of(id: &NodeId) -> String {
+    let place = place_of(id);
+    let identity = (1..=26).find(|identity| node_id(place, *identity) == *id);
+    match identity.and_then(|identity| char::from_digit(identity as u32 + 9, 36)) {
+        Some('a') => place.to_string(),
+        letter => format!("{place}{}", letter.unwrap_or('?')),
+    }
+}
+
 /// Membership on a virtual host.
 #[derive(Debug)]
 pub struct MemberActor {
@@ -218,6 +285,13 @@ pub struct MemberActor {
     /// Where to join first.
     join: Vec<Place>,
     directory: Directory,
+    place: Place,
+    /// When it next writes down whom it knows, if it does.
+    remember_at: Option<Moment>,
+    /// Where hosts were when they last were heard of, if that matters: an answer needs no address.
+    links: Option<BTreeMap<Place, SocketAddr>>,
+    cluster: ClusterId,
+    liar: Option<Liar>,
 }
 
 impl MemberActor {
@@ -245,10 +319,48 @@ impl MemberActor {
     }
 
     /// Whoever lives there now must be the one that is meant, or no link comes to be.
-    fn send(&self, to: &NodeId, packet: Packet, out: &mut Outbox) {
+    fn send(&mut self, to: &NodeId, packet: Packet, out: &mut Outbox) {
         let place = place_of(to);
-        if self.directory.at(place).is_none_or(|node| node == *to) {
-            out.send(place, packet);
+        let is_meant = self.directory.at(place).is_none_or(|node| node == *to);
+        if !is_meant || !self.finds(to, place, out) {
+            return;
+        }
+        let packet = match (&mut self.liar, packet) {
+            (Some(liar), Packet::Datagram(bytes)) => {
+                let me = self.machine.id();
+                let members = self.machine.members().filter(|member| member.id != me);
+                let others: Vec<_> = members.map(|of| (of.id, of.incarnation)).collect();
+                Packet::Datagram(liar.twist(&bytes, &others))
+            }
+            (_, packet) => packet,
+        };
+        out.send(place, packet);
+    }
+
+    /// From now on it lies about others.
+    pub fn begin_to_lie(&mut self) {
+        self.liar = Some(Liar::new(self.cluster, self.machine.id()));
+    }
+
+    /// Whether there is a link to a member, or a way to open one.
+    fn finds(&self, to: &NodeId, place: Place, out: &Outbox) -> bool {
+        let Some(links) = &self.links else {
+            return true;
+        };
+        let address = out.book().address_of(place);
+        links.get(&place) == Some(&address)
+            || self
+                .machine
+                .member(to)
+                .is_some_and(|member| member.facts.addresses().any(|known| known == address))
+    }
+
+    /// Writes down whom it knows, now and then.
+    fn remember(&mut self, now: Moment) {
+        if self.remember_at.is_some_and(|at| now >= at) {
+            self.remember_at = Some(now + REMEMBER_EVERY);
+            let sheets = self.machine.introductions().collect();
+            self.directory.remember(self.place, sheets);
         }
     }
 
@@ -265,22 +377,38 @@ impl MemberActor {
     }
 }
 
+/// The key of a free fact that only ever rises, by which stories see that facts do not go back.
+const COUNTER: &str = "counter";
+
+/// What a member that counts has counted up to; 0 when it does not.
+#[must_use]
+pub fn counter_of(facts: &Facts) -> u64 {
+    number(facts.free(COUNTER)).unwrap_or(0)
+}
+
+/// The fact by which a member says how far it has counted.
+#[must_use]
+pub fn counter(value: u64) -> Fact {
+    Fact::Free {
+        key: COUNTER.to_owned(),
+        value: Bytes::copy_from_slice(&value.to_le_bytes()),
+    }
+}
+
 /// An event as a line of a story.
 #[must_use]
 pub fn line(kind: &EventKind) -> String {
-    match kind {
-        EventKind::PartitionSuspected { gone, of } => {
-            format!("{} {gone} of {of}", kind.name())
-        }
-        _ => match kind.member() {
-            Some(member) => format!(
-                "{} {} {}",
-                kind.name(),
-                place_of(&member.id),
-                member.incarnation
-            ),
-            None => kind.name().to_owned(),
-        },
+    if let EventKind::PartitionSuspected { gone, of } = kind {
+        return format!("{} {gone} of {of}", kind.name());
+    }
+    match kind.member() {
+        Some(member) => format!(
+            "{} {} {}",
+            kind.name(),
+            name_of(&member.id),
+            member.incarnation
+        ),
+        None => kind.name().to_owned(),
     }
 }
 
@@ -296,9 +424,13 @@ impl Actor for MemberActor {
                 .handle(now, Input::Join { addresses }, &mut self.effects);
         }
         self.tell(now, Input::Wake, out);
+        self.remember(now);
     }
 
     fn receive(&mut self, now: Moment, from: Place, packet: Packet, out: &mut Outbox) {
+        if let Some(links) = &mut self.links {
+            links.insert(from, out.book().address_of(from));
+        }
         let Some(from) = self.directory.at(from) else {
             return;
         };

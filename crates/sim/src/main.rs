@@ -1,0 +1,304 @@
+//! `cargo xtask sim`: stories in the virtual world, by the thousand.
+//!
+//! Without a name it tells the stories that were found, every story with a name, and so many that a seed draws; with a name that
+//! one. Two threads tell stories of seeds, each in worlds of its own, so a finding does not depend on which told it.
+//!
+//! | exit code | meaning |
+//! | --- | --- |
+//! | 0 | every promise held |
+//! | 1 | one was broken |
+//! | 2 | the command line makes no sense |
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this program talks to a terminal"
+)]
+
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use convoke_sim::Loss;
+use convoke_sim::member::large::{STORIES, Scale, Story};
+use convoke_sim::member::tale::{self, MISTAKES, Mistake, Tale};
+
+/// Stories of seeds are told by so many threads.
+const THREADS: u64 = 2;
+
+/// Runs a finding may take to be shortened.
+const SHORTENING: usize = 300;
+
+/// Tells stories in the virtual world and says which promise broke
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask sim", bin_name = "cargo xtask sim")]
+struct CommandLine {
+    /// So many stories that a seed draws
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    seeds: u64,
+    /// The seed of the first of them, or of the named story
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    first_seed: u64,
+    /// Only the story of this name; `seeds` for those that a seed draws, and nothing else
+    #[arg(long, value_name = "NAME", value_parser = story)]
+    story: Option<Which>,
+    /// Say which stories there are
+    #[arg(long)]
+    list: bool,
+    /// So many nodes in a named story
+    #[arg(long, value_name = "N")]
+    nodes: Option<u32>,
+    /// A soak of so many hours of virtual time
+    #[arg(long, value_name = "H")]
+    hours: Option<f64>,
+    /// The network of a named story loses so many percent; `bursty 2` as `2b`, in bursts of four
+    #[arg(long, value_name = "PERCENT", value_parser = loss)]
+    loss: Option<Loss>,
+    /// Put this mistake into the machine first; the promises should notice
+    #[arg(long, value_name = "NAME", value_parser = mistake)]
+    planted: Option<Mistake>,
+    /// One line for every story
+    #[arg(long)]
+    verbose: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Which {
+    Seeds,
+    Named(&'static Story),
+}
+
+fn story(name: &str) -> Result<Which, String> {
+    if name == "seeds" {
+        return Ok(Which::Seeds);
+    }
+    let story = STORIES.iter().find(|story| story.name == name);
+    story.map(Which::Named).ok_or_else(|| {
+        let names: Vec<&str> = STORIES.iter().map(|story| story.name).collect();
+        format!("there are: seeds, {}", names.join(", "))
+    })
+}
+
+fn mistake(name: &str) -> Result<Mistake, String> {
+    let known = MISTAKES.iter().find(|mistake| mistake.name == name);
+    known.copied().ok_or_else(|| {
+        let names: Vec<&str> = MISTAKES.iter().map(|mistake| mistake.name).collect();
+        format!("there are: {}", names.join(", "))
+    })
+}
+
+fn loss(text: &str) -> Result<Loss, String> {
+    let (number, is_bursty) = match text.strip_suffix('b') {
+        Some(number) => (number, true),
+        None => (text, false),
+    };
+    let percent: f64 = number.parse().map_err(|_| "not a number".to_owned())?;
+    if !(0.0..100.0).contains(&percent) {
+        return Err("from 0 to 100, excluded".to_owned());
+    }
+    let mean = percent / 100.0;
+    Ok(if is_bursty {
+        Loss::Bursts { mean, burst: 4.0 }
+    } else {
+        Loss::Even(mean)
+    })
+}
+
+fn main() -> ExitCode {
+    let line = CommandLine::parse();
+    if line.list {
+        list();
+        return ExitCode::SUCCESS;
+    }
+    let scale = Scale {
+        seed: line.first_seed,
+        nodes: line.nodes,
+        hours: line.hours,
+        loss: line.loss,
+    };
+    let all_held = match line.story {
+        Some(Which::Named(story)) => tell(story, &scale),
+        Some(Which::Seeds) => tell_seeds(&line),
+        None => {
+            // All of them, so that one broken promise does not hide another.
+            let found = tell_found(line.verbose);
+            let seeds = tell_seeds(&line);
+            let named: Vec<bool> = STORIES.iter().map(|story| tell(story, &scale)).collect();
+            found && seeds && named.iter().all(|held| *held)
+        }
+    };
+    if all_held {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn list() {
+    for story in STORIES {
+        println!("{:12} {}", story.name, story.about);
+    }
+    println!(
+        "{:12} stories that a seed draws, --seeds N of them",
+        "seeds"
+    );
+    println!("\nmistakes for --planted:");
+    for mistake in MISTAKES {
+        println!("{:18} {}", mistake.name, mistake.about);
+    }
+}
+
+fn tell(story: &Story, scale: &Scale) -> bool {
+    println!("{}: {}", story.name, story.about);
+    let began = Instant::now();
+    let report = (story.tell)(scale);
+    print!("{report}");
+    println!("  told in {:.1} s", began.elapsed().as_secs_f64());
+    report.broken.is_empty()
+}
+
+fn tell_found(verbose: bool) -> bool {
+    let seeds: Vec<u64> = tale::found().collect();
+    let held = seeds
+        .iter()
+        .filter(|seed| tell_one(Tale::of(**seed), verbose));
+    let held = held.count();
+    println!(
+        "{held} of {} stories that once broke a promise hold it",
+        seeds.len()
+    );
+    held == seeds.len()
+}
+
+/// Tells the story of one seed; whether every promise held.
+fn tell_one(tale: Tale, verbose: bool) -> bool {
+    let quiet = Quiet::begin();
+    let shown = tale.to_string();
+    let began = Instant::now();
+    let answer = tale::search(tale, SHORTENING);
+    drop(quiet);
+    match answer {
+        Ok(told) => {
+            if verbose {
+                let took = began.elapsed().as_secs_f64();
+                eprintln!(
+                    "{shown}: {} steps, hash {:016x}, {took:.2} s",
+                    told.steps, told.hash
+                );
+            }
+            true
+        }
+        Err(finding) => {
+            println!("\n{finding}");
+            println!("again: {}\n", replay(&finding.tale));
+            false
+        }
+    }
+}
+
+fn replay(tale: &Tale) -> String {
+    let planted = tale.planted.map_or_else(String::new, |mistake| {
+        format!(" --planted {}", mistake.name)
+    });
+    format!(
+        "cargo xtask sim --story seeds --seeds 1 --first-seed {}{planted}",
+        tale.seed
+    )
+}
+
+/// While it lives, a panic says nothing: it is a finding, and a story is told many times to shorten it.
+struct Quiet;
+
+impl Quiet {
+    fn begin() -> Self {
+        std::panic::set_hook(Box::new(|_| ()));
+        Self
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let _ = std::panic::take_hook();
+        }
+    }
+}
+
+/// Tells stories of seeds until all are told, or one breaks a promise.
+fn tell_seeds(line: &CommandLine) -> bool {
+    let next = AtomicU64::new(0);
+    let broken = AtomicBool::new(false);
+    let progress = Mutex::new(Progress::new(line.seeds));
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while !broken.load(Ordering::Relaxed) {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= line.seeds {
+                        return;
+                    }
+                    let tale = Tale {
+                        planted: line.planted,
+                        ..Tale::of(line.first_seed.wrapping_add(number))
+                    };
+                    if !tell_one(tale, line.verbose) {
+                        broken.store(true, Ordering::Relaxed);
+                    }
+                    progress
+                        .lock()
+                        .expect("nobody panics holding it")
+                        .one_more();
+                }
+            });
+        }
+    });
+    let progress = progress.into_inner().expect("nobody panics holding it");
+    println!("{}", progress.summary(line.first_seed));
+    !broken.into_inner()
+}
+
+struct Progress {
+    of: u64,
+    told: u64,
+    began: Instant,
+    shown: Instant,
+}
+
+impl Progress {
+    fn new(of: u64) -> Self {
+        let now = Instant::now();
+        Self {
+            of,
+            told: 0,
+            began: now,
+            shown: now,
+        }
+    }
+
+    fn one_more(&mut self) {
+        self.told += 1;
+        if self.shown.elapsed() >= Duration::from_secs(10) {
+            self.shown = Instant::now();
+            eprintln!(
+                "{} of {} stories told, {:.1} a second",
+                self.told,
+                self.of,
+                self.rate()
+            );
+        }
+    }
+
+    fn rate(&self) -> f64 {
+        self.told as f64 / self.began.elapsed().as_secs_f64().max(0.001)
+    }
+
+    fn summary(&self, first: u64) -> String {
+        format!(
+            "{} stories told from seed {first} on, {:.1} a second",
+            self.told,
+            self.rate()
+        )
+    }
+}
