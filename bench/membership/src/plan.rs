@@ -1,7 +1,7 @@
 //! How long each system is watched in each case, and with how many seeds.
 //!
-//! Windows are wide enough for the slowest, so that nobody is cut off; peers that take long to simulate get fewer seeds and
-//! a shorter look at idleness, which changes how sure their figures are and not what they are.
+//! Windows are wide enough for the slowest, so that nobody is cut off. Peers that take long to simulate get fewer seeds, which
+//! changes how sure their figures are and not what they are.
 
 use std::time::Duration;
 
@@ -67,15 +67,15 @@ pub(crate) fn plan(system: SystemName, case: &Case, quick: bool) -> Option<Plan>
         warm_up: match system {
             // It weighs its first guess of five seconds against what it sees, and starts from nothing.
             SystemName::Chitchat => s(60),
-            SystemName::Foca if slow => s(5),
+            SystemName::Foca if large => s(5),
             SystemName::Convoke if metered => s(60),
-            SystemName::Convoke | SystemName::Foca => s(10),
+            SystemName::Convoke => s(20),
+            SystemName::Foca => s(10),
         },
         idle: match system {
             SystemName::Convoke if metered => s(300),
-            SystemName::Foca if large => s(8),
-            SystemName::Foca if slow => s(15),
             SystemName::Chitchat => s(20),
+            // foca asks for more members twice a minute, and the answers are most of what it sends.
             SystemName::Convoke | SystemName::Foca => s(30),
         },
         facts: match system {

@@ -122,7 +122,13 @@ impl<'a, S: System> Stage<'a, S> {
 
     fn start_all(&mut self) {
         for place in (0..self.case.nodes).map(Place) {
-            let at = self.world.now() + self.random.between(Duration::ZERO, START);
+            // Whom others may want to ask is there before them.
+            let latest = if place == CONTACT {
+                Duration::ZERO
+            } else {
+                START
+            };
+            let at = self.world.now() + self.random.between(Duration::ZERO, latest);
             self.world
                 .schedule([convoke_sim::Fault::new(at, start(place))]);
         }

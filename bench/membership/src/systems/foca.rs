@@ -1,7 +1,8 @@
 //! foca 2.0 in the virtual world: real encoding and decoding, its timers, and everything it sends.
 //!
 //! Settings are its own presets for the number of nodes, postcard as the codec, and identities that renew themselves, as
-//! its documentation advises. Whoever starts with a full view gets it through `apply_many`. A fact travels as a custom
+//! its documentation advises. Whoever starts with a full view gets it through `apply_many`; whoever knows one member asks it to
+//! be let in, and again each second until it knows somebody. A fact travels as a custom
 //! broadcast, since changing one's identity for it would cost much more. Packets weigh what UDP over IPv4 adds.
 //!
 //! It never says that a node does not answer: its suspicions are an inner matter, and not all nodes learn of one before the
@@ -31,6 +32,9 @@ use crate::journal::{Journal, Learnt};
 /// Bytes that say who speaks, in front of a fact.
 const SPEAKER_BYTES: usize = 4;
 
+/// How long a node that knows nobody waits until it asks again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
 /// A cluster of foca nodes.
 #[derive(Debug)]
 pub(crate) struct FocaCluster {
@@ -43,8 +47,8 @@ pub(crate) struct FocaCluster {
 pub(crate) struct Node {
     foca: Foca<Id, PostcardCodec, SmallRng, Facts>,
     hands: Hands,
-    /// Whom to ask to be let in, at the first wake-up.
-    contact: Option<Id>,
+    /// Whom to ask to be let in, and when, until somebody is known.
+    contact: Option<(Id, Moment)>,
 }
 
 /// Who a node is: about 18 bytes on the wire, a key, an address and how often it was renewed.
@@ -245,7 +249,7 @@ impl System for FocaCluster {
         Node {
             foca,
             hands,
-            contact: (!knows_all && place != CONTACT).then(|| Id::of(CONTACT)),
+            contact: (!knows_all && place != CONTACT).then(|| (Id::of(CONTACT), birth.now)),
         }
     }
 
@@ -259,6 +263,18 @@ impl System for FocaCluster {
 }
 
 impl Node {
+    /// foca asks once, and a lost packet would leave the node alone for ever.
+    fn ask_to_join(&mut self, now: Moment) {
+        match self.contact {
+            Some(_) if self.foca.num_members() > 0 => self.contact = None,
+            Some((contact, at)) if at <= now => {
+                self.contact = Some((contact, now + ASK_AGAIN));
+                let _ = self.foca.announce(contact, &mut self.hands);
+            }
+            Some(_) | None => {}
+        }
+    }
+
     fn send_all(&mut self, out: &mut Outbox) {
         for (to, bytes) in self.hands.sends.drain(..) {
             out.send(to, Packet::Datagram(bytes));
@@ -270,9 +286,7 @@ impl Node {
 impl Actor for Node {
     fn wake(&mut self, now: Moment, out: &mut Outbox) {
         self.hands.now = now;
-        if let Some(contact) = self.contact.take() {
-            let _ = self.foca.announce(contact, &mut self.hands);
-        }
+        self.ask_to_join(now);
         while self.hands.timers.peek().is_some_and(|due| due.0.at <= now) {
             let Some(Reverse(due)) = self.hands.timers.pop() else {
                 break;
@@ -291,11 +305,10 @@ impl Actor for Node {
     }
 
     fn next_wakeup(&self) -> Moment {
-        if self.contact.is_some() {
-            return Moment::START;
-        }
-        let first = self.hands.timers.peek();
-        first.map_or(Moment::NEVER, |due| due.0.at)
+        let timer = self.hands.timers.peek();
+        let timer = timer.map_or(Moment::NEVER, |due| due.0.at);
+        let ask = self.contact.map_or(Moment::NEVER, |(_, at)| at);
+        timer.min(ask)
     }
 }
 
