@@ -49,14 +49,14 @@ impl Spread {
         self.missing
     }
 
-    /// How long until the last one knew it; `window` if somebody never did.
+    /// How long until the last one knew it; `window` if somebody did not within that time.
     pub(crate) fn seconds(&self, window: Duration) -> f64 {
         let took = if self.missing == 0 {
             self.last - self.since
         } else {
             window
         };
-        took.as_secs_f64()
+        took.min(window).as_secs_f64()
     }
 }
 
