@@ -108,7 +108,10 @@ fn takes_part(system: SystemName, case: &Case) -> bool {
 /// What is left of everything when it has to end within five minutes.
 fn is_quick(system: SystemName, case: &Case) -> bool {
     match system {
-        SystemName::Convoke => case.nodes <= 1_000,
+        SystemName::Convoke => {
+            let similar = ["n1000/loss5", "wan/n1000", "kill20/n1000", "kill50/n1000"];
+            case.nodes <= 1_000 && !similar.contains(&case.name)
+        }
         SystemName::Foca => {
             let small = case.nodes < 1_000 && case.terrain == Terrain::Lan;
             small || case.name == "n1000/loss0" || case.name == "cold1000"
