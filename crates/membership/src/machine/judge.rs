@@ -21,7 +21,7 @@
 //! before it votes about the same member again; and a member that contradicted a *verdict* before is believed later each time.
 //!
 //! **Doubt in oneself.** A node whose loop was late, or that misses more than half of those it watches (and more than one), judges nobody
-//! and says so in its vitals, so that others count on its vote no more.
+//! and says so in its vitals: what it said before counts no more, and others no longer count on its vote.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -185,10 +185,8 @@ impl Membership {
             .map_or(&[][..], |trouble| &trouble.observers);
         let is_here = |slot: Slot| matches!(self.roster.get(slot).state, State::Here);
         let live = observers.iter().filter(|slot| is_here(**slot)).count();
-        let able = observers
-            .iter()
-            .filter(|slot| is_here(**slot) && !self.roster.get(**slot).abstains)
-            .count();
+        let judges = |slot: Slot| is_here(slot) && self.judges(slot);
+        let able = observers.iter().filter(|slot| judges(**slot)).count();
         let (mut votes, mut all) = (0, 0);
         for vote in known.votes() {
             let Some(voter) = self
@@ -210,14 +208,22 @@ impl Membership {
         };
         let undoubted = observers
             .iter()
-            .filter(|slot| is_here(**slot) && !self.roster.get(**slot).abstains)
-            .filter(|slot| self.roster.get(**slot).votes().is_empty())
+            .filter(|slot| judges(**slot) && self.roster.get(**slot).votes().is_empty())
             .count();
         Tally {
             votes,
             all,
             needed,
             needed_slowly: undoubted.clamp(1, FEW),
+        }
+    }
+
+    /// Whether a member judges others, as far as it has said; this one, as it is.
+    fn judges(&self, slot: Slot) -> bool {
+        if slot == ME {
+            self.conscience.condition() == Condition::Well
+        } else {
+            !self.roster.get(slot).abstains
         }
     }
 

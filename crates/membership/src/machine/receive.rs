@@ -44,11 +44,19 @@ impl Membership {
             Err(error) => return self.count_fault(error),
         };
         let slot = self.roster.slot_of(&from);
-        self.sign_of_life(now, slot);
         let mut wanted = Vec::new();
+        let mut is_first = true;
         loop {
             match reader.next_section() {
-                Ok(Some(section)) => self.receive_section(now, from, section, &mut wanted, out),
+                Ok(Some(section)) => {
+                    // A deaf node that goes on talking must be found as surely as a mute one.
+                    let hears_us = !matches!(&section, Section::Ping(probe) if probe.unheard);
+                    if is_first && hears_us {
+                        self.sign_of_life(now, slot);
+                    }
+                    is_first = false;
+                    self.receive_section(now, from, section, &mut wanted, out);
+                }
                 Ok(None) => break,
                 Err(error) => {
                     self.count_fault(error);
@@ -70,7 +78,7 @@ impl Membership {
         }
     }
 
-    /// Whatever a neighbour sends shows that it lives.
+    /// Whatever a neighbour sends shows that it lives; a ping stands first, and says if it does not hear us.
     pub(super) fn sign_of_life(&mut self, now: Moment, slot: Option<Slot>) {
         let (deviations, period) = (self.deviations, self.params.period);
         let was_missing = slot

@@ -50,7 +50,10 @@ impl Membership {
     fn ping(&mut self, now: Moment, at: usize, sequence: u16, out: &mut Vec<Effect>) {
         let slot = self.neighbours[at].watch.slot;
         let mut writer = DatagramWriter::new(self.cluster);
-        let _ = writer.put(&Section::Ping(self.probe(sequence)));
+        let _ = writer.put(&Section::Ping(Probe {
+            unheard: self.neighbours[at].watch.is_missing(),
+            ..self.probe(sequence)
+        }));
         self.put_doubts(&mut writer, slot);
         self.fill(now, at, &mut writer);
         let to = *self.roster.get(slot).id();
@@ -62,6 +65,7 @@ impl Membership {
             sequence,
             root: self.roster.root(),
             who_are_you: false,
+            unheard: false,
         }
     }
 
