@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     /// The first seed; the others follow it.
     #[arg(long, default_value_t = 1)]
     pub(crate) first_seed: u64,
-    /// Runs at a time. A run of 5,000 nodes takes up to 6 GiB, so only one of those goes at a time whatever is said here.
+    /// Runs at a time. A run of 5,000 nodes takes 8 GiB, so only one of those goes at a time whatever is said here.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) threads: u16,
 }
