@@ -109,8 +109,8 @@ fn takes_part(system: SystemName, case: &Case) -> bool {
 fn is_quick(system: SystemName, case: &Case) -> bool {
     match system {
         SystemName::Convoke => {
-            let similar = ["n1000/loss5", "wan/n1000", "kill20/n1000", "kill50/n1000"];
-            case.nodes <= 1_000 && !similar.contains(&case.name)
+            let long = case.terrain == Terrain::Wan || case.name.starts_with("kill");
+            case.nodes <= 1_000 && case.name != "n1000/loss5" && !long
         }
         SystemName::Foca => {
             let small = case.nodes < 1_000 && case.terrain == Terrain::Lan;
