@@ -88,6 +88,8 @@ async fn a_node_that_dies_is_unreachable_then_failed_and_comes_back_in_a_higher_
     );
     let before = first.sees(&id).unwrap().incarnation;
     let mut watcher = first.gossip.watch().unwrap();
+    let begins = watcher.next().await;
+    assert!(matches!(begins, Some(News::Resync { missed: 0, .. })));
 
     third.die().await;
     for node in [&first, &second] {
@@ -199,7 +201,9 @@ async fn start_again(carrier: Carrier, where_it_was: bool) {
     let mut nodes: Vec<Node> = Vec::new();
     for (number, identity) in identities.iter().enumerate() {
         let seeds: Vec<&Node> = nodes.first().into_iter().collect();
-        let end = carrier.endpoint_at(anywhere(), identity.clone(), &cluster);
+        let end = carrier
+            .endpoint_at(anywhere(), identity.clone(), &cluster)
+            .await;
         nodes.push(Node::start_with(end, &seeds, home(number)).await);
     }
     all_see_each_other(&nodes.iter().collect::<Vec<_>>()).await;
@@ -219,7 +223,9 @@ async fn start_again(carrier: Carrier, where_it_was: bool) {
         } else {
             anywhere()
         };
-        let end = carrier.endpoint_at(address, identity.clone(), &cluster);
+        let end = carrier
+            .endpoint_at(address, identity.clone(), &cluster)
+            .await;
         nodes.push(Node::start_with(end, &seeds, home(number)).await);
     }
 
@@ -281,25 +287,25 @@ async fn a_node_whose_data_was_copied_stops_and_says_what_to_do() {
     let (carrier, cluster) = (Carrier::memory(), Development::new());
     let [first, second] = two(&carrier, &cluster).await;
     let identity = second.endpoint.identity().clone();
-    let double = carrier.endpoint_at(anywhere(), identity, &cluster);
+    let double = carrier.endpoint_at(anywhere(), identity, &cluster).await;
     let double = Node::start_with(double, &[&first], |settings| settings).await;
-    // Both speak in the same start, and both have something new to say.
-    for node in [&second, &double] {
-        let _ = node
-            .gossip
-            .set_fact(Fact::Zone(node.address().to_string()))
-            .await;
-    }
 
-    let ended = async {
-        tokio::select! {
-            end = second.gossip.ended() => end,
-            end = double.gossip.ended() => end,
-        }
-    };
-    let end = tokio::time::timeout(world::PATIENCE, ended)
-        .await
-        .expect("one of them notices");
+    // Whoever hears something newer of itself than it has said knows that there are two.
+    let said = std::sync::atomic::AtomicU32::new(0);
+    until_async("one of them notices", async || {
+        let number = said.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let _ = double
+            .gossip
+            .set_fact(Fact::Version(number.to_string()))
+            .await;
+        second.gossip.has_ended().is_some() || double.gossip.has_ended().is_some()
+    })
+    .await;
+    let end = second
+        .gossip
+        .has_ended()
+        .or(double.gossip.has_ended())
+        .unwrap();
 
     assert!(matches!(end, End::Contested { .. }), "{end:?}");
     assert!(end.to_string().contains("key of its own"), "{end}");
