@@ -113,14 +113,16 @@ async fn main() -> anyhow::Result<()> {
     let gossip = Gossip::start(settings(endpoint.clone(), arguments)?).await?;
     show.started(&gossip);
     let mut watcher = gossip.watch()?;
+    // Begun once: a signal between two turns of the loop would be lost otherwise.
+    let mut pressed = std::pin::pin!(tokio::signal::ctrl_c());
     let end = loop {
         tokio::select! {
             news = watcher.next() => match news {
                 Some(news) => show.news(&gossip, &news),
                 None => break gossip.ended().await,
             },
-            pressed = tokio::signal::ctrl_c() => {
-                pressed?;
+            signal = &mut pressed => {
+                signal?;
                 break gossip.leave().await;
             }
         }
