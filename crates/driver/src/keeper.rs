@@ -813,7 +813,11 @@ async fn read(number: u64, link: Link, slots: Slots) -> Option<CloseReason> {
                 let slots = slots.clone();
                 reading.spawn(async move {
                     match letters::receive(stream, slots.reading).await {
-                        Read::Letter(bytes) => slots.letters.send((peer, bytes)).await.is_ok(),
+                        Read::Letter(bytes, _place) => {
+                            // The loop is over when it fails, and so is this link.
+                            let _ = slots.letters.send((peer, bytes)).await;
+                            true
+                        }
                         Read::Abandoned => true,
                         Read::TooLarge => false,
                     }

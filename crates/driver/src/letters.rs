@@ -15,12 +15,12 @@ use convoke_rpc::Link;
 use convoke_rpc::link::RecvHalf;
 use convoke_types::wire::gossip::letter::LETTER_MAX;
 use convoke_types::wire::rpc::OPEN_LETTER;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// Letters read at once from one peer; more wait in the carrier.
 pub(crate) const READ_PER_LINK: usize = 4;
-/// Letters read at once by one node: eight mebibytes of them.
+/// Letters of one node that are being read or wait to be handed over: eight mebibytes of them.
 pub(crate) const READ_AT_ONCE: usize = 32;
 /// How long a letter may take from its first byte to its last, either way.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -50,8 +50,8 @@ async fn try_to_send(link: &Link, letter: Bytes) -> bool {
 
 /// What came of reading a letter.
 pub(crate) enum Read {
-    /// Here it is.
-    Letter(Bytes),
+    /// Here it is, and the place it takes until it is handed over.
+    Letter(Bytes, OwnedSemaphorePermit),
     /// The peer gave it up, or was too slow; others may come.
     Abandoned,
     /// It has more bytes than a letter may have.
@@ -61,7 +61,7 @@ pub(crate) enum Read {
 /// Reads a letter behind its first byte to its end.
 pub(crate) async fn receive(mut stream: RecvHalf, places: Arc<Semaphore>) -> Read {
     let reading = async {
-        let Ok(_place) = places.acquire().await else {
+        let Ok(place) = places.acquire_owned().await else {
             return Read::Abandoned;
         };
         let mut letter = Vec::new();
@@ -71,7 +71,7 @@ pub(crate) async fn receive(mut stream: RecvHalf, places: Arc<Semaphore>) -> Rea
                     return Read::TooLarge;
                 }
                 Ok(Some(chunk)) => letter.extend_from_slice(&chunk),
-                Ok(None) => return Read::Letter(Bytes::from(letter)),
+                Ok(None) => return Read::Letter(Bytes::from(letter), place),
                 Err(_) => return Read::Abandoned,
             }
         }

@@ -129,7 +129,7 @@ pub(crate) async fn look_up(seeds: Vec<Seed>) -> (Vec<SocketAddr>, Vec<SeedError
     for seed in seeds {
         match seed {
             Seed::File(path) => flat.extend(read_file(&path, &mut errors).await),
-            seed => flat.push(seed),
+            Seed::Address(_) | Seed::Name(_) => flat.push(seed),
         }
     }
     flat.truncate(SEEDS_MOST);

@@ -5,8 +5,8 @@ mod world;
 use std::time::Duration;
 
 use convoke_driver::{End, EventKind, Fact, Home, News, Roll, Settings, Verdict};
-use convoke_rpc::RoleSet;
 use convoke_rpc::identity::Development;
+use convoke_rpc::{Carriers, RoleSet};
 use world::{
     Carrier, Node, all_see_each_other, anywhere, at_home, named, on_every_carrier, until,
     until_async,
@@ -238,6 +238,22 @@ async fn start_again(carrier: Carrier, where_it_was: bool) {
     })
     .await;
     for node in nodes {
+        node.die().await;
+    }
+}
+
+#[tokio::test]
+async fn nodes_with_and_without_udp_are_one_cluster() {
+    let cluster = Development::new();
+    let carriers = [Carriers::Tcp, Carriers::Both, Carriers::Both];
+    let [tcp, both, third] = carriers.map(Carrier::Sockets);
+    let first = Node::start(&tcp, &cluster, &[]).await;
+    let second = Node::start(&both, &cluster, &[&first]).await;
+    let third = Node::start(&third, &cluster, &[&first]).await;
+
+    all_see_each_other(&[&first, &second, &third]).await;
+
+    for node in [first, second, third] {
         node.die().await;
     }
 }

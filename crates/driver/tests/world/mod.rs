@@ -83,13 +83,13 @@ pub(crate) struct Node {
 
 impl Node {
     /// A node of its own key that joins at `seeds`.
-    pub(crate) async fn start(carrier: &Carrier, cluster: &Development, seeds: &[&Node]) -> Self {
+    pub(crate) async fn start(carrier: &Carrier, cluster: &Development, seeds: &[&Self]) -> Self {
         Self::start_with(carrier.endpoint(cluster), seeds, |settings| settings).await
     }
 
     pub(crate) async fn start_with(
         endpoint: Endpoint,
-        seeds: &[&Node],
+        seeds: &[&Self],
         settings: impl FnOnce(Settings) -> Settings,
     ) -> Self {
         let seeds = seeds
@@ -111,7 +111,7 @@ impl Node {
         cluster: &Development,
         identity: Identity,
         address: SocketAddr,
-        seeds: &[&Node],
+        seeds: &[&Self],
         settings: impl FnOnce(Settings) -> Settings,
     ) -> Self {
         let endpoint = carrier.endpoint_at(address, identity, cluster).await;

@@ -188,7 +188,6 @@ fn transport_for_datagrams(limits: &Limits, window: u32) -> TransportConfig {
     let mut config = transport(limits, window, None);
     config
         .ack_frequency_config(Some(acknowledgements))
-        .max_concurrent_bidi_streams(VarInt::from_u32(0))
         .mtu_discovery_config(None);
     config
 }

@@ -17,10 +17,7 @@ pub(crate) fn missing() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("network namespaces need root".to_owned());
     }
-    match Namespace::try_new() {
-        Ok(_) => None,
-        Err(error) => Some(error),
-    }
+    Namespace::try_new().err()
 }
 
 impl Namespace {
