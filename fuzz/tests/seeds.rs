@@ -28,6 +28,16 @@ fn handshakes_keep_their_promises() {
 }
 
 #[test]
+fn gossip_keeps_its_promises() {
+    replay("gossip");
+}
+
+#[test]
+fn membership_keeps_its_promises() {
+    replay("membership");
+}
+
+#[test]
 fn problems_keep_their_promises() {
     replay("problem");
 }

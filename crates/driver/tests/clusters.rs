@@ -320,7 +320,7 @@ async fn a_node_whose_data_was_copied_stops_and_says_what_to_do() {
     let end = second
         .gossip
         .has_ended()
-        .or(double.gossip.has_ended())
+        .or_else(|| double.gossip.has_ended())
         .unwrap();
 
     assert!(matches!(end, End::Contested { .. }), "{end:?}");

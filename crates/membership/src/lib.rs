@@ -39,6 +39,8 @@ pub use event::{Condition, Effect, Event, EventKind, Input, Target};
 pub use facts::{Capacity, Fact, FactError, Facts, Health, Load};
 pub use machine::{Membership, Start};
 pub use params::Params;
+#[doc(hidden)]
+pub use params::Planted;
 pub use roster::Sheet;
 pub use seal::{Seal, TwinSeal};
 pub use view::{Counters, Gap, Member, Roll, Status, Verdict, Watched};

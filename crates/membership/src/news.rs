@@ -18,12 +18,14 @@ use crate::QUEUE;
 use crate::ration::Ration;
 use crate::rings::Slot;
 
+/// Neighbours remembered to have some news.
+const HOLDERS: usize = 16;
 /// News that is still talked about: 8,192 of 100 bytes are under a mebibyte.
 const RECENT: usize = 8_192;
 /// How long news may be asked for after it came.
 const KEPT: Duration = Duration::from_secs(5);
-/// How long an answer may take before another neighbour is asked for the same.
-const PATIENCE: Duration = Duration::from_millis(250);
+/// How often the same news is asked for; repair brings what is not had by then.
+const ASKED_MOST: u8 = 4;
 
 /// What is being talked about.
 #[derive(Debug, Default)]
@@ -33,7 +35,16 @@ pub(crate) struct News {
     order: VecDeque<(Moment, u32)>,
     /// When the others are told, in that order too.
     announcements: VecDeque<(Moment, u32)>,
-    asked: BTreeMap<u32, Moment>,
+    asked: BTreeMap<u32, Asked>,
+}
+
+/// News that neighbours say they have, and that was asked for.
+#[derive(Debug)]
+struct Asked {
+    again: Moment,
+    times: u8,
+    /// Who has it and was not asked yet.
+    holders: VecDeque<Slot>,
 }
 
 #[derive(Debug)]
@@ -74,11 +85,15 @@ impl News {
         self.announcements.push_back((now + announce, id));
     }
 
-    /// When something is to be announced.
+    /// When something is to be announced, or asked for again.
     pub(crate) fn next_wakeup(&self) -> Moment {
-        self.announcements
-            .front()
-            .map_or(Moment::NEVER, |(at, _)| *at)
+        let announced = self.announcements.front().map(|(at, _)| *at);
+        let asked = self.asked.values().map(|asked| asked.again).min();
+        announced
+            .into_iter()
+            .chain(asked)
+            .min()
+            .unwrap_or(Moment::NEVER)
     }
 
     /// The next news to announce, and who has it.
@@ -98,23 +113,52 @@ impl News {
         None
     }
 
-    /// Whether to ask for news of which somebody says that it is there.
-    pub(crate) fn wants(&mut self, id: u32, from: Option<Slot>, now: Moment) -> bool {
+    /// Whether to ask `from` for news that it says it has. If somebody else was asked a moment ago, it is remembered for the case
+    /// that no answer comes.
+    pub(crate) fn wants(
+        &mut self,
+        id: u32,
+        from: Option<Slot>,
+        now: Moment,
+        patience: Duration,
+    ) -> bool {
         if self.heard(id, from) {
             return false;
         }
-        if self
-            .asked
-            .get(&id)
-            .is_some_and(|asked| now.since(*asked) < PATIENCE)
-        {
+        if let Some(asked) = self.asked.get_mut(&id) {
+            if let Some(from) = from
+                && asked.holders.len() < HOLDERS
+            {
+                asked.holders.push_back(from);
+            }
             return false;
         }
         if self.asked.len() >= RECENT {
-            self.asked.clear();
+            return false;
         }
-        self.asked.insert(id, now);
+        let asked = Asked {
+            again: now + patience,
+            times: 1,
+            holders: VecDeque::new(),
+        };
+        self.asked.insert(id, asked);
         true
+    }
+
+    /// Who is to be asked once more for what did not come: two at a time, since one answer was lost already.
+    pub(crate) fn ask_again(&mut self, now: Moment, patience: Duration) -> Vec<(Slot, u32)> {
+        let mut questions = Vec::new();
+        self.asked.retain(|id, asked| {
+            if asked.again > now {
+                return true;
+            }
+            let holders = asked.holders.len().min(2);
+            questions.extend(asked.holders.drain(..holders).map(|slot| (slot, *id)));
+            asked.again = now + patience;
+            asked.times += 1;
+            asked.times < ASKED_MOST
+        });
+        questions
     }
 
     /// The unit somebody asks for.
@@ -127,6 +171,9 @@ impl News {
         for item in self.items.values_mut() {
             item.known_to.retain(|known| *known != slot);
         }
+        for asked in self.asked.values_mut() {
+            asked.holders.retain(|holder| *holder != slot);
+        }
     }
 
     fn forget(&mut self, now: Moment) {
@@ -136,9 +183,6 @@ impl News {
             }
             self.order.pop_front();
             self.items.remove(&id);
-        }
-        if self.items.is_empty() {
-            self.asked.retain(|_, asked| now.since(*asked) < KEPT);
         }
     }
 }
@@ -236,13 +280,27 @@ mod tests {
     }
 
     #[test]
-    fn news_is_asked_for_once_and_again_when_no_answer_comes() {
+    fn news_is_asked_for_once_and_of_others_when_no_answer_comes() {
         let mut news = News::default();
-        assert!(news.wants(7, Some(1), at(0)));
-        assert!(!news.wants(7, Some(2), at(100)));
-        assert!(news.wants(7, Some(3), at(300)));
-        news.add(7, Bytes::from_static(b"unit"), vec![], at(301), ANNOUNCE);
-        assert!(!news.wants(7, Some(4), at(302)));
+        assert!(news.wants(7, Some(1), at(0), ANNOUNCE));
+        for holder in 2..6 {
+            assert!(!news.wants(7, Some(holder), at(50), ANNOUNCE));
+        }
+        assert_eq!(news.ask_again(at(99), ANNOUNCE), []);
+        assert_eq!(news.ask_again(at(100), ANNOUNCE), [(2, 7), (3, 7)]);
+        news.add(7, Bytes::from_static(b"unit"), vec![], at(101), ANNOUNCE);
+        assert_eq!(news.ask_again(at(300), ANNOUNCE), []);
+        assert!(!news.wants(7, Some(6), at(301), ANNOUNCE));
+    }
+
+    #[test]
+    fn asking_ends() {
+        let mut news = News::default();
+        assert!(news.wants(7, Some(1), at(0), ANNOUNCE));
+        for ms in 1..10 {
+            news.ask_again(at(ms * 100), ANNOUNCE);
+        }
+        assert_eq!(news.next_wakeup(), Moment::NEVER);
     }
 
     #[test]

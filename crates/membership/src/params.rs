@@ -69,7 +69,8 @@ pub struct Params {
     pub fanout: usize,
     /// How long news for a neighbour waits for company. 0 – 50 ms.
     pub gather: Duration,
-    /// How long until neighbours that were not sent some news are told that there is some. 50 – 500 ms.
+    /// How long until neighbours that were not sent some news are told that there is some, and until it is asked for once more
+    /// when no answer came: longer than a round trip. 50 – 500 ms.
     pub announce: Duration,
     /// Bytes of news that a node sends to one neighbour in a second; what is too much waits, and the oldest is dropped when
     /// [`QUEUE`](crate::QUEUE) wait. Repair brings it later.
@@ -98,6 +99,21 @@ pub struct Params {
     pub jump: JumpBound,
     /// The part of all others that, when gone within one hold, makes a partition likelier than a coincidence. 0.1 – 0.4.
     pub partition: f32,
+    /// A rule broken on purpose, by which tests see that they can fail.
+    #[doc(hidden)]
+    pub planted: Option<Planted>,
+}
+
+/// Rules broken on purpose.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planted {
+    /// So many votes are needed, however many observers there are, and nothing else suffices.
+    FixedVotes(usize),
+    /// Nobody contradicts.
+    NeverRefutes,
+    /// Nobody doubts itself.
+    NoDoubtInOneself,
 }
 
 impl Params {
@@ -135,7 +151,7 @@ impl Params {
             lag: Duration::from_millis(250),
             abstain: Duration::from_secs(2),
             cut_off: Duration::from_secs(10),
-            fanout: 3,
+            fanout: 4,
             gather: Duration::from_millis(8),
             announce: Duration::from_millis(100),
             budget: 256 * 1024,
@@ -151,6 +167,7 @@ impl Params {
             serves_per_second: 128.0,
             jump: JumpBound::default(),
             partition: 0.2,
+            planted: None,
         }
     }
 

@@ -115,6 +115,8 @@ pub(crate) fn deviations_at(phi: f32) -> f32 {
 #[derive(Debug, Clone)]
 pub(crate) struct Pulse {
     pub(crate) heard: Moment,
+    /// Whether there was a sign of life at all.
+    pub(crate) ever: bool,
     gaps: Gaps,
 }
 
@@ -122,15 +124,17 @@ impl Pulse {
     pub(crate) fn new(now: Moment, period: Duration, least_deviation: f32) -> Self {
         Self {
             heard: now,
+            ever: false,
             gaps: Gaps::new(period, least_deviation),
         }
     }
 
     /// A sign of life. A gap that ended with the peer being given up is no measure of what is usual.
     pub(crate) fn beat(&mut self, now: Moment, usual: bool) {
-        if usual {
+        if usual && self.ever {
             self.gaps.push(now.since(self.heard));
         }
+        self.ever = true;
         self.heard = now;
     }
 

@@ -128,6 +128,11 @@ impl Watch {
         self.round_trip.mean
     }
 
+    /// Whether it has ever been heard, as a neighbour.
+    pub(crate) fn is_acquainted(&self) -> bool {
+        self.pulse.ever
+    }
+
     pub(crate) fn heard(&self) -> Moment {
         self.pulse.heard
     }
@@ -195,9 +200,13 @@ impl Watch {
     }
 
     /// A sign of life. Whether the neighbour had been missing.
-    pub(crate) fn heard_from(&mut self, now: Moment, deviations: f32) -> bool {
+    pub(crate) fn heard_from(&mut self, now: Moment, deviations: f32, period: Duration) -> bool {
         let was_missing = self.is_missing();
         self.pulse.beat(now, !was_missing);
+        if self.tick <= now {
+            // It was given up meanwhile, and pinged out of turn.
+            self.tick = now + period;
+        }
         self.state = State::Calm {
             until: if self.leads {
                 self.tick
@@ -216,10 +225,14 @@ impl Watch {
     }
 
     fn ask(&mut self, now: Moment, made: u8, of: u8, params: &Params) -> u16 {
-        let patience = self
-            .round_trip
-            .patience()
-            .clamp(params.spacing, params.spacing_most);
+        // A link that is still being opened may need several round trips, and more when one of them is lost.
+        let patience = if self.pulse.ever {
+            self.round_trip
+                .patience()
+                .clamp(params.spacing, params.spacing_most)
+        } else {
+            params.spacing_most * 2
+        };
         self.state = State::Asking {
             made: made + 1,
             of,
@@ -273,7 +286,7 @@ mod tests {
             };
             let later = now + Duration::from_millis(2);
             watch.answered(later, sequence);
-            watch.heard_from(later, deviations);
+            watch.heard_from(later, deviations, params.period);
             assert_eq!(watch.next_wakeup(), at((period + 1) * 1_000));
         }
         assert_eq!(watch.round_trip(), Some(Duration::from_millis(2)));
@@ -282,10 +295,19 @@ mod tests {
     #[test]
     fn silence_is_asked_about_before_it_counts() {
         let (mut watch, params) = watch(true);
-        assert_eq!(until_missing(&mut watch, &params), (1_000, 8));
+        watch.due(at(0), &params);
+        watch.heard_from(at(2), 5.0, params.period);
+        assert_eq!(until_missing(&mut watch, &params), (2_000, 8));
         assert!(watch.is_missing());
-        assert!(watch.heard_from(at(1_500), 5.0));
+        assert!(watch.heard_from(at(2_500), 5.0, params.period));
         assert!(!watch.is_missing());
+        assert!(watch.next_wakeup() > at(2_500), "nothing is overdue");
+    }
+
+    #[test]
+    fn a_stranger_gets_the_time_that_opening_a_link_takes() {
+        let (mut watch, params) = watch(true);
+        assert_eq!(until_missing(&mut watch, &params), (8_000, 8));
     }
 
     #[test]
@@ -293,7 +315,7 @@ mod tests {
         let (mut watch, params) = watch(false);
         let deviations = deviations_at(params.phi);
         for beat in 0..20 {
-            watch.heard_from(at(beat * 1_000), deviations);
+            watch.heard_from(at(beat * 1_000), deviations, params.period);
         }
         let suspicious = watch.next_wakeup().since(at(19_000));
         assert!(suspicious > Duration::from_millis(1_300), "{suspicious:?}");
@@ -307,6 +329,7 @@ mod tests {
     #[test]
     fn after_a_pause_of_this_node_questions_begin_anew() {
         let (mut watch, params) = watch(true);
+        watch.heard_from(at(0), 5.0, params.period);
         for _ in 0..7 {
             let now = watch.next_wakeup();
             watch.due(now, &params);
@@ -319,10 +342,11 @@ mod tests {
     #[test]
     fn a_retry_put_off_is_made_later() {
         let (mut watch, params) = watch(true);
-        watch.due(at(0), &params);
-        assert!(matches!(watch.due(at(125), &params), Some(Due::Retry(_))));
-        watch.not_yet(at(600));
-        assert_eq!(watch.due(at(599), &params), None);
+        watch.heard_from(at(0), 5.0, params.period);
+        watch.due(at(1_000), &params);
+        assert!(matches!(watch.due(at(1_125), &params), Some(Due::Retry(_))));
+        watch.not_yet(at(1_600));
+        assert_eq!(watch.due(at(1_599), &params), None);
         let (_, pings) = until_missing(&mut watch, &params);
         assert_eq!(pings, 7);
     }

@@ -15,7 +15,44 @@
 //! - [`random`]: chance that a seed decides.
 //! - [`disk`]: what a crash leaves.
 //!
-//! Deliberately not here: threads, real clocks, sockets and files, and any knowledge of what a machine is for, but in the adapters.
+//! ```
+//! use std::time::Duration;
+//! use convoke_sim::{Actor, Fault, Network, Outbox, Packet, Place, What, World};
+//! use convoke_types::Moment;
+//!
+//! /// Answers every datagram, and counts them.
+//! #[derive(Default)]
+//! struct Echo(u32);
+//!
+//! impl Actor for Echo {
+//!     fn wake(&mut self, _now: Moment, _out: &mut Outbox) {}
+//!
+//!     fn receive(&mut self, _now: Moment, from: Place, packet: Packet, out: &mut Outbox) {
+//!         self.0 += 1;
+//!         out.send(from, packet);
+//!     }
+//!
+//!     fn next_wakeup(&self) -> Moment {
+//!         Moment::NEVER
+//!     }
+//! }
+//!
+//! let (a, b) = (Place(0), Place(1));
+//! let network = Network::constant(Duration::from_millis(10));
+//! let mut world = World::new(1, network, 2, |_place, _birth| Echo::default());
+//! world.start_all(Duration::ZERO);
+//! world.schedule([Fault::new(Duration::from_secs(1), What::Kill(b))]);
+//! world.run_for(Duration::from_millis(5));
+//! world.with_actor(a, |_, _, out| out.send(b, Packet::Datagram("ball".into())));
+//! world.run_for(Duration::from_secs(2));
+//!
+//! // The ball went to and fro, ten milliseconds each way; the last one was in the air when its sender died.
+//! assert_eq!(world.actor(a).map(|echo| echo.0), Some(50));
+//! assert!(!world.is_alive(b));
+//! ```
+//!
+//! Deliberately not here: threads, real clocks, sockets and files, and any knowledge of what a machine is for, but in
+//! the adapters.
 //! Whole processes with their runtimes are tested elsewhere; here is tested what they decide.
 #![forbid(unsafe_code)]
 

@@ -7,13 +7,15 @@
 //! next packet back pays it when it leaves in time, and otherwise one acknowledgement is put on the account.
 
 use crate::actor::Place;
+use crate::nanos;
 use crate::network::LinkCost;
 
 /// A moment that never comes, in world time.
 pub(crate) const NEVER: u64 = u64::MAX;
 
-/// A link that nobody used for so long is forgotten; it was closed long before.
-const FORGOTTEN_AFTER: u64 = 60_000_000_000;
+/// A link without a handshake, which never closes, is forgotten when nobody used it for so long. All it remembers is
+/// the burst of losses it may be in.
+const FORGOTTEN_AFTER: u64 = 10_000_000_000;
 
 /// A host's list is looked through for forgotten links first at this length.
 const SHORT_LIST: usize = 64;
@@ -100,6 +102,8 @@ pub(crate) struct Way {
     pub(crate) in_burst: bool,
     /// When the last letter on this way arrives; the next one never comes before it.
     pub(crate) last_letter_at: u64,
+    /// When the last letter arrives that has to be sent again; what would come sooner waits behind it.
+    pub(crate) resent_letter_at: u64,
     /// Until when what came in on this way has to be acknowledged; 0 when nothing has to be.
     acknowledge_by: u64,
 }
@@ -168,13 +172,16 @@ impl Links {
 
     fn forget_idle(&mut self, now: u64, low: Place, cost: &LinkCost) {
         self.settle_list(now, low, cost);
+        let forgotten_after = cost
+            .handshake
+            .map_or(FORGOTTEN_AFTER, |handshake| nanos(handshake.idle_timeout));
         let list = &mut self.lists[low.index()];
         let alive = |link: &Link| {
             let letters = link
                 .upwards
                 .last_letter_at
                 .max(link.downwards.last_letter_at);
-            link.asked_at.max(letters) + FORGOTTEN_AFTER > now
+            link.asked_at.max(letters).saturating_add(forgotten_after) > now
         };
         list.links.retain(alive);
         list.look_through_at = SHORT_LIST.max(2 * list.links.len());
@@ -188,7 +195,7 @@ impl Links {
         self.settle_way(now, from, to, cost);
         let way = self.between(now, from, to, cost).way(from, to);
         if way.acknowledge_by == 0 {
-            way.acknowledge_by = now + crate::nanos(acknowledgement.after);
+            way.acknowledge_by = now + nanos(acknowledgement.after);
         }
     }
 
@@ -335,7 +342,7 @@ mod tests {
         let hosts = 1_000;
         let mut links = Links::of(hosts);
         for number in 1..hosts as u32 {
-            let now = u64::from(number) * 10 * FORGOTTEN_AFTER;
+            let now = u64::from(number) * 40_000 * MS;
             links.owes(now, A, Place(number), &COST);
         }
         assert!(links.lists[0].links.len() <= SHORT_LIST);

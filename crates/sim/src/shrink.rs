@@ -175,6 +175,8 @@ mod tests {
     use super::*;
     use crate::actor::Place;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     fn kill(number: u32) -> Trouble {
         let at = Duration::from_millis(1_234) * (number + 1);
         Trouble::of([Fault::new(at, What::Kill(Place(number)))])
@@ -195,6 +197,15 @@ mod tests {
         let whats: Vec<What> = shrunk.faults().into_iter().map(|f| f.what).collect();
         assert_eq!(whats, [What::Kill(Place(7)), What::Kill(Place(31))]);
         assert!(shrunk.finished && shrunk.runs < 100, "{}", shrunk.runs);
+    }
+
+    #[test]
+    fn one_that_can_only_go_after_another_goes_as_well() {
+        let troubles: Vec<Trouble> = (0..3).map(kill).collect();
+        let shrunk = shrink(&troubles, 1_000, |faults| {
+            kills(faults, 2) && (kills(faults, 0) || !kills(faults, 1))
+        });
+        assert_eq!(shrunk.troubles, [kill(2)].map(|t| rounded(&t, SECOND)));
     }
 
     #[test]

@@ -48,8 +48,8 @@ pub(crate) enum Post {
     /// It arrives then.
     Arrives {
         at: u64,
-        /// Whether it had to be sent again, so that it arrives only if its sender lives on.
-        resent: bool,
+        /// Whether it, or one it waits behind, has to be sent again, so that it arrives only if its sender lives on.
+        needs_sender: bool,
     },
     /// Nothing gets through now.
     Blocked,
@@ -116,9 +116,12 @@ impl Wire {
         link.used_at = now;
         let way = link.way(ends.from, ends.to);
         way.last_letter_at = way.last_letter_at.max(soonest);
+        if resending > 0 {
+            way.resent_letter_at = way.last_letter_at;
+        }
         Post::Arrives {
             at: way.last_letter_at,
-            resent: resending > 0,
+            needs_sender: soonest <= way.resent_letter_at,
         }
     }
 

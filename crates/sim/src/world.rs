@@ -109,8 +109,8 @@ struct Mail {
     to: Place,
     from_life: u32,
     to_life: u32,
-    /// Whether it was sent again after a loss, which only a living sender does.
-    resent: bool,
+    /// Whether something has to be sent again before it arrives, which only a living sender does.
+    needs_sender: bool,
     packet: Packet,
 }
 
@@ -178,11 +178,9 @@ impl<A: Actor> World<A> {
 impl<A: Actor> World<A> {
     /// Runs until world time `until`, telling `watch` of every step.
     pub fn run_until(&mut self, until: Duration, mut watch: impl FnMut(&mut Self, &Step)) {
-        let never: Option<()> = self.watch_until(until, |world, step| {
-            watch(world, step);
-            None
-        });
-        debug_assert!(never.is_none(), "the watcher never stops the run");
+        while let Some(step) = self.step_until(until) {
+            watch(self, &step);
+        }
     }
 
     /// Runs for so long.
@@ -392,7 +390,7 @@ impl<A: Actor> World<A> {
     fn arrive(&mut self, mail: Mail) -> Option<Happened> {
         let Mail { from, to, .. } = mail;
         let sender_lives = self.lives_on(from, mail.from_life);
-        if mail.resent && !sender_lives {
+        if mail.needs_sender && !sender_lives {
             return None;
         }
         if !self.lives_on(to, mail.to_life) {
@@ -609,8 +607,8 @@ impl<A: Actor> World<A> {
         }
         let ends = self.ends(from, to);
         match self.wire.letter(self.now, ends, bytes.len()) {
-            Post::Arrives { at, resent } => {
-                self.dispatch(at, ends, resent, Packet::Letter(bytes));
+            Post::Arrives { at, needs_sender } => {
+                self.dispatch(at, ends, needs_sender, Packet::Letter(bytes));
             }
             Post::Blocked => {
                 let mut stall = Stall::new(self.now, self.life_meant(ends));
@@ -621,13 +619,13 @@ impl<A: Actor> World<A> {
         }
     }
 
-    fn dispatch(&mut self, at: u64, ends: Ends, resent: bool, packet: Packet) {
+    fn dispatch(&mut self, at: u64, ends: Ends, needs_sender: bool, packet: Packet) {
         let mail = Mail {
             from: ends.from,
             to: ends.to,
             from_life: ends.from_life,
             to_life: ends.to_life,
-            resent,
+            needs_sender,
             packet,
         };
         self.queue.push(at, Event::Arrive(mail));
@@ -703,8 +701,8 @@ impl<A: Actor> World<A> {
     fn push_through(&mut self, ends: Ends, mut stall: Stall) {
         while let Some(bytes) = stall.letters.pop_front() {
             match self.wire.letter(self.now, ends, bytes.len()) {
-                Post::Arrives { at, resent } => {
-                    self.dispatch(at, ends, resent, Packet::Letter(bytes));
+                Post::Arrives { at, needs_sender } => {
+                    self.dispatch(at, ends, needs_sender, Packet::Letter(bytes));
                 }
                 Post::Blocked => {
                     stall.letters.push_front(bytes);

@@ -6,8 +6,8 @@ mod gossip;
 use std::time::Duration;
 
 use convoke_sim::{
-    Actor, Birth, Broken, Fault, Happened, Judge, Network, Outbox, Packet, Place, Plan, Sort, What,
-    World, draw, explore, schedule, shrink,
+    Actor, Birth, Broken, Fault, Happened, Judge, LinkCost, Loss, Network, Outbox, Packet, Place,
+    Plan, Sort, What, World, draw, explore, schedule, shrink,
 };
 use convoke_types::Moment;
 use gossip::Gossip;
@@ -16,7 +16,9 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOSTS: u32 = 5;
 
 fn gossips(seed: u64) -> World<Gossip> {
-    let network = Network::lan();
+    let network = Network::wan(3)
+        .losing(Loss::Even(0.02))
+        .costing(LinkCost::QUIC);
     let mut world = World::new(seed, network, HOSTS as usize, |_, birth| {
         Gossip::new(u64::from(HOSTS), birth)
     });
@@ -80,6 +82,16 @@ fn gossip_survives_every_sort_of_trouble_that_keeps_disks() {
     if let Err(found) = found {
         panic!("{found}");
     }
+}
+
+#[test]
+fn what_is_asked_at_the_end_is_asked_once_and_at_the_end() {
+    let plan = Plan::for_hosts(HOSTS);
+    let groups = vec![vec![Place(2)]];
+    let never_healed = [Fault::new(plan.calm, What::Partition { groups })];
+    let broken = gossip_story(1, &plan, &never_healed).expect_err("one is cut off");
+    assert_eq!(broken.promise, "everybody knows the last news");
+    assert_eq!(broken.at, plan.end());
 }
 
 #[test]
@@ -175,6 +187,19 @@ fn an_oracle_changes_nothing() {
         .run_to_the_end(&mut judged, plan.end())
         .expect("nothing is promised");
     assert_eq!(free.trace().hash(), judged.trace().hash());
+}
+
+#[test]
+fn every_drawn_story_told_twice_ends_with_the_same_trace() {
+    let run = |seed| {
+        let mut world = gossips(seed);
+        world.schedule(schedule::faults_of(&draw(seed, &Plan::for_hosts(HOSTS))));
+        world.run_for(Duration::from_secs(160));
+        (world.trace().hash(), world.total_traffic())
+    };
+    for seed in 1..=20 {
+        assert_eq!(run(seed), run(seed), "seed {seed}");
+    }
 }
 
 #[test]

@@ -134,6 +134,35 @@ fn the_sender_of_a_letter_to_a_dead_host_is_told_once_after_the_time_out() {
 }
 
 #[test]
+fn a_dead_sender_sends_no_lost_letter_again() {
+    let mut world = scribes(1, plain().losing(Loss::Even(0.5)), 2);
+    for byte in 0..20 {
+        letter(&mut world, A, B, byte);
+    }
+    world.run_for(MS);
+    world.inject(What::Kill(A));
+    world.run_for(10 * MS);
+    let on_their_way = scribe(&world, B).letters().len();
+    world.run_for(20 * SECOND);
+    let came = scribe(&world, B).letters().len();
+    assert_eq!(came, on_their_way);
+    assert!(came < 20, "some were lost");
+}
+
+#[test]
+fn letters_that_wait_die_with_their_sender() {
+    let mut world = scribes(1, plain(), 2);
+    world.inject(What::Cut { from: A, to: B });
+    letter(&mut world, A, B, 1);
+    world.inject(What::Kill(A));
+    world.inject(restart(A, DiskAt::Kept, AddressAt::Same));
+    world.inject(What::Heal);
+    world.run_for(20 * SECOND);
+    assert_eq!(scribe(&world, B).received(), []);
+    assert_eq!(scribe(&world, A).received(), []);
+}
+
+#[test]
 fn a_letter_for_an_earlier_life_is_not_given_to_the_next() {
     let mut world = scribes(1, plain(), 2);
     letter(&mut world, A, B, 1);
@@ -227,6 +256,7 @@ fn a_flapping_way_is_down_and_up_in_turn() {
     let mut world = scribes(1, plain(), 2);
     let whom = Whom::Into(B);
     let (down, up) = (2 * SECOND, SECOND);
+    world.run_for(2 * SECOND);
     world.inject(What::Flap { whom, down, up });
     let mut reached = Vec::new();
     for _ in 0..6 {
@@ -374,6 +404,20 @@ fn a_drifting_clock_wakes_its_program_early_by_the_clock_of_others() {
     let mut woken = Vec::new();
     world.run_until(20 * SECOND, |_, step| woken.push(step.at));
     assert_eq!(woken, [10 * SECOND]);
+}
+
+#[test]
+fn a_clock_drifts_on_after_a_restart_and_shows_something_new() {
+    let mut world = scribes(1, plain(), 1);
+    let (place, ppm) = (A, 100_000);
+    world.inject(What::Drift { place, ppm });
+    let before = world.clock(A);
+    world.inject(What::Kill(A));
+    world.inject(restart(A, DiskAt::Kept, AddressAt::Same));
+    let born = world.clock(A);
+    assert_ne!(born, before);
+    world.run_for(10 * SECOND);
+    assert_eq!(world.clock(A), born + 11 * SECOND);
 }
 
 #[test]

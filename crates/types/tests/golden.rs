@@ -275,6 +275,90 @@ fn trust_bundles_and_credentials() {
 }
 
 #[test]
+fn gossip() {
+    use convoke_types::wire::gossip::Handle;
+    use convoke_types::wire::gossip::datagram::{DatagramWriter, Probe, Section};
+    use convoke_types::wire::gossip::letter::Letter;
+    use convoke_types::wire::gossip::unit::{Page, Standing, Unit, Vote};
+
+    let cluster = ClusterId::from_bytes(*b"sixteen letters.");
+    let node = NodeId::from_public_key([0xaa; 32]);
+    let written = |unit: &Unit| {
+        let mut bytes = Vec::new();
+        unit.put(&mut bytes);
+        assert_eq!(Unit::decode(&bytes).as_ref(), Ok(unit));
+        hex(&bytes)
+    };
+    let (id, sign) = ("aa".repeat(32), "55".repeat(64));
+    let page = Page {
+        node,
+        boot: 300,
+        number: 1,
+        version: 2,
+        content: b"facts".to_vec().into(),
+        signature: [0x55; 64],
+    };
+    assert_eq!(
+        hex(&page.message(cluster)),
+        dense(&format!(
+            "636f6e766f6b6520676f737369702070616765 00 7369787465656e206c6574746572732e {id}
+             2c01000000000000 01 0200000000000000 6661637473"
+        ))
+    );
+    assert_eq!(
+        written(&Unit::Page(page)),
+        dense(&format!("01 {id} ac02 01 02 05 6661637473 {sign}"))
+    );
+    let incarnation = Incarnation {
+        boot: 3,
+        refutation: 4,
+    };
+    let standing = Standing {
+        node,
+        incarnation,
+        left: true,
+        signature: [0x55; 64],
+    };
+    assert_eq!(
+        written(&Unit::Standing(standing)),
+        dense(&format!("02 {id} 03 04 01 {sign}"))
+    );
+    let vote = Vote {
+        observer: Handle::of(&node),
+        subject: Handle(1),
+        incarnation,
+        signature: [0x55; 64],
+    };
+    assert_eq!(
+        written(&Unit::Vote(vote)),
+        dense(&format!(
+            "03 aaaaaaaaaaaaaaaa 0000000000000001 03 04 {sign}"
+        ))
+    );
+    let mut datagram = DatagramWriter::new(cluster);
+    assert!(datagram.put(&Section::Ping(Probe {
+        sequence: 0x0102,
+        root: 3,
+        who_are_you: true,
+        unheard: true,
+    })));
+    assert!(datagram.put(&Section::Have(vec![7])));
+    assert!(datagram.put(&Section::WantMembers(vec![Handle(9)])));
+    assert_eq!(
+        hex(&datagram.finish()),
+        dense("01 73697874 01 0b 0201 0300000000000000 03 04 04 07000000 08 08 0000000000000009")
+    );
+    let letter = Letter::Busy {
+        after_ms: 250,
+        units: vec![],
+    };
+    assert_eq!(
+        hex(&letter.encode(cluster)),
+        dense("01 7369787465656e206c6574746572732e 04 fa000000 00")
+    );
+}
+
+#[test]
 fn frames_of_a_link_over_tcp() {
     use convoke_types::wire::link::{Header, stream_id};
     let stream = stream_id(75, true, false);

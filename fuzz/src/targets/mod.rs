@@ -4,10 +4,12 @@ mod certificate;
 mod codec;
 mod definition;
 mod frames;
+mod gossip;
 mod handshake;
 mod ids;
 mod key_pem;
 mod link;
+mod membership;
 mod problem;
 mod versioned;
 
@@ -47,6 +49,24 @@ pub const TARGETS: &[Target] = &[
         words: &[],
         // A byte for each piece, with its place in a queue; two links are made, and both are told in words.
         bytes_per_byte: 4 * 1024,
+    },
+    Target {
+        name: "gossip",
+        checks: "units, datagrams and letters survive being written again, units byte for byte; nothing is larger than its limit",
+        check: gossip::check,
+        sample: gossip::sample,
+        words: &[],
+        // An entry of a list for each few bytes, read twice and compared.
+        bytes_per_byte: 256,
+    },
+    Target {
+        name: "membership",
+        checks: "whatever comes in whatever order: no panic, events replay to the view, incarnations never go back",
+        check: membership::check,
+        sample: membership::sample,
+        words: &[],
+        // A machine that knows forty members with all their pages, and their views.
+        bytes_per_byte: 8 * 1024,
     },
     Target {
         name: "handshake",

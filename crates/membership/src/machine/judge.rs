@@ -10,8 +10,9 @@
 //! **How many votes.** Of the observers that are not themselves known to be gone (`live`), those who judge at all (`able`) must agree to
 //! a share: `max(1, min(live, max(3, ⌈share · able⌉)))`. Two nodes need one vote, three need two, five need three, and 5,000
 //! need seven of ten. A dead observer is no vote, or a healthy node whose observers died would follow them (both were tried:
-//! see the design page). *The slow path*: three votes that stood for a while without contradiction suffice, since when a third
-//! of all nodes die at once, many have too few observers left for the share.
+//! see the design page). *The slow path*: three votes that stood for a while without contradiction suffice, or as many as there
+//! are observers whom nobody doubts: when a third of all nodes die at once, many have too few observers left for the share, and
+//! who comes late to a small cluster hears the votes of those who were there. Whoever lives has contradicted long before.
 //!
 //! **Contradiction.** A vote is about one incarnation. Whoever hears of a vote about its present one raises it, and every such vote is
 //! void. So a vote needs no end of its own: whoever is alive ends it.
@@ -20,7 +21,7 @@
 //! before it votes about the same member again; and a member that contradicted a *verdict* before is believed later each time.
 //!
 //! **Doubt in oneself.** A node whose loop was late, or that misses more than half of those it watches (and more than one), judges nobody
-//! and says so in its vitals, so that others count on its vote no more.
+//! and says so in its vitals: what it said before counts no more, and others no longer count on its vote.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -31,6 +32,7 @@ use convoke_types::{Incarnation, Moment, NodeId};
 
 use super::{JUDGE, ME, Membership, SETTLED};
 use crate::event::{Condition, Effect, EventKind};
+use crate::params::Planted;
 use crate::rings::Slot;
 use crate::roster::{State, vote_digest};
 
@@ -100,6 +102,8 @@ struct Tally {
     /// From anybody whose word counts.
     all: usize,
     needed: usize,
+    /// Of all, on the slow path.
+    needed_slowly: usize,
 }
 
 impl Membership {
@@ -181,17 +185,12 @@ impl Membership {
             .map_or(&[][..], |trouble| &trouble.observers);
         let is_here = |slot: Slot| matches!(self.roster.get(slot).state, State::Here);
         let live = observers.iter().filter(|slot| is_here(**slot)).count();
-        let able = observers
-            .iter()
-            .filter(|slot| is_here(**slot) && !self.roster.get(**slot).abstains)
-            .count();
+        let judges = |slot: Slot| is_here(slot) && self.judges(slot);
+        let able = observers.iter().filter(|slot| judges(**slot)).count();
         let (mut votes, mut all) = (0, 0);
         for vote in known.votes() {
-            let Some(voter) = self
-                .roster
-                .slot(vote.observer)
-                .filter(|slot| is_here(*slot))
-            else {
+            // Who has come to doubt itself takes its word back.
+            let Some(voter) = self.roster.slot(vote.observer).filter(|slot| judges(*slot)) else {
                 continue;
             };
             all += 1;
@@ -200,10 +199,28 @@ impl Membership {
             }
         }
         let share = (self.params.quorum * able as f32).ceil() as usize;
+        let needed = match self.params.planted {
+            Some(Planted::FixedVotes(votes)) => votes,
+            _ => live.min(share.max(FEW)).max(1),
+        };
+        let undoubted = observers
+            .iter()
+            .filter(|slot| judges(**slot) && self.roster.get(**slot).votes().is_empty())
+            .count();
         Tally {
             votes,
             all,
-            needed: live.min(share.max(FEW)).max(1),
+            needed,
+            needed_slowly: undoubted.clamp(1, FEW),
+        }
+    }
+
+    /// Whether a member judges others, as far as it has said; this one, as it is.
+    fn judges(&self, slot: Slot) -> bool {
+        if slot == ME {
+            self.conscience.condition() == Condition::Well
+        } else {
+            !self.roster.get(slot).abstains
         }
     }
 
@@ -246,7 +263,9 @@ impl Membership {
 
     /// Whether a few votes have stood for long enough; if not yet, when to look again.
     fn slow_path(&mut self, now: Moment, slot: Slot, tally: Tally) -> bool {
-        if tally.all < FEW {
+        if tally.all < tally.needed_slowly
+            || matches!(self.params.planted, Some(Planted::FixedVotes(_)))
+        {
             return false;
         }
         let wait = self.params.slow_path;
@@ -417,7 +436,7 @@ impl Membership {
     /// A loop that was late missed signs of life: what it asked before is asked anew, and it judges nobody for a while.
     pub(super) fn notice_lag(&mut self, now: Moment) {
         let lag = now.since(self.conscience.planned);
-        if lag <= self.params.lag {
+        if lag <= self.params.lag || self.params.planted == Some(Planted::NoDoubtInOneself) {
             return;
         }
         self.conscience.late = Some((now + self.params.abstain, lag));
@@ -434,7 +453,9 @@ impl Membership {
             .iter()
             .filter(|neighbour| neighbour.watch.is_missing())
             .count();
-        let cut_off = missing > 1 && 2 * missing > self.neighbours.len();
+        let cut_off = missing > 1
+            && 2 * missing > self.neighbours.len()
+            && self.params.planted != Some(Planted::NoDoubtInOneself);
         match (cut_off, self.conscience.cut_off_since) {
             (true, None) => {
                 self.conscience.cut_off_since = Some(now);

@@ -114,8 +114,8 @@ pub struct Membership {
 struct Neighbour {
     watch: Watch,
     queue: Queue,
-    /// Since when its digest has differed from ours.
-    differs_since: Option<Moment>,
+    /// How its digest differs from ours.
+    difference: Option<repair::Difference>,
 }
 
 impl Membership {
@@ -322,6 +322,7 @@ impl Membership {
         self.look_for_partition(now, out);
         self.look_into_differences(now, out);
         self.keep_in_repair(now, out);
+        self.ask_again(now, out);
         self.announce(now);
         self.flush(now, out);
     }
@@ -355,7 +356,7 @@ impl Membership {
                 let neighbour = Neighbour {
                     watch,
                     queue: Queue::new(self.params.budget, now),
-                    differs_since: None,
+                    difference: None,
                 };
                 self.neighbours.insert(at, neighbour);
             }

@@ -6,13 +6,13 @@ use core::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use convoke_types::wire::gossip::unit::{PAGES, Page, Standing, Unit};
 use convoke_types::{ClusterId, Incarnation, Moment, NodeId};
 
 use super::{FAREWELL, ME, Membership};
 use crate::event::{Effect, EventKind};
 use crate::facts::{Fact, FactError, OwnFacts, PROFILE, VITALS};
+use crate::params::Planted;
 use crate::roster::{Sheet, State, standing_digest};
 use crate::seal::Seal;
 
@@ -76,7 +76,7 @@ impl Own {
             boot: self.boot,
             number,
             version: self.versions[usize::from(number)],
-            content: self.facts.page(number).unwrap_or_else(Bytes::new),
+            content: self.facts.page(number).unwrap_or_default(),
             signature: [0; 64],
         };
         page.signature = seal.sign(&page.message(cluster));
@@ -156,7 +156,8 @@ impl Membership {
 
     /// Somebody gets no answer from this node: it raises its incarnation, now or as soon as it may.
     pub(super) fn contradict(&mut self, now: Moment) {
-        if self.own.gone_at != Moment::NEVER {
+        let silent = self.params.planted == Some(Planted::NeverRefutes);
+        if self.own.gone_at != Moment::NEVER || silent {
             return;
         }
         let earliest = self

@@ -44,11 +44,19 @@ impl Membership {
             Err(error) => return self.count_fault(error),
         };
         let slot = self.roster.slot_of(&from);
-        self.sign_of_life(now, slot);
         let mut wanted = Vec::new();
+        let mut is_first = true;
         loop {
             match reader.next_section() {
-                Ok(Some(section)) => self.receive_section(now, from, section, &mut wanted, out),
+                Ok(Some(section)) => {
+                    // A deaf node that goes on talking must be found as surely as a mute one.
+                    let hears_us = !matches!(&section, Section::Ping(probe) if probe.unheard);
+                    if is_first && hears_us {
+                        self.sign_of_life(now, slot);
+                    }
+                    is_first = false;
+                    self.receive_section(now, from, section, &mut wanted, out);
+                }
                 Ok(None) => break,
                 Err(error) => {
                     self.count_fault(error);
@@ -70,12 +78,12 @@ impl Membership {
         }
     }
 
-    /// Whatever a neighbour sends shows that it lives.
+    /// Whatever a neighbour sends shows that it lives; a ping stands first, and says if it does not hear us.
     pub(super) fn sign_of_life(&mut self, now: Moment, slot: Option<Slot>) {
-        let deviations = self.deviations;
+        let (deviations, period) = (self.deviations, self.params.period);
         let was_missing = slot
             .and_then(|slot| self.neighbour_mut(slot))
-            .is_some_and(|neighbour| neighbour.watch.heard_from(now, deviations));
+            .is_some_and(|neighbour| neighbour.watch.heard_from(now, deviations, period));
         if was_missing {
             self.back(now);
         }
@@ -117,7 +125,7 @@ impl Membership {
             Section::Have(ids) => {
                 let wanted: Vec<u32> = ids
                     .into_iter()
-                    .filter(|id| self.news.wants(*id, slot, now))
+                    .filter(|id| self.news.wants(*id, slot, now, self.params.announce))
                     .collect();
                 if !wanted.is_empty() {
                     self.send_sections(from, [Section::Want(wanted)], out);
@@ -382,6 +390,7 @@ impl Membership {
         if vote.incarnation < known.incarnation
             || is_known
             || observer == ME
+            || observer == slot
             || known.votes().len() >= VOTES_MOST
             || matches!(known.state, State::Left { .. })
         {

@@ -66,6 +66,34 @@ struct Joining {
     tries: u32,
 }
 
+/// How a neighbour's digest differs from ours.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Difference {
+    since: Moment,
+    /// Since when neither of the two digests has changed.
+    still_since: Moment,
+    roots: (u64, u64),
+    is_a_gap: bool,
+}
+
+impl Difference {
+    /// News on its way makes digests differ, too, but not for long and not the same two. Where there is always news, four
+    /// times the patience has to do.
+    fn seen_again(self, now: Moment, roots: (u64, u64), grace: Duration) -> Self {
+        let still_since = if self.roots == roots {
+            self.still_since
+        } else {
+            now
+        };
+        Self {
+            still_since,
+            roots,
+            is_a_gap: now.since(still_since) >= grace || now.since(self.since) >= grace * 4,
+            ..self
+        }
+    }
+}
+
 impl Repair {
     pub(super) fn new(params: &Params, now: Moment) -> Self {
         Self {
@@ -154,43 +182,45 @@ impl Membership {
 
     // --- comparing ---
 
-    /// Compares digests with a neighbour; ones that differ for a while are looked into.
+    /// Compares digests with a neighbour.
     pub(super) fn compare(&mut self, now: Moment, slot: Option<Slot>, probe: Probe) {
-        let same = probe.root == self.roster.root();
-        if let Some(neighbour) = slot.and_then(|slot| self.neighbour_mut(slot)) {
-            if same {
-                neighbour.differs_since = None;
-            } else {
-                neighbour.differs_since.get_or_insert(now);
-            }
-        }
+        let roots = (self.roster.root(), probe.root);
+        let grace = self.params.repair_grace;
+        let Some(neighbour) = slot.and_then(|slot| self.neighbour_mut(slot)) else {
+            return;
+        };
+        neighbour.difference = (roots.0 != roots.1).then(|| match neighbour.difference {
+            None => Difference {
+                since: now,
+                still_since: now,
+                roots,
+                is_a_gap: false,
+            },
+            Some(before) => before.seen_again(now, roots, grace),
+        });
     }
 
-    /// Starts a comparison with a neighbour that has long differed.
-    fn look_into(&mut self, now: Moment, at: usize, out: &mut Vec<Effect>) {
+    /// Starts a comparison with the neighbour that has differed for the longest, if that is long enough.
+    pub(super) fn look_into_differences(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        if now < self.repair.next_repair {
+            return;
+        }
+        let at = (0..self.neighbours.len())
+            .filter(|at| !self.neighbours[*at].watch.is_missing())
+            .filter_map(|at| Some((self.neighbours[at].difference?, at)))
+            .filter(|(difference, _)| difference.is_a_gap)
+            .min_by_key(|(difference, _)| difference.since)
+            .map(|(_, at)| at);
+        let Some(at) = at else {
+            return;
+        };
         self.repair.next_repair = now + self.params.repair;
-        self.neighbours[at].differs_since = None;
+        self.neighbours[at].difference = None;
         self.counters.repairs += 1;
         let to = *self.roster.get(self.neighbours[at].watch.slot).id();
         let salt = self.dice.roll() as u32;
         let buckets = self.roster.digest(salt);
         self.send_sections(to, [Section::Digest { salt, buckets }], out);
-    }
-
-    pub(super) fn look_into_differences(&mut self, now: Moment, out: &mut Vec<Effect>) {
-        if now < self.repair.next_repair {
-            return;
-        }
-        let grace = self.params.repair_grace;
-        let longest = (0..self.neighbours.len())
-            .filter(|at| !self.neighbours[*at].watch.is_missing())
-            .filter_map(|at| Some((self.neighbours[at].differs_since?, at)))
-            .min();
-        if let Some((since, at)) = longest
-            && now.since(since) >= grace
-        {
-            self.look_into(now, at, out);
-        }
     }
 
     pub(super) fn answer_digest(

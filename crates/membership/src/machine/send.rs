@@ -21,7 +21,7 @@ impl Membership {
             // Two steps in one wake-up at most: an attempt that fails and the next period's ping.
             for _ in 0..2 {
                 let neighbour = &mut self.neighbours[at];
-                let was_calm = neighbour.watch.is_calm();
+                let was_calm = neighbour.watch.is_calm() && neighbour.watch.is_acquainted();
                 let slot = neighbour.watch.slot;
                 match neighbour.watch.due(now, &self.params) {
                     None => break,
@@ -50,7 +50,10 @@ impl Membership {
     fn ping(&mut self, now: Moment, at: usize, sequence: u16, out: &mut Vec<Effect>) {
         let slot = self.neighbours[at].watch.slot;
         let mut writer = DatagramWriter::new(self.cluster);
-        let _ = writer.put(&Section::Ping(self.probe(sequence)));
+        let _ = writer.put(&Section::Ping(Probe {
+            unheard: self.neighbours[at].watch.is_missing(),
+            ..self.probe(sequence)
+        }));
         self.put_doubts(&mut writer, slot);
         self.fill(now, at, &mut writer);
         let to = *self.roster.get(slot).id();
@@ -62,6 +65,7 @@ impl Membership {
             sequence,
             root: self.roster.root(),
             who_are_you: false,
+            unheard: false,
         }
     }
 
@@ -207,6 +211,17 @@ impl Membership {
                     neighbour.queue.push_have(id, now + self.params.gather);
                 }
             }
+        }
+    }
+
+    /// Asks others for news that was asked for in vain.
+    pub(super) fn ask_again(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let mut questions = self.news.ask_again(now, self.params.announce);
+        questions.sort_unstable();
+        for of_one in questions.chunk_by(|(one, _), (other, _)| one == other) {
+            let to = *self.roster.get(of_one[0].0).id();
+            let ids = of_one.iter().map(|(_, id)| *id).take(IDS_MAX).collect();
+            self.send_sections(to, [Section::Want(ids)], out);
         }
     }
 

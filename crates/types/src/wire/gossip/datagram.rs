@@ -39,6 +39,8 @@ pub struct Probe {
     pub root: u64,
     /// The sender does not know the receiver and asks it to introduce itself.
     pub who_are_you: bool,
+    /// The sender gets no answer from the receiver, which must not take this for a sign that all is well between them.
+    pub unheard: bool,
 }
 
 /// What one member of a bucket looks like to the sender, in short.
@@ -265,7 +267,7 @@ fn put_probe(out: &mut Vec<u8>, kind: u8, probe: Probe) {
     out.extend_from_slice(&[kind, 11]);
     out.extend_from_slice(&probe.sequence.to_le_bytes());
     out.extend_from_slice(&probe.root.to_le_bytes());
-    out.push(u8::from(probe.who_are_you));
+    out.push(u8::from(probe.who_are_you) | u8::from(probe.unheard) << 1);
 }
 
 fn put_ids(out: &mut Vec<u8>, kind: u8, ids: &[u32]) {
@@ -316,10 +318,12 @@ fn read_section(kind: u8, body: &mut Reader<'_>) -> Result<Option<Section>, Goss
 }
 
 fn read_probe(body: &mut Reader<'_>) -> Result<Probe, GossipError> {
+    let (sequence, root, flags) = (body.u16()?, body.u64()?, body.byte()?);
     let probe = Probe {
-        sequence: body.u16()?,
-        root: body.u64()?,
-        who_are_you: body.byte()? & 1 != 0,
+        sequence,
+        root,
+        who_are_you: flags & 1 != 0,
+        unheard: flags & 2 != 0,
     };
     // A later version may say more here.
     let _ = body.bytes(body.rest.len())?;
@@ -359,6 +363,7 @@ mod tests {
             sequence: 515,
             root: 0x0102_0304_0506_0708,
             who_are_you: true,
+            unheard: false,
         };
         vec![
             Section::Ping(probe),
