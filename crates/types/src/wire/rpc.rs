@@ -9,6 +9,7 @@
 //! call      = 0x02 frame(kind 0: StreamOpen) frame*     kinds: `item::*`
 //! credential= 0x03 versioned Credential                 one-way
 //! answer    = 0x04 varint(lane) varint(call) kind bytes one-way, a body too large for its lane
+//! letter    = 0x05 bytes                               one-way, on links of gossip
 //! ```
 //!
 //! Two choices carry the speed: a frame's header is two bytes for bodies under a kibibyte, and a frame that lies whole in
@@ -28,6 +29,9 @@ pub const OPEN_CALL: u8 = 0x02;
 pub const OPEN_CREDENTIAL: u8 = 0x03;
 /// First byte of a one-way stream with an answer too large for its lane.
 pub const OPEN_ANSWER: u8 = 0x04;
+/// First byte of a one-way stream with a letter of gossip. Links of other protocols carry none; the number is kept free there, so
+/// that a stream of the wrong protocol is recognised.
+pub const OPEN_LETTER: u8 = 0x05;
 
 /// Bodies above this many bytes leave the lane and travel on a stream of their own.
 pub const LANE_BODY_MAX: usize = 16 * 1024;
