@@ -36,12 +36,13 @@ pub(crate) struct News {
     /// When the others are told, in that order too.
     announcements: VecDeque<(Moment, u32)>,
     asked: BTreeMap<u32, Asked>,
+    /// When to ask again, in the order of time.
+    again: VecDeque<(Moment, u32)>,
 }
 
 /// News that neighbours say they have, and that was asked for.
 #[derive(Debug)]
 struct Asked {
-    again: Moment,
     times: u8,
     /// Who has it and was not asked yet.
     holders: VecDeque<Slot>,
@@ -87,13 +88,9 @@ impl News {
 
     /// When something is to be announced, or asked for again.
     pub(crate) fn next_wakeup(&self) -> Moment {
-        let announced = self.announcements.front().map(|(at, _)| *at);
-        let asked = self.asked.values().map(|asked| asked.again).min();
-        announced
-            .into_iter()
-            .chain(asked)
-            .min()
-            .unwrap_or(Moment::NEVER)
+        let first =
+            |queue: &VecDeque<(Moment, u32)>| queue.front().map_or(Moment::NEVER, |(at, _)| *at);
+        first(&self.announcements).min(first(&self.again))
     }
 
     /// The next news to announce, and who has it.
@@ -137,27 +134,33 @@ impl News {
             return false;
         }
         let asked = Asked {
-            again: now + patience,
             times: 1,
             holders: VecDeque::new(),
         };
         self.asked.insert(id, asked);
+        self.again.push_back((now + patience, id));
         true
     }
 
     /// Who is to be asked once more for what did not come: two at a time, since one answer was lost already.
     pub(crate) fn ask_again(&mut self, now: Moment, patience: Duration) -> Vec<(Slot, u32)> {
         let mut questions = Vec::new();
-        self.asked.retain(|id, asked| {
-            if asked.again > now {
-                return true;
-            }
+        while let Some((at, id)) = self.again.front().copied()
+            && at <= now
+        {
+            self.again.pop_front();
+            let Some(asked) = self.asked.get_mut(&id) else {
+                continue;
+            };
             let holders = asked.holders.len().min(2);
-            questions.extend(asked.holders.drain(..holders).map(|slot| (slot, *id)));
-            asked.again = now + patience;
+            questions.extend(asked.holders.drain(..holders).map(|slot| (slot, id)));
             asked.times += 1;
-            asked.times < ASKED_MOST
-        });
+            if asked.times < ASKED_MOST {
+                self.again.push_back((now + patience, id));
+            } else {
+                self.asked.remove(&id);
+            }
+        }
         questions
     }
 

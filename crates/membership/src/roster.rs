@@ -333,7 +333,9 @@ impl Roster {
 
     /// Takes in a member that was not known. Its handle must be free.
     pub(crate) fn insert(&mut self, sheet: Arc<Sheet>) -> Slot {
+        let handle = Handle::of(&sheet.page.node);
         let slot = self.put(sheet);
+        self.by_handle.insert(handle, slot);
         self.generation += 1;
         let place = self.place(slot);
         let mut rings = std::mem::take(&mut self.rings);
@@ -344,11 +346,20 @@ impl Roster {
 
     /// Takes in many at once, which costs less than one after the other.
     pub(crate) fn fill(&mut self, sheets: impl IntoIterator<Item = Arc<Sheet>>) {
-        for sheet in sheets {
-            if self.slot(Handle::of(&sheet.page.node)).is_none() && sheet.page.number == PROFILE {
-                self.put(sheet);
-            }
-        }
+        let mut by_handle = std::mem::take(&mut self.by_handle);
+        let mut sheets: Vec<Arc<Sheet>> = sheets
+            .into_iter()
+            .filter(|sheet| sheet.page.number == PROFILE)
+            .filter(|sheet| !by_handle.contains_key(&Handle::of(&sheet.page.node)))
+            .collect();
+        sheets.sort_by_key(|sheet| Handle::of(&sheet.page.node));
+        sheets.dedup_by_key(|sheet| Handle::of(&sheet.page.node));
+        let added: BTreeMap<Handle, Slot> = sheets
+            .into_iter()
+            .map(|sheet| (Handle::of(&sheet.page.node), self.put(sheet)))
+            .collect();
+        by_handle.extend(added);
+        self.by_handle = by_handle;
         self.generation += 1;
         let places: Vec<Place> = self
             .by_handle
@@ -359,6 +370,7 @@ impl Roster {
         self.rings = Rings::filled(self.rings.count(), &places);
     }
 
+    /// A slot for a new member; whoever calls enters it under its handle and on the rings.
     fn put(&mut self, sheet: Arc<Sheet>) -> Slot {
         let handle = Handle::of(&sheet.page.node);
         let boot = sheet.page.boot;
@@ -381,7 +393,6 @@ impl Roster {
         });
         self.count(handle, 0, known.digest());
         self.slots[slot as usize] = Some(known);
-        self.by_handle.insert(handle, slot);
         self.counts[0] += 1;
         slot
     }

@@ -323,6 +323,18 @@ fn facts_set_together_are_signed_once_and_travel_together() {
 }
 
 #[test]
+fn what_is_said_before_anything_happened_is_part_of_the_introduction() {
+    let mut machine = machine(0);
+    machine
+        .set_fact(at(0), Fact::Zone("eu/west-1".to_owned()))
+        .unwrap();
+    let effects = wait(&mut machine, at(200));
+    assert_eq!(events(&effects), [] as [&str; 0]);
+    let facts = machine.member(&node(0)).unwrap().facts;
+    assert_eq!(facts.profile.zone.as_deref(), Some("eu/west-1"));
+}
+
+#[test]
 fn a_farewell_is_said_once_and_is_the_end() {
     let mut machine = machine(0);
     pass_on(&mut machine, at(10), 1, &[page(1, 3, 0, 1)]);

@@ -276,7 +276,8 @@ impl LinkCost {
             opener_wire_bytes: 4_000,
             answerer_wire_bytes: 3_700,
             idle_timeout: Duration::from_secs(30),
-            retry_after: Duration::from_secs(1),
+            // Three times the round trip that gossip links expect before they have measured one.
+            retry_after: Duration::from_millis(180),
         }),
     };
 

@@ -157,11 +157,17 @@ impl Membership {
         from: Option<Slot>,
         out: &mut Vec<Effect>,
     ) {
+        let is_needed = self.roster.get(slot).state == State::Here;
         self.roster
             .change(slot, |known| known.trouble().votes.push(vote));
         self.doubted.insert(slot);
-        let id = vote_digest(&vote) as u32;
-        self.spread(now, &Unit::Vote(vote), id, from);
+        let (unit, id) = (Unit::Vote(vote), vote_digest(&vote) as u32);
+        if is_needed {
+            self.spread(now, &unit, id, from);
+        } else {
+            // Nobody waits for it: it is passed on so that all hold the same.
+            self.spread_slowly(now, &unit, id, from);
+        }
         if slot == ME {
             self.contradict(now);
         } else {

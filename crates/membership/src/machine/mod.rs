@@ -106,6 +106,8 @@ pub struct Membership {
 
     sequence: u64,
     counters: Counters,
+    /// Something was told to the machine.
+    begun: bool,
     gone: bool,
 }
 
@@ -163,6 +165,7 @@ impl Membership {
             bad: BTreeMap::new(),
             sequence: 0,
             counters: Counters::default(),
+            begun: false,
             gone: false,
             params,
             cluster,
@@ -179,6 +182,7 @@ impl Membership {
         if self.gone {
             return;
         }
+        self.begun = true;
         self.notice_lag(now);
         match input {
             Input::Wake => self.wake(now, out),

@@ -91,9 +91,22 @@ impl Membership {
     /// When it does not fit, or is not to be said; nothing has changed then.
     pub fn set_fact(&mut self, now: Moment, fact: Fact) -> Result<(), FactError> {
         if let Some(page) = self.own.facts.set(fact)? {
-            self.own.mark(page, now, self.params.gather);
+            self.own_page_changed(page, now);
         }
         Ok(())
+    }
+
+    /// Publishes a page in a moment; what is said before the machine was told anything is part of its introduction.
+    fn own_page_changed(&mut self, page: u8, now: Moment) {
+        if page == PROFILE && !self.begun {
+            let sheet = self
+                .own
+                .page(PROFILE, self.me, self.cluster, self.seal.as_ref());
+            self.counters.signed += 1;
+            self.roster.set_sheet(ME, Arc::new(sheet));
+        } else {
+            self.own.mark(page, now, self.params.gather);
+        }
     }
 
     /// No longer says this about this node.
@@ -116,7 +129,7 @@ impl Membership {
         addresses: &[SocketAddr],
     ) -> Result<(), FactError> {
         if let Some(page) = self.own.facts.set_addresses(addresses)? {
-            self.own.mark(page, now, self.params.gather);
+            self.own_page_changed(page, now);
         }
         Ok(())
     }

@@ -169,6 +169,11 @@ impl Membership {
         self.spread_to(now, unit, id, from, self.params.fanout);
     }
 
+    /// Passes news on to one neighbour, and lets the others ask for it.
+    pub(super) fn spread_slowly(&mut self, now: Moment, unit: &Unit, id: u32, from: Option<Slot>) {
+        self.spread_to(now, unit, id, from, 1);
+    }
+
     /// Passes news on to every neighbour at once: for what concerns this node itself.
     pub(super) fn spread_to_all(&mut self, now: Moment, unit: &Unit, id: u32) {
         self.spread_to(now, unit, id, None, usize::MAX);
