@@ -63,8 +63,9 @@ impl Bounds {
     /// less often.
     #[must_use]
     pub fn of(params: &Params, longest: Duration) -> Self {
-        // A silence of three periods is suspicious whatever the history of a link; then come the attempts.
-        let detection = params.period * 3 + params.spacing_most * u32::from(params.attempts);
+        // A silence of three periods is suspicious whatever the history of a link; then come the attempts, each of which gets
+        // twice the time when the other side has never been heard.
+        let detection = params.period * 3 + params.spacing_most * 2 * u32::from(params.attempts);
         let repair = params.repair_grace + params.repair * 3;
         let margin = Duration::from_secs(2);
         let death = detection + params.slow_path + params.hold + repair + margin;
