@@ -232,6 +232,12 @@ const END_TO_END: &[EndToEnd] = &[
         test: "blocked",
         folder: "crates/rpc",
     },
+    EndToEnd {
+        name: "membership",
+        package: "example-who-is-there",
+        test: "real",
+        folder: "examples/who-is-there",
+    },
 ];
 
 /// The end-to-end tests, the long ones (`#[ignore = "long: …"]`) included.

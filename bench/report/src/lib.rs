@@ -18,7 +18,7 @@ pub struct Row {
     /// Who was asked.
     pub system: String,
     /// What the value is, with its unit at the end, such as `p50_us`. A name ending in `_per_s` is a rate, and more is
-    /// better; of everything else less is better.
+    /// better; of everything else less is better, and of `…bytes_per_s` and `…payload_per_s`, which are spent.
     pub metric: String,
     /// The value, in the unit that the metric's name says.
     pub value: f64,
@@ -129,7 +129,8 @@ fn same_subject(a: &Row, b: &Row) -> bool {
 }
 
 fn more_is_better(metric: &str) -> bool {
-    metric.ends_with("_per_s")
+    let is_spent = metric.ends_with("bytes_per_s") || metric.ends_with("payload_per_s");
+    metric.ends_with("_per_s") && !is_spent
 }
 
 fn distinct(rows: &[Row], key: impl Fn(&Row) -> &String) -> Vec<String> {
@@ -264,6 +265,13 @@ p50_us (less is better)
 
 "
         );
+    }
+
+    #[test]
+    fn more_is_better_of_rates_unless_they_are_spent() {
+        let better = ["ops_per_s", "mb_per_s"].map(more_is_better);
+        let worse = ["idle_bytes_per_s", "idle_payload_per_s", "p50_us"].map(more_is_better);
+        assert_eq!((better, worse), ([true; 2], [false; 3]));
     }
 
     #[test]

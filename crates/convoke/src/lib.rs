@@ -36,6 +36,8 @@
 //! - [`rpc::metrics`] counts calls and [`rpc::trace`] puts them into traces; [`rpc::ServerInterceptor`] is how to write more such
 //!   code around calls.
 //! - [`rpc::reflection`] lets a server describe itself, with the feature of that name, so that `convoke rpc` can call it with JSON.
+//! - [`cluster`] says who is there: nodes find each other, tell each other facts, and notice who is gone. It shares the endpoint
+//!   with calls, and `Gossip::members` has the addresses to call.
 //! - [`types`] has the words that all of Convoke shares.
 //!
 //! Deliberately not here: code. Everything is written in the crate that it is re-exported from.
@@ -55,13 +57,23 @@ pub mod rpc {
     pub use convoke_rpc::*;
 }
 
+pub mod cluster {
+    //! Who is there: membership of this node in its cluster, as an observation that is kept up to date.
+    //!
+    //! [`Gossip::start`] takes part with an [`rpc::Endpoint`](crate::rpc::Endpoint); [`Gossip::members`] is everybody now,
+    //! [`Gossip::watch`] what changes. The example `who-is-there` does nothing else.
+
+    #[doc(inline)]
+    pub use convoke_driver::*;
+}
+
 pub mod types {
     //! The words that all of Convoke shares: who a node is, what it may do, and what a failure says.
 
     #[doc(inline)]
     pub use convoke_types::{
-        Blame, Changed, ClusterId, Code, NodeId, Problem, Retry, Role, RoleSet, Tag, Tags,
-        Timestamp,
+        Blame, Changed, ClusterId, Code, Incarnation, NodeId, Problem, Retry, Role, RoleSet, Tag,
+        Tags, Timestamp,
     };
 }
 

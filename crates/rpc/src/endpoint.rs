@@ -1,7 +1,7 @@
 //! An endpoint: this node's one address, from which it opens links and at which it accepts them.
 //!
-//! It owns the sockets and every task of its links that no protocol owns: the accept loop, handshakes, and the guard over
-//! certificates. It hands accepted links to whoever listens for their protocol and bounds how many there are.
+//! It owns the sockets and every task of its links that no protocol owns: the accept loop, handshakes, the guard over
+//! certificates, the looks after silent peers. It hands accepted links to whoever listens for their protocol and bounds how many there are.
 //!
 //! ```text
 //! connect(address, expected node, protocol) ─► Link
@@ -33,8 +33,8 @@ use tracing::{debug, warn};
 use crate::identity::{Certificate, Claims, Identity, IdentityError, Trust, tls};
 use crate::limits::{LINKS_WAITING, Limits};
 use crate::link::{
-    CloseCode, CloseReason, Guard, Link, MemoryAnswer, MemoryDoor, MemoryKnock, MemoryNetwork,
-    PeerMemory, QuicSocket, Side, TcpCarrier, TcpDoor, answer_tcp, memory_pair,
+    CloseCode, CloseReason, Guard, Link, Looks, MemoryAnswer, MemoryDoor, MemoryKnock,
+    MemoryNetwork, PeerMemory, QuicSocket, Side, TcpCarrier, TcpDoor, answer_tcp, memory_pair,
 };
 use crate::protocol::{Admission, Protocol};
 use gate::Gate;
@@ -50,6 +50,8 @@ struct Inner {
     carrier: Carrier,
     listeners: Mutex<BTreeMap<Protocol, Listening>>,
     guard: Arc<Guard>,
+    /// When to look whether the peers of links over TCP are still there.
+    looks: Arc<Looks>,
     gate: Arc<Gate>,
     /// Accepted links by peer.
     accepted: Mutex<HashMap<NodeId, usize>>,
@@ -290,6 +292,8 @@ impl Endpoint {
             carrier,
             listeners: Mutex::default(),
             guard: Arc::clone(&guard),
+            // Half of the time a link may be silent: one question fits in before it is lost.
+            looks: Looks::new(limits.idle_timeout / 2),
             gate: Gate::new(&limits),
             accepted: Mutex::default(),
             held: Mutex::default(),
@@ -303,6 +307,13 @@ impl Endpoint {
             .0
             .tasks
             .spawn(async move { stop.run_until_cancelled(guard.run(&tasks)).await });
+        if let Carrier::Sockets(_) = endpoint.0.carrier {
+            let (looks, stop) = (Arc::clone(&endpoint.0.looks), endpoint.0.stop.clone());
+            endpoint
+                .0
+                .tasks
+                .spawn(async move { stop.run_until_cancelled(looks.run()).await });
+        }
         endpoint
     }
 
@@ -505,8 +516,9 @@ impl Endpoint {
             let protocol = Protocol::from_alpn(&shaken.agreed.alpn);
             let claims = tls::peer_claims(&endpoint.0.trust, Some(&shaken.agreed.chain));
             let memory = endpoint.memory_of(claims.as_ref().ok(), protocol);
+            let looks = Arc::clone(&endpoint.0.looks);
             let (limits, tasks) = (&endpoint.0.limits, &endpoint.0.tasks);
-            let Ok(carrier) = TcpCarrier::start(shaken, true, memory, limits, tasks) else {
+            let Ok(carrier) = TcpCarrier::start(shaken, true, memory, looks, limits, tasks) else {
                 return debug!(%from, "shake hands: the connection broke");
             };
             match (protocol, claims) {

@@ -44,6 +44,15 @@ impl Protocol {
         }
     }
 
+    /// Whether it lives on datagrams, which must not wait for bytes that were lost: then QUIC is its first choice also on a path on
+    /// which TCP would be the faster one.
+    pub(crate) fn lives_on_datagrams(self) -> bool {
+        match self {
+            Self::Gossip => true,
+            Self::Rpc | Self::Raft | Self::Blob | Self::Device => false,
+        }
+    }
+
     /// The protocol of a name from a handshake.
     #[must_use]
     pub fn from_alpn(alpn: &[u8]) -> Option<Self> {

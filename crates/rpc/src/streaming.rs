@@ -12,11 +12,11 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use convoke_types::wire::rpc::{
-    Frame, Framer, header_value, item, put_header, set_varint, varint_size,
+    Frame, FrameError, Framer, header_value, item, put_header, set_varint, varint_size,
 };
 use convoke_types::{Changed, Code, Problem, codec};
 use futures_util::{Stream, StreamExt};
@@ -48,6 +48,8 @@ pub struct Streaming<T, E = NoError>(Source<T, E>);
 
 enum Source<T, E> {
     Received(Box<Received>),
+    /// Apart from other streams, because it never waits and never fails: its messages need no wrapping on their way.
+    Listed(Box<dyn Iterator<Item = T> + Send>),
     Made(Pin<Box<dyn Stream<Item = Result<T, E>> + Send>>),
 }
 
@@ -89,9 +91,7 @@ impl<T: Send + 'static, E: Send + 'static> Streaming<T, E> {
         I: IntoIterator<Item = T>,
         I::IntoIter: Send + 'static,
     {
-        Self(Source::Made(Box::pin(futures_util::stream::iter(
-            items.into_iter().map(Ok),
-        ))))
+        Self(Source::Listed(Box::new(items.into_iter())))
     }
 
     /// A stream of what another stream gives.
@@ -122,7 +122,7 @@ impl<T, E> fmt::Debug for Streaming<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let source = match &self.0 {
             Source::Received(_) => "received",
-            Source::Made(_) => "made here",
+            Source::Listed(_) | Source::Made(_) => "made here",
         };
         write!(f, "Streaming({source})")
     }
@@ -134,6 +134,7 @@ impl<T: DeserializeOwned, E: DeserializeOwned> Stream for Streaming<T, E> {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         match &mut self.0 {
             Source::Received(received) => received.poll_next(cx),
+            Source::Listed(items) => Poll::Ready(items.next().map(Ok)),
             Source::Made(stream) => stream
                 .as_mut()
                 .poll_next(cx)
@@ -210,17 +211,20 @@ impl Received {
         if self.over {
             return Poll::Ready(None);
         }
-        let frame = match self.reader.poll_frame(cx) {
-            Poll::Ready(frame) => frame,
+        let kind = match self.reader.poll_kind(cx) {
             Poll::Pending => return self.poll_deadline(cx),
+            Poll::Ready(kind) => kind,
         };
-        let item = match frame {
-            Ok(Some(frame)) => message_of(&frame),
-            Ok(None) => Some(Err(ended_early().into())),
-            Err(problem) => Some(Err(problem.into())),
-        };
-        self.over = !matches!(item, Some(Ok(_)));
-        Poll::Ready(item)
+        // A message goes straight to where the caller wants it; moved through the types of everything else that may come, it would
+        // cost more than its decoding.
+        if let Ok(Some(item::ITEM)) = kind
+            && let Ok(message) = codec::from_slice(self.reader.body())
+        {
+            self.reader.framer.leave_shown();
+            return Poll::Ready(Some(Ok(message)));
+        }
+        self.over = true;
+        Poll::Ready(last_of(kind, self.reader.body()))
     }
 
     fn poll_deadline<T, E>(
@@ -230,7 +234,7 @@ impl Received {
         let Some(deadline) = &mut self.deadline else {
             return Poll::Pending;
         };
-        std::task::ready!(deadline.as_mut().poll(cx));
+        ready!(deadline.as_mut().poll(cx));
         self.over = true;
         self.reader.stop(STREAM_CANCELLED);
         let problem = Problem::new(Code::DeadlineExceeded, "the stream did not end in time");
@@ -238,17 +242,26 @@ impl Received {
     }
 }
 
-fn message_of<T: DeserializeOwned, E: DeserializeOwned>(
-    frame: &Frame,
+/// What a stream ends with: nothing, or one error.
+#[cold]
+fn last_of<T: DeserializeOwned, E: DeserializeOwned>(
+    kind: Result<Option<u8>, Problem>,
+    body: &[u8],
 ) -> Option<Result<T, CallError<E>>> {
-    match frame.kind {
-        item::ITEM => Some(decode(&frame.body).map_err(CallError::Rpc)),
-        item::END => None,
-        item::APP_ERROR => Some(Err(
-            decode(&frame.body).map_or_else(CallError::Rpc, CallError::App)
-        )),
-        item::PROBLEM => Some(Err(problem_from(&frame.body).into())),
-        other => Some(Err(unexpected(other).into())),
+    match kind {
+        Ok(Some(item::ITEM)) => Some(decode(body).map_err(CallError::Rpc)),
+        Ok(Some(item::END)) => None,
+        Ok(Some(other)) => Some(Err(error_of(other, body))),
+        Ok(None) => Some(Err(ended_early().into())),
+        Err(problem) => Some(Err(problem.into())),
+    }
+}
+
+fn error_of<E: DeserializeOwned>(kind: u8, body: &[u8]) -> CallError<E> {
+    match kind {
+        item::APP_ERROR => decode(body).map_or_else(CallError::Rpc, CallError::App),
+        item::PROBLEM => problem_from(body).into(),
+        other => unexpected(other).into(),
     }
 }
 
@@ -311,44 +324,74 @@ impl MessageReader {
         self
     }
 
-    /// The next frame, or `None` at the end of the stream.
-    #[inline]
-    pub(crate) fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<Frame>, Problem>> {
+    /// The next frame to keep, or `None` at the end of the stream.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>, Problem>> {
         loop {
             match self.framer.next_frame() {
                 Ok(Some(frame)) => {
-                    // One that came in a single chunk was never announced.
-                    if let Some(meter) = &mut self.meter {
-                        meter.raise_to(frame.body.len())?;
-                    }
+                    count(&mut self.meter, frame.body.len())?;
                     return Poll::Ready(Ok(Some(frame)));
                 }
                 Ok(None) => {}
-                Err(error) => {
-                    let message = format!(
-                        "{error}; messages of at most {} bytes are taken",
-                        self.limit
-                    );
-                    return Poll::Ready(Err(Problem::new(Code::TooLarge, message)));
+                Err(error) => return Poll::Ready(Err(self.refused(error))),
+            }
+            if !ready!(self.poll_more(cx))? {
+                return Poll::Ready(Ok(None));
+            }
+        }
+    }
+
+    /// Moves on to the next frame and says its kind, or `None` at the end of the stream.
+    #[inline]
+    fn poll_kind(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<u8>, Problem>> {
+        loop {
+            match self.framer.show_next() {
+                Ok(Some(kind)) => {
+                    count(&mut self.meter, self.framer.shown().len())?;
+                    return Poll::Ready(Ok(Some(kind)));
                 }
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Err(self.refused(error))),
             }
-            if let Some(meter) = &mut self.meter {
-                meter.raise_to(self.framer.announced())?;
+            if !ready!(self.poll_more(cx))? {
+                return Poll::Ready(Ok(None));
             }
+        }
+    }
+
+    /// The body of the frame that was moved on to last.
+    #[inline]
+    fn body(&self) -> &[u8] {
+        self.framer.shown()
+    }
+
+    #[cold]
+    fn refused(&self, error: FrameError) -> Problem {
+        let message = format!(
+            "{error}; messages of at most {} bytes are taken",
+            self.limit
+        );
+        Problem::new(Code::TooLarge, message)
+    }
+
+    /// Gives the framer what came next. `false` at the end of the stream.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Problem>> {
+        count(&mut self.meter, self.framer.announced())?;
+        loop {
             match self.chunks.pop_front() {
-                Some(chunk) => self.framer.feed(chunk),
-                None if std::task::ready!(self.poll_chunks(cx))? => {}
-                None => return Poll::Ready(Ok(None)),
+                Some(chunk) => {
+                    self.framer.feed(chunk);
+                    return Poll::Ready(Ok(true));
+                }
+                None if ready!(self.poll_chunks(cx))? => {}
+                None => return Poll::Ready(Ok(false)),
             }
         }
     }
 
     fn poll_chunks(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Problem>> {
         let mut chunks: [Bytes; CHUNKS] = std::array::from_fn(|_| Bytes::new());
-        let read = std::task::ready!(self.recv.poll_read(cx, &mut chunks));
+        let read = ready!(self.recv.poll_read(cx, &mut chunks));
         match read {
             Ok(Some(count)) => {
                 self.chunks.extend(chunks.into_iter().take(count));
@@ -370,6 +413,12 @@ impl MessageReader {
     pub(crate) fn stop(&mut self, code: u32) {
         self.recv.stop(code);
     }
+}
+
+/// Counts a message to its peer: from the moment it is announced, or now if it came in a single chunk.
+#[inline]
+fn count(meter: &mut Option<Held>, bytes: usize) -> Result<(), Problem> {
+    meter.as_mut().map_or(Ok(()), |meter| meter.raise_to(bytes))
 }
 
 /// A streaming call on its way to its handler, and the way back for the reply.
@@ -528,7 +577,7 @@ impl Pump<'_> {
                 let next = Vec::with_capacity(self.batch.capacity());
                 *self.writing = Bytes::from(std::mem::replace(&mut self.batch, next));
             }
-            std::task::ready!(send.poll_write(cx, self.writing))?;
+            ready!(send.poll_write(cx, self.writing))?;
         }
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -541,16 +590,26 @@ impl Pump<'_> {
         items: &mut Streaming<T, E>,
     ) {
         while !self.over && self.batch.len() < BATCH {
-            self.over = match &mut items.0 {
+            let batch = &mut self.batch;
+            let more = match &mut items.0 {
+                Source::Listed(items) => match items.next() {
+                    Some(message) => put_message(batch, &mut self.head, item::ITEM, &message),
+                    None => put_end(batch),
+                },
                 Source::Made(stream) => match stream.as_mut().poll_next(cx) {
                     Poll::Pending => return,
-                    Poll::Ready(made) => !put_made(&mut self.batch, &mut self.head, made),
+                    Poll::Ready(made) => put_made(batch, &mut self.head, made),
                 },
-                Source::Received(received) => match received.reader.poll_frame(cx) {
+                Source::Received(received) => match received.reader.poll_kind(cx) {
                     Poll::Pending => return,
-                    Poll::Ready(frame) => !put_received(&mut self.batch, frame),
+                    Poll::Ready(kind) => {
+                        let more = put_received(batch, kind, received.reader.body());
+                        received.reader.framer.leave_shown();
+                        more
+                    }
                 },
             };
+            self.over = !more;
         }
     }
 }
@@ -566,26 +625,26 @@ fn put_made<T: Serialize, E: Serialize>(
         Some(Err(error)) => {
             put_message(batch, head, item::APP_ERROR, &error);
         }
-        None => put_header(batch, item::END, 0),
+        None => return put_end(batch),
     }
+    false
+}
+
+fn put_end(batch: &mut Vec<u8>) -> bool {
+    put_header(batch, item::END, 0);
     false
 }
 
 /// Appends a frame of a stream that was received and is sent on: the same types have the same bytes. `false` when it
 /// was the end.
-fn put_received(batch: &mut Vec<u8>, frame: Result<Option<Frame>, Problem>) -> bool {
-    match frame {
-        Ok(Some(frame))
-            if matches!(
-                frame.kind,
-                item::ITEM | item::END | item::APP_ERROR | item::PROBLEM
-            ) =>
-        {
-            put_header(batch, frame.kind, frame.body.len());
-            batch.extend_from_slice(&frame.body);
-            return frame.kind == item::ITEM;
+fn put_received(batch: &mut Vec<u8>, kind: Result<Option<u8>, Problem>, body: &[u8]) -> bool {
+    match kind {
+        Ok(Some(kind @ (item::ITEM | item::END | item::APP_ERROR | item::PROBLEM))) => {
+            put_header(batch, kind, body.len());
+            batch.extend_from_slice(body);
+            return kind == item::ITEM;
         }
-        Ok(Some(frame)) => put_problem(batch, &unexpected(frame.kind)),
+        Ok(Some(kind)) => put_problem(batch, &unexpected(kind)),
         Ok(None) => put_problem(batch, &ended_early()),
         Err(problem) => put_problem(batch, &problem),
     }
@@ -612,9 +671,14 @@ fn put_message<T: Serialize>(batch: &mut Vec<u8>, head: &mut usize, kind: u8, me
     let value = header_value(kind, batch.len() - start - *head);
     let size = varint_size(value);
     if size != *head {
-        batch.splice(start..start + *head, std::iter::repeat_n(0, size));
+        make_room(batch, start..start + *head, size);
         *head = size;
     }
     set_varint(&mut batch[start..start + size], value);
     true
+}
+
+#[cold]
+fn make_room(batch: &mut Vec<u8>, head: std::ops::Range<usize>, size: usize) {
+    batch.splice(head, std::iter::repeat_n(0, size));
 }

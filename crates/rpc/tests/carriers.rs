@@ -85,15 +85,24 @@ async fn carrier_between(
     callee: Carriers,
     asked: Option<CarrierKind>,
 ) -> Result<CarrierKind, ConnectError> {
+    carrier_for(Protocol::Rpc, caller, callee, asked).await
+}
+
+async fn carrier_for(
+    protocol: Protocol,
+    caller: Carriers,
+    callee: Carriers,
+    asked: Option<CarrierKind>,
+) -> Result<CarrierKind, ConnectError> {
     let cluster = Development::new();
     let (host, client) = (endpoint(&cluster, callee), endpoint(&cluster, caller));
     let _listener = host
-        .listen(Protocol::Rpc, every_member())
+        .listen(protocol, every_member())
         .expect("nobody listens yet");
     let address = host.local_address().expect("the endpoint is open");
     let expected = Some(host.identity().node_id());
     let link = client
-        .connect_over(asked, address, expected, Protocol::Rpc)
+        .connect_over(asked, address, expected, protocol)
         .await;
     let carrier = link.map(|link| link.carrier());
     client.close().await;
@@ -105,6 +114,18 @@ async fn carrier_between(
 async fn nearby_whoever_asks_for_nothing_gets_tcp() {
     let carrier = carrier_between(Carriers::Both, Carriers::Both, None).await;
     assert_eq!(carrier.unwrap(), CarrierKind::Tcp);
+}
+
+#[tokio::test]
+async fn gossip_takes_quic_everywhere_and_tcp_where_quic_does_not_get_through() {
+    for (callee, expected) in [
+        (Carriers::Both, CarrierKind::Quic),
+        (Carriers::Quic, CarrierKind::Quic),
+        (Carriers::Tcp, CarrierKind::Tcp),
+    ] {
+        let carrier = carrier_for(Protocol::Gossip, Carriers::Both, callee, None).await;
+        assert_eq!(carrier.unwrap(), expected);
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@
 //! not within `NEAR`            QUIC, begun at once       TCP, when it got through and QUIC did not within some round trips
 //! ```
 //!
+//! A protocol that lives on datagrams (gossip) takes QUIC on every path; TCP is begun a moment later and stands in for it.
+//!
 //! Who is at the other end is judged the same way over each; a peer that is not who it should be is not tried again over the
 //! other. `docs/design/004-carriers.md` has the measurements behind `NEAR`.
 
@@ -16,6 +18,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use convoke_types::NodeId;
@@ -35,6 +38,10 @@ use crate::protocol::Protocol;
 const HEAD_START: u32 = 3;
 const HEAD_START_MIN: Duration = Duration::from_millis(100);
 const HEAD_START_MAX: Duration = Duration::from_secs(1);
+
+/// How long a protocol that wants QUIC anyway waits until it begins with TCP too: near by QUIC is there by then, and nothing was sent
+/// in vain.
+const TCP_LATER: Duration = Duration::from_millis(150);
 
 /// One call for a link: where to, to whom, to speak what.
 #[derive(Clone, Copy)]
@@ -119,8 +126,15 @@ impl Endpoint {
         call: Call,
     ) -> Result<Link, ConnectError> {
         let from = sockets.local_address().ok();
-        let mut reaching = pin!(connect_tcp(from, call.address, &self.0.limits));
         let over_quic = self.connect_quic(quic, call);
+        if call.protocol.lives_on_datagrams() {
+            let reaching = async {
+                sleep(TCP_LATER).await;
+                connect_tcp(from, call.address, &self.0.limits).await
+            };
+            return self.dial_far(over_quic, reaching, call).await;
+        }
+        let mut reaching = pin!(connect_tcp(from, call.address, &self.0.limits));
         let (socket, round_trip) = match timeout(NEAR, reaching.as_mut()).await {
             Ok(Ok(reached)) => reached,
             Ok(Err(error)) => return first_of(over_quic, |_| unreachable_tcp(call, &error)).await,
@@ -187,7 +201,9 @@ impl Endpoint {
         let peer = tls::peer_claims(&self.0.trust, Some(&shaken.agreed.chain))
             .map_err(|error| ConnectError::Peer { address, error })?;
         let memory = self.memory_of(Some(&peer), Some(call.protocol));
-        let carrier = TcpCarrier::start(shaken, false, memory, &self.0.limits, &self.0.tasks)
+        let looks = Arc::clone(&self.0.looks);
+        let (limits, tasks) = (&self.0.limits, &self.0.tasks);
+        let carrier = TcpCarrier::start(shaken, false, memory, looks, limits, tasks)
             .map_err(|error| unreachable_tcp(call, &error))?;
         Ok(Link::over_tcp(carrier, call.protocol, peer))
     }
@@ -203,7 +219,7 @@ impl Endpoint {
         let name = tls::server_name(expected).to_str().into_owned();
         let connecting = socket
             .endpoint
-            .connect_with(socket.client_config(tls), address, &name)
+            .connect_with(socket.client_config(tls, protocol), address, &name)
             .map_err(|error| ConnectError::Address {
                 address,
                 reason: error.to_string(),

@@ -45,7 +45,7 @@ pub use tcp::testing::{
     ToDo as HandshakeToDo,
 };
 pub(crate) use tcp::{
-    HandshakeError, PeerMemory, TcpCarrier, TcpDoor, answer as answer_tcp, call as call_tcp,
+    HandshakeError, Looks, PeerMemory, TcpCarrier, TcpDoor, answer as answer_tcp, call as call_tcp,
     connect as connect_tcp,
 };
 

@@ -19,12 +19,15 @@ use super::congestion::ByDistance;
 use super::{CloseCode, CloseReason, LinkError, Side};
 use crate::identity::{NodeKey, describe_alert};
 use crate::limits::{ANSWER_STREAMS, CREDENTIAL_STREAMS, Limits};
+use crate::protocol::Protocol;
 
 /// A bound UDP socket with QUIC over it, and the settings for links it makes.
 #[derive(Debug)]
 pub(crate) struct QuicSocket {
     pub(crate) endpoint: quinn::Endpoint,
     opening: Arc<TransportConfig>,
+    /// For links that carry datagrams and little else.
+    opening_for_datagrams: Arc<TransportConfig>,
     accepting: Arc<TransportConfig>,
     /// The window that suits the socket's buffer.
     window: u32,
@@ -48,6 +51,7 @@ impl QuicSocket {
         Ok(Self {
             endpoint,
             opening: Arc::new(opening),
+            opening_for_datagrams: Arc::new(transport_for_datagrams(limits, window)),
             accepting: Arc::new(transport(limits, window, None)),
             window,
             limits: limits.clone(),
@@ -74,11 +78,19 @@ impl QuicSocket {
         self.endpoint.set_server_config(Some(config));
     }
 
-    pub(crate) fn client_config(&self, tls: rustls::ClientConfig) -> quinn::ClientConfig {
+    pub(crate) fn client_config(
+        &self,
+        tls: rustls::ClientConfig,
+        protocol: Protocol,
+    ) -> quinn::ClientConfig {
         let crypto = QuicClientConfig::try_from(tls)
             .expect("the configuration offers TLS 1.3 and a QUIC cipher suite");
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        config.transport_config(Arc::clone(&self.opening));
+        config.transport_config(Arc::clone(if protocol.lives_on_datagrams() {
+            &self.opening_for_datagrams
+        } else {
+            &self.opening
+        }));
         config
     }
 }
@@ -159,6 +171,24 @@ fn transport(limits: &Limits, window: u32, keep_alive: Option<Duration>) -> Tran
                 .try_into()
                 .unwrap_or_else(|_| VarInt::from_u32(15_000).into()),
         ));
+    config
+}
+
+/// What the opener of a link asks for when it carries a datagram now and then, each way, and a letter rarely.
+///
+/// - No keep-alive: what it carries keeps it alive, and a link that carries nothing may go.
+/// - No search for a larger MTU: it would cost more bytes than an hour of gossip, and no datagram needs it.
+/// - The peer may wait 25 ms with an acknowledgement, so that it travels with the answer. quinn asks for no more than a round trip or
+///   25 ms, whichever is longer, so the answer itself is still acknowledged by a packet of its own.
+fn transport_for_datagrams(limits: &Limits, window: u32) -> TransportConfig {
+    let mut acknowledgements = quinn::AckFrequencyConfig::default();
+    acknowledgements
+        .ack_eliciting_threshold(VarInt::from_u32(4))
+        .max_ack_delay(Some(Duration::from_millis(25)));
+    let mut config = transport(limits, window, None);
+    config
+        .ack_frequency_config(Some(acknowledgements))
+        .mtu_discovery_config(None);
     config
 }
 

@@ -9,6 +9,7 @@
 //! call      = 0x02 frame(kind 0: StreamOpen) frame*     kinds: `item::*`
 //! credential= 0x03 versioned Credential                 one-way
 //! answer    = 0x04 varint(lane) varint(call) kind bytes one-way, a body too large for its lane
+//! letter    = 0x05 bytes                               one-way, on links of gossip
 //! ```
 //!
 //! Two choices carry the speed: a frame's header is two bytes for bodies under a kibibyte, and a frame that lies whole in
@@ -28,6 +29,9 @@ pub const OPEN_CALL: u8 = 0x02;
 pub const OPEN_CREDENTIAL: u8 = 0x03;
 /// First byte of a one-way stream with an answer too large for its lane.
 pub const OPEN_ANSWER: u8 = 0x04;
+/// First byte of a one-way stream with a letter of gossip. Links of other protocols carry none; the number is kept free there, so
+/// that a stream of the wrong protocol is recognised.
+pub const OPEN_LETTER: u8 = 0x05;
 
 /// Bodies above this many bytes leave the lane and travel on a stream of their own.
 pub const LANE_BODY_MAX: usize = 16 * 1024;
@@ -386,6 +390,17 @@ pub struct Framer {
     limit: usize,
     chunk: Bytes,
     partial: Vec<u8>,
+    /// What is shown and not left yet.
+    shown: Shown,
+}
+
+/// Where the body of a whole frame lies.
+#[derive(Debug, Clone, Copy)]
+enum Shown {
+    /// That many bytes at the front of the chunk.
+    InChunk(usize),
+    /// It came in several chunks and was joined: all of `partial` behind that many bytes of header.
+    Joined(usize),
 }
 
 impl Framer {
@@ -396,6 +411,7 @@ impl Framer {
             limit,
             chunk: Bytes::new(),
             partial: Vec::new(),
+            shown: Shown::InChunk(0),
         }
     }
 
@@ -418,7 +434,10 @@ impl Framer {
     /// Whether no byte of an unfinished frame is held.
     #[must_use]
     pub fn is_at_boundary(&self) -> bool {
-        self.chunk.is_empty() && self.partial.is_empty()
+        match self.shown {
+            Shown::InChunk(size) => self.chunk.len() == size && self.partial.is_empty(),
+            Shown::Joined(_) => self.chunk.is_empty(),
+        }
     }
 
     /// The next whole frame, or `None` until more is fed.
@@ -427,6 +446,60 @@ impl Framer {
     /// When the bytes are no frames; nothing sensible can be read from this stream afterwards.
     #[inline]
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
+        let Some((kind, place)) = self.find()? else {
+            return Ok(None);
+        };
+        let body = match place {
+            Shown::InChunk(length) => self.chunk.split_to(length),
+            Shown::Joined(header) => {
+                let mut whole = Bytes::from(std::mem::take(&mut self.partial));
+                whole.advance(header);
+                whole
+            }
+        };
+        Ok(Some(Frame { kind, body }))
+    }
+
+    /// Moves on to the next whole frame and says its kind, or `None` until more is fed; its body is [`Self::shown`] until it is
+    /// [left](Self::leave_shown). A frame that is only looked at needs no share of the chunk it lies in: taking one and giving it back is
+    /// a good part of what a small message costs its reader.
+    ///
+    /// # Errors
+    /// As [`Self::next_frame`].
+    #[inline]
+    pub fn show_next(&mut self) -> Result<Option<u8>, FrameError> {
+        let found = self.find()?;
+        Ok(found.map(|(kind, place)| {
+            self.shown = place;
+            kind
+        }))
+    }
+
+    /// The body of the frame that was moved on to last.
+    #[inline]
+    #[must_use]
+    pub fn shown(&self) -> &[u8] {
+        match self.shown {
+            Shown::InChunk(size) => &self.chunk[..size],
+            Shown::Joined(header) => &self.partial[header..],
+        }
+    }
+
+    /// Lets go of what is shown, and of its chunk if it was the last in it. Asking for the next frame does so too; whoever may not
+    /// ask for a while holds no memory in this way.
+    #[inline]
+    pub fn leave_shown(&mut self) {
+        match std::mem::replace(&mut self.shown, Shown::InChunk(0)) {
+            Shown::InChunk(size) if size < self.chunk.len() => self.chunk.advance(size),
+            Shown::InChunk(_) => self.chunk = Bytes::new(),
+            Shown::Joined(_) => self.partial = Vec::new(),
+        }
+    }
+
+    /// Where the body of the next whole frame lies.
+    #[inline]
+    fn find(&mut self) -> Result<Option<(u8, Shown)>, FrameError> {
+        self.leave_shown();
         if !self.partial.is_empty() {
             return self.finish_partial();
         }
@@ -439,10 +512,7 @@ impl Framer {
             return Ok(None);
         }
         self.chunk.advance(header);
-        Ok(Some(Frame {
-            kind,
-            body: self.chunk.split_to(length),
-        }))
+        Ok(Some((kind, Shown::InChunk(length))))
     }
 
     #[inline]
@@ -468,7 +538,7 @@ impl Framer {
     }
 
     /// Completes the frame whose beginning came with an earlier chunk, taking only the bytes that belong to it.
-    fn finish_partial(&mut self) -> Result<Option<Frame>, FrameError> {
+    fn finish_partial(&mut self) -> Result<Option<(u8, Shown)>, FrameError> {
         loop {
             let header = self.header(&self.partial)?;
             let wanted = match header {
@@ -478,9 +548,7 @@ impl Framer {
             if let Some((kind, _, size)) = header
                 && wanted == 0
             {
-                let mut body = Bytes::from(std::mem::take(&mut self.partial));
-                body.advance(size);
-                return Ok(Some(Frame { kind, body }));
+                return Ok(Some((kind, Shown::Joined(size))));
             }
             if self.chunk.is_empty() {
                 return Ok(None);
@@ -504,8 +572,20 @@ mod tests {
         let mut frames = Vec::new();
         for chunk in bytes.chunks(chunk_size) {
             framer.feed(Bytes::copy_from_slice(chunk));
-            while let Some(frame) = framer.next_frame()? {
-                frames.push(frame);
+            // In turns, for both must leave the same behind.
+            loop {
+                let frame = if frames.len() % 2 == 0 {
+                    framer.next_frame()?
+                } else {
+                    framer.show_next()?.map(|kind| Frame {
+                        kind,
+                        body: Bytes::copy_from_slice(framer.shown()),
+                    })
+                };
+                match frame {
+                    Some(frame) => frames.push(frame),
+                    None => break,
+                }
             }
         }
         assert!(framer.is_at_boundary());
@@ -545,6 +625,23 @@ mod tests {
                 "chunks of {chunk_size}"
             );
         }
+    }
+
+    #[test]
+    fn whoever_leaves_the_last_frame_of_a_chunk_keeps_none_of_its_memory() {
+        let chunk = Bytes::from(vec![1 << 4, 7, 1 << 4, 8]);
+        let mut framer = Framer::new(10);
+        framer.feed(chunk.clone());
+
+        for body in [[7], [8]] {
+            assert!(!chunk.is_unique());
+            assert_eq!(framer.show_next(), Ok(Some(0)));
+            assert_eq!(framer.shown(), body);
+            framer.leave_shown();
+        }
+
+        assert!(chunk.is_unique());
+        assert!(framer.is_at_boundary());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The one task of a link over TCP: it reads, writes what could not be written at once, notices silence, and says farewell.
 //!
 //! An idle link costs nothing here: it has no timer, and the kernel looks after a peer that vanishes. Only after something was
-//! written does the task look at the clock, and asks the peer once whether it is still there before the link is lost.
+//! written does the task ask to be called later on, and then asks the peer once whether it is still there before the link is lost.
 
 use std::io;
 use std::pin::Pin;
@@ -13,13 +13,14 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::timeout;
 
 use convoke_types::wire::link::Header;
 
 use super::Shared;
 use super::handshake::by_alert;
 use super::incoming::Incoming;
+use super::looks::{Look, Looks};
 use super::outgoing::Outgoing;
 use super::records::{Opened, Opener, RECORD_MAX};
 use crate::limits::Limits;
@@ -49,8 +50,8 @@ pub(super) struct Driver {
 /// Whether the peer is still there, looked at while something was sent and nothing heard.
 #[derive(Debug)]
 struct Watch {
-    look: Option<Pin<Box<Sleep>>>,
-    every: Duration,
+    looks: Arc<Looks>,
+    look: Option<Look>,
     patience: Duration,
     silent_since: Option<Instant>,
     heard: bool,
@@ -64,6 +65,7 @@ impl Driver {
         opener: Opener,
         early: Bytes,
         received: &[u8],
+        looks: Arc<Looks>,
         limits: &Limits,
     ) -> Self {
         let mut buffer = link.buffers.take(false);
@@ -81,9 +83,8 @@ impl Driver {
             busy: false,
             held_back: false,
             watch: Watch {
+                looks,
                 look: None,
-                // Half of the time a link may be silent: one question fits in before it is lost.
-                every: limits.idle_timeout / 2,
                 patience: limits.idle_timeout,
                 silent_since: None,
                 heard: false,
@@ -277,15 +278,15 @@ impl Driver {
         let deaf = self.link.buffers.is_exhausted();
         loop {
             let watch = &mut self.watch;
-            let Some(look) = &mut watch.look else {
+            let Some(look) = &watch.look else {
                 if !self.link.out.lock().has_written() && !deaf {
                     return Ok(());
                 }
                 watch.heard = false;
-                watch.look = Some(Box::pin(sleep(watch.every)));
-                continue;
+                watch.look = Some(watch.looks.ask(Instant::now(), cx.waker()));
+                return Ok(());
             };
-            if look.as_mut().poll(cx).is_pending() {
+            if !look.is_due() {
                 return Ok(());
             }
             watch.look = None;
@@ -305,7 +306,7 @@ impl Driver {
             } else {
                 let now = Instant::now();
                 let since = *watch.silent_since.get_or_insert(now);
-                if now.duration_since(since) + watch.every >= watch.patience {
+                if now.duration_since(since) + watch.looks.every() >= watch.patience {
                     return Err(CloseReason {
                         by: Side::Network,
                         code: CloseCode::Lost,
@@ -313,8 +314,9 @@ impl Driver {
                     });
                 }
             }
-            watch.look = Some(Box::pin(sleep(watch.every)));
+            watch.look = Some(watch.looks.ask(Instant::now(), cx.waker()));
             self.ping();
+            return Ok(());
         }
     }
 

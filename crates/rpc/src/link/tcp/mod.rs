@@ -20,6 +20,7 @@ mod buffers;
 mod driver;
 mod handshake;
 mod incoming;
+mod looks;
 mod outgoing;
 mod records;
 mod socket;
@@ -45,6 +46,7 @@ use crate::limits::{ANSWER_STREAMS, CREDENTIAL_STREAMS, Limits};
 use buffers::Buffers;
 pub(crate) use buffers::PeerMemory;
 pub(crate) use handshake::{HandshakeError, Shaken, answer, call};
+pub(crate) use looks::Looks;
 use outgoing::Outgoing;
 pub(crate) use socket::{TcpDoor, connect};
 use stream::{Read, Receiving, Sending, Stop, Violation};
@@ -126,6 +128,7 @@ impl TcpCarrier {
         shaken: Shaken,
         acceptor: bool,
         memory: Arc<PeerMemory>,
+        looks: Arc<Looks>,
         limits: &Limits,
         tasks: &TaskTracker,
     ) -> std::io::Result<Self> {
@@ -154,6 +157,7 @@ impl TcpCarrier {
             agreed.opener,
             agreed.early,
             &agreed.received,
+            looks,
             limits,
         );
         tasks.spawn(driver.run());
