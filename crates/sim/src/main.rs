@@ -53,12 +53,15 @@ struct CommandLine {
     /// A soak of so many hours of virtual time
     #[arg(long, value_name = "H")]
     hours: Option<f64>,
-    /// The network of a named story loses so many percent; `bursty 2` as `2b`, in bursts of four
+    /// The network of a named story loses so many percent; with a `b` behind, as in `2b`, in bursts of four
     #[arg(long, value_name = "PERCENT", value_parser = loss)]
     loss: Option<Loss>,
     /// Put this mistake into the machine first; the promises should notice
     #[arg(long, value_name = "NAME", value_parser = mistake)]
     planted: Option<Mistake>,
+    /// Do not stop at the first story of a seed that breaks a promise
+    #[arg(long)]
+    go_on: bool,
     /// One line for every story
     #[arg(long)]
     verbose: bool,
@@ -226,7 +229,7 @@ impl Drop for Quiet {
     }
 }
 
-/// Tells stories of seeds until all are told, or one breaks a promise.
+/// Tells stories of seeds until all are told, or one breaks a promise and it should not go on.
 fn tell_seeds(line: &CommandLine) -> bool {
     let next = AtomicU64::new(0);
     let broken = AtomicBool::new(false);
@@ -234,7 +237,7 @@ fn tell_seeds(line: &CommandLine) -> bool {
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
-                while !broken.load(Ordering::Relaxed) {
+                while line.go_on || !broken.load(Ordering::Relaxed) {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     if number >= line.seeds {
                         return;

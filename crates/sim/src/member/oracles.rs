@@ -18,8 +18,8 @@
 //!
 //! 1. O and S lived, and neither was paused, had a clock that leapt, or lost packets by a fault of its own;
 //! 2. nothing was cut, split or partitioned between them, either way;
-//! 3. the same is true of each of them towards more than half of the hosts there are. Who reaches only a minority may be
-//!    outvoted by the others before its contradiction gets around.
+//! 3. the same is true of each of them towards more than half of the hosts there are, and of its neighbours on the rings. Who
+//!    reaches only a minority, or hears the news from nobody, may be outvoted before its contradiction gets around.
 //!
 //! What the network loses everywhere is no excuse. [`History`] keeps what this takes, and comes first in a judge's list.
 
@@ -63,8 +63,9 @@ impl Bounds {
     /// less often.
     #[must_use]
     pub fn of(params: &Params, longest: Duration) -> Self {
-        // A silence of three periods is suspicious whatever the history of a link; then come the attempts.
-        let detection = params.period * 3 + params.spacing_most * u32::from(params.attempts);
+        // A silence of three periods is suspicious whatever the history of a link; then come the attempts, each of which gets
+        // twice the time when the other side has never been heard.
+        let detection = params.period * 3 + params.spacing_most * 2 * u32::from(params.attempts);
         let repair = params.repair_grace + params.repair * 3;
         let margin = Duration::from_secs(2);
         let death = detection + params.slow_path + params.hold + repair + margin;
@@ -230,13 +231,22 @@ impl Seen {
             && self.calendar.is_clear_between(a, b, from, to)
     }
 
-    /// Whether a host was connected with more than half of all there are, itself included.
-    fn has_company(&self, place: Place, from: Duration, to: Duration) -> bool {
-        let others = (0..self.hosts.len() as u32).map(Place);
-        let friends = others
-            .filter(|other| *other == place || self.are_connected(place, *other, from, to))
-            .count();
-        2 * friends > self.hosts.len()
+    /// Whether a host was connected with more than half of all there are, itself included, and of its neighbours.
+    fn has_company(&self, world: &Members, place: Place, from: Duration, to: Duration) -> bool {
+        let is_friend =
+            |other: &Place| *other == place || self.are_connected(place, *other, from, to);
+        let all = (0..self.hosts.len() as u32).map(Place);
+        let friends = all.filter(is_friend).count();
+        let Some(actor) = world.actor(place) else {
+            return false;
+        };
+        let neighbours: Vec<Place> = actor
+            .machine
+            .watched(world.clock(place))
+            .map(|watched| place_of(&watched.id))
+            .collect();
+        let near = neighbours.iter().filter(|other| is_friend(other)).count();
+        2 * friends > self.hosts.len() && 2 * near > neighbours.len()
     }
 
     /// Since when nothing has been wrong, and nobody came or went.
@@ -273,7 +283,7 @@ impl Oracle<MemberActor> for NobodyWellIsFailed {
         "no healthy, connected node is found failed"
     }
 
-    fn after_step(&mut self, _: &Members, step: &Step) -> Answer {
+    fn after_step(&mut self, world: &Members, step: &Step) -> Answer {
         let seen = self.history.seen();
         let Some(from) = step.at.checked_sub(self.fair) else {
             return Ok(());
@@ -286,8 +296,8 @@ impl Oracle<MemberActor> for NobodyWellIsFailed {
             let is_current = seen.hosts[subject.index()].node == Some(member.id);
             if is_current
                 && seen.are_connected(judge, subject, from, step.at)
-                && seen.has_company(judge, from, step.at)
-                && seen.has_company(subject, from, step.at)
+                && seen.has_company(world, judge, from, step.at)
+                && seen.has_company(world, subject, from, step.at)
             {
                 let fair = self.fair.as_secs_f64();
                 return Err(format!(
