@@ -10,9 +10,9 @@
 //! **How many votes.** Of the observers that are not themselves known to be gone (`live`), those who judge at all (`able`) must agree to
 //! a share: `max(1, min(live, max(3, ⌈share · able⌉)))`. Two nodes need one vote, three need two, five need three, and 5,000
 //! need seven of ten. A dead observer is no vote, or a healthy node whose observers died would follow them (both were tried:
-//! see the design page). *The slow path*: three votes that stood for a while without contradiction suffice, or as many as there
-//! are observers whom nobody doubts: when a third of all nodes die at once, many have too few observers left for the share, and
-//! who comes late to a small cluster hears the votes of those who were there. Whoever lives has contradicted long before.
+//! see the design page). *The slow path*: three votes that stood for a while without contradiction suffice, or those of half of the
+//! observers whom nobody doubts: when a third of all nodes die at once, many have too few observers left for the share, and who
+//! comes late to a small cluster hears only the votes of those who were there. Whoever lives has contradicted long before.
 //!
 //! **Contradiction.** A vote is about one incarnation. Whoever hears of a vote about its present one raises it, and every such vote is
 //! void. So a vote needs no end of its own: whoever is alive ends it.
@@ -217,7 +217,7 @@ impl Membership {
             votes,
             all,
             needed,
-            needed_slowly: undoubted.clamp(1, FEW),
+            needed_slowly: undoubted.div_ceil(2).clamp(1, FEW),
         }
     }
 

@@ -389,7 +389,6 @@ impl Membership {
         let is_known = known_voted(known.votes(), vote.observer);
         if vote.incarnation < known.incarnation
             || is_known
-            || observer == ME
             || observer == slot
             || known.votes().len() >= VOTES_MOST
             || matches!(known.state, State::Left { .. })
