@@ -18,6 +18,37 @@ async fn killed_processes_are_missed_and_known_again() {
 }
 
 #[tokio::test]
+async fn a_process_that_was_stopped_for_a_while_takes_nobody_for_lost() {
+    let fleet = Fleet::new("local");
+    let nodes = fleet.start_many(5, &[Place::here()]).await;
+    let (paused, others) = nodes.split_last().unwrap();
+
+    paused.signal(rustix::process::Signal::STOP);
+    for node in others {
+        until(&format!("{} gets no answer", node.name), || {
+            node.first("NodeUnreachable", Some(&paused.id)).is_some()
+        })
+        .await;
+    }
+    paused.signal(rustix::process::Signal::CONT);
+
+    all_know_all(&nodes.iter().collect::<Vec<_>>()).await;
+    // It has gone on for long enough to have said so if it had found somebody missing.
+    until("it contradicts", || {
+        others.iter().all(|node| {
+            let member = node.last_of(&paused.id).unwrap();
+            member["refutation"].as_u64() > Some(0)
+        })
+    })
+    .await;
+    assert!(paused.first("NodeUnreachable", None).is_none());
+    for node in nodes {
+        assert_eq!(node.complaints(), "");
+        node.kill().await;
+    }
+}
+
+#[tokio::test]
 #[ignore = "long: cargo xtask e2e"]
 async fn three_of_forty_killed_processes_are_missed_in_time_and_known_again() {
     let bounds = Bounds {
