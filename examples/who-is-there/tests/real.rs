@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 use fleet::network::{Cable, ENDS, Namespace, missing};
 use fleet::{Fleet, Place, Process, all_know_all, until};
 
+/// What is measured here is measured alone.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 #[tokio::test]
 async fn killed_processes_are_missed_and_known_again() {
     kill_and_restart("local", 8, 1, None).await;
@@ -19,6 +22,7 @@ async fn killed_processes_are_missed_and_known_again() {
 
 #[tokio::test]
 async fn a_process_that_was_stopped_for_a_while_takes_nobody_for_lost() {
+    let _alone = ALONE.lock().await;
     let fleet = Fleet::new("local");
     let nodes = fleet.start_many(5, &[Place::here()]).await;
     let (paused, others) = nodes.split_last().unwrap();
@@ -65,6 +69,7 @@ async fn an_idle_node_costs_little() {
     if let Some(why) = missing() {
         return println!("skipped: {why}");
     }
+    let _alone = ALONE.lock().await;
     let fleet = Fleet::new("lan");
     let namespace = std::sync::Arc::new(Namespace::new());
     let place = Place {
@@ -126,6 +131,7 @@ async fn kill_and_restart(
     killed: usize,
     bounds: Option<Bounds>,
 ) {
+    let _alone = ALONE.lock().await;
     let fleet = Fleet::new(preset);
     let mut nodes = fleet.start_many(count, &[Place::here()]).await;
     let seed = nodes[0].address.clone();
@@ -219,6 +225,7 @@ async fn cut_and_heal(preset: &'static str, count: usize, shares: [usize; 2], he
     if let Some(why) = missing() {
         return println!("skipped: {why}");
     }
+    let _alone = ALONE.lock().await;
     let fleet = Fleet::new(preset);
     let cable = Cable::new();
     let places: Vec<Place> = cable
