@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use convoke_membership::{Fact, FactError, Membership, Roll, Start, Status, Watched};
+use convoke_membership::facts::{ADDRESSES_MAX, Profile};
+use convoke_membership::{Fact, FactError, Membership, Roll, Sheet, Start, Status, Watched};
 use convoke_rpc::{Protocol, every_member};
-use convoke_types::{ClusterId, Incarnation, NodeId};
+use convoke_types::{ClusterId, Incarnation, NodeId, codec};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -88,7 +89,7 @@ impl Gossip {
             })
         });
         let listening = endpoint.local_address().map_err(StartError::Endpoint)?;
-        let places = places_in(&remembered, identity.node_id(), cluster, &params);
+        let places = places_in(&remembered);
         let addresses = if advertise.is_empty() {
             let (found, _) = if listening.ip().is_unspecified() {
                 seeds::look_up(seeds.clone()).await
@@ -100,7 +101,7 @@ impl Gossip {
         } else {
             advertise
         };
-        if addresses.len() > convoke_membership::facts::ADDRESSES_MAX {
+        if addresses.len() > ADDRESSES_MAX {
             return Err(FactError::Addresses {
                 found: addresses.len(),
             }
@@ -324,32 +325,13 @@ impl Gossip {
     }
 }
 
-/// Where the remembered members were.
-fn places_in(
-    remembered: &[Arc<convoke_membership::Sheet>],
-    node: NodeId,
-    cluster: ClusterId,
-    params: &convoke_membership::Params,
-) -> Vec<SocketAddr> {
-    // Only the machine reads pages; a machine that lives for a moment says what is on them.
-    let reader = Membership::new(
-        Start {
-            cluster,
-            node,
-            boot: 0,
-            addresses: vec![SocketAddr::from(([127, 0, 0, 1], 1))],
-            seed: 0,
-            seal: Box::new(convoke_membership::TwinSeal::new(node)),
-            params: params.clone(),
-            remembered: remembered.to_vec(),
-        },
-        convoke_types::Moment::START,
-    );
-    reader
-        .members()
-        .filter(|member| member.id != node)
-        .filter_map(|member| member.facts.addresses().next())
-        .collect()
+/// Where the remembered members were, by their own words.
+fn places_in(remembered: &[Arc<Sheet>]) -> Vec<SocketAddr> {
+    let place = |sheet: &Arc<Sheet>| {
+        let profile: Profile = codec::from_slice(&sheet.page().content).ok()?;
+        profile.addresses.first().copied().map(SocketAddr::from)
+    };
+    remembered.iter().filter_map(place).collect()
 }
 
 /// A number that differs from start to start, for choices that matter to nobody.

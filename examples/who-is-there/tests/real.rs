@@ -12,9 +12,44 @@ use std::time::{Duration, Instant};
 use fleet::network::{Cable, ENDS, Namespace, missing};
 use fleet::{Fleet, Place, Process, all_know_all, until};
 
+/// What is measured here is measured alone.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 #[tokio::test]
 async fn killed_processes_are_missed_and_known_again() {
     kill_and_restart("local", 8, 1, None).await;
+}
+
+#[tokio::test]
+async fn a_process_that_was_stopped_for_a_while_takes_nobody_for_lost() {
+    let _alone = ALONE.lock().await;
+    let fleet = Fleet::new("local");
+    let nodes = fleet.start_many(5, &[Place::here()]).await;
+    let (paused, others) = nodes.split_last().unwrap();
+
+    paused.signal(rustix::process::Signal::STOP);
+    for node in others {
+        until(&format!("{} gets no answer", node.name), || {
+            node.first("NodeUnreachable", Some(&paused.id)).is_some()
+        })
+        .await;
+    }
+    paused.signal(rustix::process::Signal::CONT);
+
+    all_know_all(&nodes.iter().collect::<Vec<_>>()).await;
+    // It has gone on for long enough to have said so if it had found somebody missing.
+    until("it contradicts", || {
+        others.iter().all(|node| {
+            let member = node.last_of(&paused.id).unwrap();
+            member["refutation"].as_u64() > Some(0)
+        })
+    })
+    .await;
+    assert!(paused.first("NodeUnreachable", None).is_none());
+    for node in nodes {
+        assert_eq!(node.complaints(), "");
+        node.kill().await;
+    }
 }
 
 #[tokio::test]
@@ -34,6 +69,7 @@ async fn an_idle_node_costs_little() {
     if let Some(why) = missing() {
         return println!("skipped: {why}");
     }
+    let _alone = ALONE.lock().await;
     let fleet = Fleet::new("lan");
     let namespace = std::sync::Arc::new(Namespace::new());
     let place = Place {
@@ -95,6 +131,7 @@ async fn kill_and_restart(
     killed: usize,
     bounds: Option<Bounds>,
 ) {
+    let _alone = ALONE.lock().await;
     let fleet = Fleet::new(preset);
     let mut nodes = fleet.start_many(count, &[Place::here()]).await;
     let seed = nodes[0].address.clone();
@@ -188,6 +225,7 @@ async fn cut_and_heal(preset: &'static str, count: usize, shares: [usize; 2], he
     if let Some(why) = missing() {
         return println!("skipped: {why}");
     }
+    let _alone = ALONE.lock().await;
     let fleet = Fleet::new(preset);
     let cable = Cable::new();
     let places: Vec<Place> = cable

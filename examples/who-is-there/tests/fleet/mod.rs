@@ -218,10 +218,14 @@ impl Process {
         self.child.kill().await.unwrap();
     }
 
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().unwrap() as i32).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
     /// As Ctrl-C; waits for its end and gives all that it said.
     pub(crate) async fn interrupt(mut self) -> Vec<Value> {
-        let pid = Pid::from_raw(self.child.id().unwrap() as i32).unwrap();
-        kill_process(pid, Signal::INT).unwrap();
+        self.signal(Signal::INT);
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         let status = ended.expect("it ends when it is told to").unwrap();
         while self.readers.join_next().await.is_some() {}
