@@ -16,6 +16,9 @@ use convoke_types::Moment;
 /// How many gaps count.
 pub(crate) const WINDOW: usize = 32;
 
+/// A gap counts as so many periods at most.
+const GAP_MOST: f32 = 3.0;
+
 /// The gaps between signs of life of one peer.
 #[derive(Debug, Clone)]
 pub(crate) struct Gaps {
@@ -46,7 +49,8 @@ impl Gaps {
         if gap < self.period / 2.0 {
             return;
         }
-        self.last[self.next] = gap;
+        // A pause of either side is an outage, not a habit: one of them must not make a peer look irregular for half a minute.
+        self.last[self.next] = gap.min(GAP_MOST * self.period);
         self.next = (self.next + 1) % WINDOW;
         self.count = (self.count + 1).min(WINDOW);
     }
@@ -186,6 +190,13 @@ mod tests {
         for phi in [1.0, 3.0, 8.0, 12.0] {
             assert!((phi_of(deviations_at(phi)) - phi).abs() < 0.01);
         }
+    }
+
+    #[test]
+    fn one_long_pause_is_no_habit() {
+        let mut paused = gaps([1_000; 8]);
+        paused.push(Duration::from_secs(20));
+        assert!(paused.silence(5.6) < Duration::from_secs(6));
     }
 
     #[test]

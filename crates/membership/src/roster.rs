@@ -45,9 +45,11 @@ impl Sheet {
     /// A page, read.
     #[must_use]
     pub fn new(page: Page) -> Self {
+        // The content counts, so that two nodes with one key are found out: their pages have the same numbers.
         let digest = mix(mix_bytes(page.node.as_bytes())
             ^ mix(page.boot)
-            ^ mix(page.version.rotate_left(32) ^ u64::from(page.number)));
+            ^ mix(page.version.rotate_left(32) ^ u64::from(page.number))
+            ^ mix_bytes(&page.content).rotate_left(23));
         let read = match page.number {
             PROFILE => Read::Profile(Box::new(
                 codec::from_slice(&page.content).unwrap_or_default(),
@@ -72,6 +74,12 @@ impl Sheet {
 
     pub(crate) fn digest(&self) -> u64 {
         self.digest
+    }
+
+    /// Whether it replaces another one of the same page and boot. Two of one version come from two nodes that share a key; all
+    /// others then agree on one of them, so that they hold the same, and the two find each other out.
+    pub(crate) fn replaces(&self, other: &Self) -> bool {
+        (self.page.version, self.digest) > (other.page.version, other.digest)
     }
 }
 

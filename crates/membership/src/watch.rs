@@ -231,7 +231,7 @@ impl Watch {
                 .patience()
                 .clamp(params.spacing, params.spacing_most)
         } else {
-            params.spacing_most * 2
+            params.spacing * 4
         };
         self.state = State::Asking {
             made: made + 1,
@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn a_stranger_gets_the_time_that_opening_a_link_takes() {
         let (mut watch, params) = watch(true);
-        assert_eq!(until_missing(&mut watch, &params), (8_000, 8));
+        assert_eq!(until_missing(&mut watch, &params), (4_000, 8));
     }
 
     #[test]

@@ -97,7 +97,10 @@ fn events(effects: &[Effect]) -> Vec<&'static str> {
         .iter()
         .filter_map(|effect| match effect {
             Effect::Event(event) => Some(event.kind.name()),
-            _ => None,
+            Effect::Datagram { .. }
+            | Effect::Letter { .. }
+            | Effect::Gone
+            | Effect::Contested(_) => None,
         })
         .collect()
 }
@@ -302,6 +305,20 @@ fn pages_of_this_node_that_it_never_wrote_mean_that_somebody_else_is_it() {
     let mut machine = machine(0);
     let effects = pass_on(&mut machine, at(10), 1, &[page(0, 6, 0, 1)]);
     assert_eq!(effects, [Effect::Contested(Incarnation::of_boot(6))]);
+}
+
+#[test]
+fn a_second_node_with_the_same_key_and_the_same_numbers_is_found_out() {
+    let mut machine = machine(0);
+    // Its own page 0 has this boot and version, and other content.
+    let effects = pass_on(&mut machine, at(10), 1, &[page(0, 5, 0, 1)]);
+    assert_eq!(effects, [Effect::Contested(Incarnation::of_boot(5))]);
+    let own: Vec<Unit> = machine
+        .introduction()
+        .map(|sheet| Unit::Page(sheet.page().clone()))
+        .into_iter()
+        .collect();
+    assert_eq!(pass_on(&mut machine, at(20), 1, &own), []);
 }
 
 #[test]

@@ -11,7 +11,7 @@
 //! a share: `max(1, min(live, max(3, ⌈share · able⌉)))`. Two nodes need one vote, three need two, five need three, and 5,000
 //! need seven of ten. A dead observer is no vote, or a healthy node whose observers died would follow them (both were tried:
 //! see the design page). *The slow path*: three votes that stood for a while without contradiction suffice, or those of half of the
-//! observers whom nobody doubts: when a third of all nodes die at once, many have too few observers left for the share, and who
+//! observers whom nobody doubts (of two, both): when a third of all nodes die at once, many have too few observers left for the share, and who
 //! comes late to a small cluster hears only the votes of those who were there. Whoever lives has contradicted long before.
 //!
 //! **Contradiction.** A vote is about one incarnation. Whoever hears of a vote about its present one raises it, and every such vote is
@@ -30,7 +30,7 @@ use convoke_types::wire::gossip::Handle;
 use convoke_types::wire::gossip::unit::{Unit, Vote};
 use convoke_types::{Incarnation, Moment, NodeId};
 
-use super::{JUDGE, ME, Membership, SETTLED};
+use super::{JUDGE, ME, Membership, Neighbour, SETTLED};
 use crate::event::{Condition, Effect, EventKind};
 use crate::params::Planted;
 use crate::rings::Slot;
@@ -217,7 +217,7 @@ impl Membership {
             votes,
             all,
             needed,
-            needed_slowly: undoubted.div_ceil(2).clamp(1, FEW),
+            needed_slowly: undoubted.div_ceil(2).max(2.min(undoubted)).clamp(1, FEW),
         }
     }
 
@@ -454,14 +454,7 @@ impl Membership {
 
     /// Whether so many neighbours are missing that it is rather this node that is cut off.
     fn weigh_neighbours(&mut self, now: Moment) {
-        let missing = self
-            .neighbours
-            .iter()
-            .filter(|neighbour| neighbour.watch.is_missing())
-            .count();
-        let cut_off = missing > 1
-            && 2 * missing > self.neighbours.len()
-            && self.params.planted != Some(Planted::NoDoubtInOneself);
+        let cut_off = self.misses_most() && self.params.planted != Some(Planted::NoDoubtInOneself);
         match (cut_off, self.conscience.cut_off_since) {
             (true, None) => {
                 self.conscience.cut_off_since = Some(now);
@@ -478,6 +471,23 @@ impl Membership {
             }
             (true, Some(_)) | (false, None) => {}
         }
+    }
+
+    /// Neighbours that were never heard in this life, only remembered or heard of, say nothing about this node while others
+    /// answer: a node that comes back to a small cluster may know more dead members than living ones.
+    fn misses_most(&self) -> bool {
+        let answers = |neighbour: &Neighbour| {
+            neighbour.watch.is_acquainted() && !neighbour.watch.is_missing()
+        };
+        let anybody_answers = self.neighbours.iter().any(answers);
+        let (mut all, mut missing) = (0, 0);
+        for neighbour in &self.neighbours {
+            if !anybody_answers || neighbour.watch.is_acquainted() {
+                all += 1;
+                missing += usize::from(neighbour.watch.is_missing());
+            }
+        }
+        missing > 1 && 2 * missing > all
     }
 
     pub(super) fn examine_conscience(&mut self, now: Moment, out: &mut Vec<Effect>) {

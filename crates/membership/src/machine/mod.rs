@@ -308,6 +308,12 @@ impl Membership {
         })
     }
 
+    /// This node's own page 0.
+    #[must_use]
+    pub fn introduction(&self) -> Option<Arc<Sheet>> {
+        self.roster.get(ME).sheet(0).cloned()
+    }
+
     /// The pages 0 of members that take part, to remember for the next start.
     pub fn introductions(&self) -> impl Iterator<Item = Arc<Sheet>> + '_ {
         self.roster

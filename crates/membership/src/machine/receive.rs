@@ -43,7 +43,8 @@ impl Membership {
             Ok(reader) => reader,
             Err(error) => return self.count_fault(error),
         };
-        let slot = self.roster.slot_of(&from);
+        let mut slot = self.roster.slot_of(&from);
+        let mut generation = self.roster.generation;
         let mut wanted = Vec::new();
         let mut is_first = true;
         loop {
@@ -55,7 +56,12 @@ impl Membership {
                         self.sign_of_life(now, slot);
                     }
                     is_first = false;
-                    self.receive_section(now, from, section, &mut wanted, out);
+                    self.receive_section(now, from, slot, section, &mut wanted, out);
+                    if generation != self.roster.generation {
+                        // Units may have introduced the sender.
+                        generation = self.roster.generation;
+                        slot = self.roster.slot_of(&from);
+                    }
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -65,7 +71,7 @@ impl Membership {
             }
         }
         self.ask_for(from, wanted, out);
-        if let Some(slot) = self.roster.slot_of(&from) {
+        if let Some(slot) = slot {
             self.greet_the_failed(now, slot, out);
         }
     }
@@ -93,12 +99,11 @@ impl Membership {
         &mut self,
         now: Moment,
         from: NodeId,
+        slot: Option<Slot>,
         section: Section,
         wanted: &mut Vec<Handle>,
         out: &mut Vec<Effect>,
     ) {
-        // Units before this section may have introduced the sender.
-        let slot = self.roster.slot_of(&from);
         match section {
             Section::Ping(probe) => {
                 self.compare(now, slot, probe);
@@ -206,15 +211,20 @@ impl Membership {
             return None;
         }
         let incarnation = known.incarnation;
-        let is_newer = known
-            .sheet(page.number)
-            .is_none_or(|sheet| page.version > sheet.page().version);
-        if page.boot < incarnation.boot || (page.boot == incarnation.boot && !is_newer) {
-            self.already_heard(&page, source);
+        let sheet = Sheet::new(page);
+        let page = sheet.page();
+        let held = known.sheet(page.number);
+        let is_newer = held.is_none_or(|held| sheet.replaces(held));
+        if slot == ME {
+            let is_ours = held.is_some_and(|held| held.digest() == sheet.digest())
+                || held.is_some_and(|held| page.version < held.page().version);
+            if page.boot > incarnation.boot || (page.boot == incarnation.boot && !is_ours) {
+                self.contested(page, out);
+            }
             return None;
         }
-        if slot == ME {
-            self.contested(&page, source, out);
+        if page.boot < incarnation.boot || (page.boot == incarnation.boot && !is_newer) {
+            self.already_heard(&sheet, source);
             return None;
         }
         if page.boot > incarnation.boot && page.number != 0 {
@@ -238,7 +248,6 @@ impl Membership {
             return None;
         }
         let restarted = page.boot > incarnation.boot;
-        let sheet = Sheet::new(page);
         let id = sheet.digest() as u32;
         let unit = Unit::Page(sheet.page().clone());
         self.roster.set_sheet(slot, Arc::new(sheet));
@@ -424,29 +433,19 @@ impl Membership {
     }
 
     /// Who sends what is known already knows it, too.
-    fn already_heard(&mut self, page: &Page, source: Source) {
-        let Some(slot) = source.slot else {
-            return;
-        };
-        let id = self
-            .roster
-            .slot_of(&page.node)
-            .and_then(|of| self.roster.get(of).sheet(page.number))
-            .filter(|sheet| sheet.page().version == page.version)
-            .map(|sheet| sheet.digest() as u32);
-        if let Some(id) = id {
-            self.news.heard(id, Some(slot));
+    fn already_heard(&mut self, sheet: &Sheet, source: Source) {
+        if source.slot.is_some() {
+            self.news.heard(sheet.digest() as u32, source.slot);
         }
     }
 
     /// Somebody has pages of this node that it never wrote.
-    fn contested(&mut self, page: &Page, source: Source, out: &mut Vec<Effect>) {
+    fn contested(&mut self, page: &Page, out: &mut Vec<Effect>) {
         let message = page.message(self.cluster);
         if self.seal.verify(&self.me, &message, &page.signature) {
             out.push(Effect::Contested(Incarnation::of_boot(page.boot)));
         } else {
             self.counters.bad_signatures += 1;
-            let _ = source;
         }
     }
 

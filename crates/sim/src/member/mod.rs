@@ -129,6 +129,18 @@ impl Cluster {
         cluster
     }
 
+    /// The same cluster with zones. Those who are remembered are remembered with theirs: a page is one thing only.
+    #[must_use]
+    pub fn in_zones(mut self, zone: fn(Place) -> Option<String>) -> Self {
+        self.zone = zone;
+        let sheets = (0..self.remembered.len()).map(|place| {
+            let place = Place(u32::try_from(place).expect("hosts are fewer"));
+            Arc::new(self.introduction(place))
+        });
+        self.remembered = Arc::new(sheets.collect());
+        self
+    }
+
     /// The program of a host at its birth.
     #[must_use]
     pub fn member(&self, place: Place, birth: Birth<'_>) -> MemberActor {

@@ -367,7 +367,7 @@ impl Tale {
         cluster.remembers = self.remembers;
         cluster.needs_addresses = true;
         if matches!(self.preset, Preset::Wan | Preset::Metered) {
-            cluster.zone = |place| Some(format!("zone {}", place.0 % REGIONS));
+            cluster = cluster.in_zones(|place| Some(format!("zone {}", place.0 % REGIONS)));
         }
         let mut network = self.preset.network().losing(self.loss).doubling(0.001);
         if self.links {
