@@ -283,8 +283,10 @@ async fn a_channel_moves_to_the_faster_carrier_when_that_gets_through_and_loses_
     let host = endpoint(&cluster, Carriers::Both);
     let (server, gate) = serve(&host);
     let there = host.local_address().expect("the endpoint is open");
-    // A port number that is free for both; TCP is refused there at first.
-    let udp = Arc::new(UdpSocket::bind(anywhere()).await.expect("a port is free"));
+    // A port number that is free for both; TCP is refused there at first. At an address that nobody else uses, so that no other
+    // program's connection takes the number for TCP meanwhile.
+    let own = SocketAddr::from(([127, 88, 0, 1], 0));
+    let udp = Arc::new(UdpSocket::bind(own).await.expect("a port is free"));
     let address = udp.local_addr().expect("it is bound");
     let mut relays = JoinSet::new();
     relays.spawn(relay_udp(udp, there));
