@@ -91,7 +91,7 @@ pub struct Params {
     pub members_most: usize,
     /// Addresses that are asked at a time when joining.
     pub seeds: usize,
-    /// How long a node that joins waits before it asks again, doubled up to ten times that.
+    /// How long a node that joins waits before it asks again, doubled five times at most. A few round trips; a letter is small.
     pub join_again: Duration,
     /// Whole states that a node hands out in a second; others are sent on to members who may have time.
     pub serves_per_second: f32,
@@ -163,7 +163,7 @@ impl Params {
             remembered_most: 1_024,
             members_most: (2 * n).max(8_192),
             seeds: 3,
-            join_again: Duration::from_secs(1),
+            join_again: Duration::from_millis(250),
             serves_per_second: 128.0,
             jump: JumpBound::default(),
             partition: 0.2,
@@ -191,6 +191,7 @@ impl Params {
             repair_grace: Duration::from_secs(2),
             refute_again: Duration::from_secs(1),
             vote_again: Duration::from_secs(4),
+            join_again: Duration::from_secs(1),
             ..Self::lan(n)
         }
     }
@@ -222,6 +223,7 @@ impl Params {
             contact_most: Duration::from_secs(600),
             refute_again: Duration::from_secs(2),
             vote_again: Duration::from_secs(12),
+            join_again: Duration::from_secs(2),
             ..Self::lan(50)
         }
     }

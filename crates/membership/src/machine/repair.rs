@@ -144,7 +144,7 @@ impl Membership {
     fn keep_joining(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let Some(Joining { at, tries }) = self.repair.joining else {
             if self.conscience.condition() == Condition::CutOff && !self.repair.seeds.is_empty() {
-                let at = now + self.params.join_again * 10;
+                let at = now + self.params.join_again * (1 << 5);
                 self.repair.joining = Some(Joining { at, tries: 0 });
             }
             return;
@@ -152,7 +152,7 @@ impl Membership {
         if now < at {
             return;
         }
-        let again = (self.params.join_again * (1 << tries.min(3))).min(self.params.join_again * 10);
+        let again = self.params.join_again * (1 << tries.min(5));
         let jitter = self.dice.within(again / 4);
         self.repair.joining = Some(Joining {
             at: now + again + jitter,
@@ -395,6 +395,9 @@ impl Membership {
                 if last {
                     self.repair.joining = None;
                     self.push_members(now, from, &wanted, out);
+                } else if let Some(joining) = &mut self.repair.joining {
+                    // The rest is on its way.
+                    joining.at = now + self.params.join_again * 8;
                 }
             }
             Letter::Push { units } => self.take_all(now, from, units, out),
