@@ -150,7 +150,7 @@ impl Membership {
             retries: Ration::new(params.retries_per_second, params.retries_saved, now),
             // A whole state of 5,000 members is two mebibytes.
             answers: Ration::new(1024.0 * 1024.0, 4.0 * 1024.0 * 1024.0, now),
-            repair: repair::Repair::new(&params, now),
+            repair: repair::Repair::new(&params, &node, now),
             conscience: judge::Conscience::new(),
             partition: judge::Partition::default(),
             dice: Dice::new(seed ^ Handle::of(&node).0),

@@ -58,6 +58,7 @@ pub(super) struct Repair {
     joining: Option<Joining>,
     contact_at: Moment,
     contact_every: Duration,
+    tried_last: Handle,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -95,7 +96,7 @@ impl Difference {
 }
 
 impl Repair {
-    pub(super) fn new(params: &Params, now: Moment) -> Self {
+    pub(super) fn new(params: &Params, me: &NodeId, now: Moment) -> Self {
         Self {
             next_repair: now,
             next_sync: now,
@@ -104,6 +105,8 @@ impl Repair {
             joining: None,
             contact_at: Moment::NEVER,
             contact_every: params.contact,
+            // Nodes begin at different ones.
+            tried_last: Handle(mix(Handle::of(me).0)),
         }
     }
 
@@ -555,7 +558,8 @@ impl Membership {
     }
 
     fn try_one_that_failed(&mut self, now: Moment, out: &mut Vec<Effect>) {
-        let from = Handle(mix(self.dice.roll()));
+        // In turn: by chance, one that stands right behind another one would hardly ever be tried.
+        let from = Handle(self.repair.tried_last.0.wrapping_add(1));
         let failed = self
             .roster
             .iter_from(from)
@@ -567,6 +571,7 @@ impl Membership {
         let every = self.repair.contact_every;
         self.repair.contact_every = (every * 3 / 2).min(self.params.contact_most);
         self.repair.contact_at = now + every + self.dice.within(every / 2);
+        self.repair.tried_last = handle;
         let to = *self.roster.get(slot).id();
         let sequence = (lot(&self.me, handle) as u16).max(1);
         let mut sections = vec![Section::Ping(self.probe(sequence))];
