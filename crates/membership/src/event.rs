@@ -48,8 +48,8 @@ pub enum Input {
         /// Where nobody answered.
         address: SocketAddr,
     },
-    /// Join the cluster by way of these addresses. Repeated until somebody answers; more than
-    /// [`Params::seeds`](crate::Params) are cut.
+    /// Join the cluster by way of these addresses. Repeated until somebody answers; more than four times
+    /// [`Params::seeds`](crate::Params), of which so many are asked at a time, are cut.
     Join {
         /// Where members may be found.
         addresses: Vec<SocketAddr>,

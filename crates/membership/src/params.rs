@@ -7,8 +7,8 @@
 //! | --- | --- | --- | --- |
 //! | [`local`](Params::local) | processes on one machine, tests | 1.2 s | 2 KB |
 //! | [`lan`](Params::lan) | up to 5,000 nodes in one building or city | 2.2 s | 1 KB |
-//! | [`wan`](Params::wan) | regions 20 – 250 ms apart | 5 s | 0.5 KB |
-//! | [`metered`](Params::metered) | links that are paid by the byte | 15 s | 0.2 KB |
+//! | [`wan`](Params::wan) | regions 20 – 250 ms apart | 5 s | 0.6 KB |
+//! | [`metered`](Params::metered) | links that are paid by the byte | 11 s | 0.1 KB |
 
 use std::time::Duration;
 

@@ -45,11 +45,7 @@ impl Sheet {
     /// A page, read.
     #[must_use]
     pub fn new(page: Page) -> Self {
-        // The content counts, so that two nodes with one key are found out: their pages have the same numbers.
-        let digest = mix(mix_bytes(page.node.as_bytes())
-            ^ mix(page.boot)
-            ^ mix(page.version.rotate_left(32) ^ u64::from(page.number))
-            ^ mix_bytes(&page.content).rotate_left(23));
+        let digest = page_digest(&page);
         let read = match page.number {
             PROFILE => Read::Profile(Box::new(
                 codec::from_slice(&page.content).unwrap_or_default(),
@@ -76,11 +72,19 @@ impl Sheet {
         self.digest
     }
 
-    /// Whether it replaces another one of the same page and boot. Two of one version come from two nodes that share a key; all
-    /// others then agree on one of them, so that they hold the same, and the two find each other out.
-    pub(crate) fn replaces(&self, other: &Self) -> bool {
-        (self.page.version, self.digest) > (other.page.version, other.digest)
+    /// Whether a page of the same number and boot replaces this one. Two of one version come from two nodes that share a key;
+    /// all others then agree on one of them, so that they hold the same, and the two find each other out.
+    pub(crate) fn is_replaced_by(&self, page: &Page) -> bool {
+        (page.version, page_digest(page)) > (self.page.version, self.digest)
     }
+}
+
+/// The content counts, so that two nodes with one key are found out: their pages have the same numbers.
+fn page_digest(page: &Page) -> u64 {
+    mix(mix_bytes(page.node.as_bytes())
+        ^ mix(page.boot)
+        ^ mix(page.version.rotate_left(32) ^ u64::from(page.number))
+        ^ mix_bytes(&page.content).rotate_left(23))
 }
 
 /// The digest of a standing. News is named by the low half of such digests.
@@ -177,6 +181,10 @@ impl Known {
 
     pub(crate) fn votes(&self) -> &[Vote] {
         self.trouble.as_ref().map_or(&[], |trouble| &trouble.votes)
+    }
+
+    pub(crate) fn has_vote_of(&self, observer: Handle) -> bool {
+        self.votes().iter().any(|vote| vote.observer == observer)
     }
 
     pub(crate) fn sheet(&self, number: u8) -> Option<&Arc<Sheet>> {

@@ -28,7 +28,16 @@ fn at(ms: u64) -> Moment {
 }
 
 fn machine(me: u8) -> Membership {
-    let start = Start {
+    Membership::new(start(me), at(0))
+}
+
+fn machine_with(params: Params) -> Membership {
+    let start = Start { params, ..start(0) };
+    Membership::new(start, at(0))
+}
+
+fn start(me: u8) -> Start {
+    Start {
         cluster: CLUSTER,
         node: node(me),
         boot: 5,
@@ -37,8 +46,7 @@ fn machine(me: u8) -> Membership {
         seal: Box::new(TwinSeal::new(node(me))),
         params: Params::lan(10),
         remembered: Vec::new(),
-    };
-    Membership::new(start, at(0))
+    }
 }
 
 fn page(of: u8, boot: u64, number: u8, version: u64) -> Unit {
@@ -227,6 +235,45 @@ fn a_verdict_that_nobody_contradicts_becomes_failed_after_the_hold() {
     assert_eq!(machine.verdict(&node(6)), Some(Verdict::Failed));
 }
 
+/// What is forgotten leaves its place to others; nothing may look for it there, also when many fail at one moment.
+#[test]
+fn many_that_fail_at_once_are_forgotten_beyond_the_bound() {
+    let hold = Duration::from_secs(10);
+    let mut machine = machine_with(Params {
+        remembered_most: 1,
+        hold,
+        ..Params::lan(10)
+    });
+    let all: Vec<Unit> = (1..=9).map(|of| page(of, 3, 0, 1)).collect();
+    pass_on(&mut machine, at(10), 1, &all);
+    let votes: Vec<Unit> = (7..=9)
+        .flat_map(|about| {
+            let others = (1..=9).filter(move |by| *by != about);
+            others.map(move |by| vote(by, about, 3, 0))
+        })
+        .collect();
+    pass_on(&mut machine, at(20), 1, &votes);
+    for about in 7..=9 {
+        assert_eq!(machine.verdict(&node(about)), Some(Verdict::Unreachable));
+    }
+    // The others live, and the three are missing by the time at which they fail.
+    for ms in (0..9_400).step_by(100) {
+        wait(&mut machine, at(20 + ms));
+        for living in 1..=6 {
+            pass_on(&mut machine, at(20 + ms), living, &[page(living, 3, 0, 1)]);
+        }
+    }
+    let late = at(20) + hold;
+    let mut effects = Vec::new();
+    machine.handle(late, Input::Wake, &mut effects);
+    let forgotten = events(&effects)
+        .iter()
+        .filter(|event| **event == "NodeForgotten")
+        .count();
+    assert_eq!(forgotten, 2);
+    assert_eq!(machine.status().others, [6, 0, 1, 0]);
+}
+
 #[test]
 fn who_hears_a_vote_about_itself_contradicts() {
     let mut machine = machine(0);
@@ -398,14 +445,8 @@ fn members_remembered_are_believed_until_shown_otherwise() {
         Unit::Standing(_) | Unit::Vote(_) => unreachable!("it is a page"),
     });
     let start = Start {
-        cluster: CLUSTER,
-        node: node(0),
-        boot: 5,
-        addresses: vec!["10.0.0.1:7400".parse().unwrap()],
-        seed: 0,
-        seal: Box::new(TwinSeal::new(node(0))),
-        params: Params::lan(10),
         remembered: sheets.collect(),
+        ..start(0)
     };
     let machine = Membership::new(start, at(0));
     assert_eq!(machine.status().others, [3, 0, 0, 0]);

@@ -30,6 +30,7 @@ use convoke_types::wire::gossip::Handle;
 use convoke_types::wire::gossip::unit::{Unit, Vote};
 use convoke_types::{Incarnation, Moment, NodeId};
 
+use super::receive::Source;
 use super::{JUDGE, ME, Membership, Neighbour, SETTLED};
 use crate::event::{Condition, Effect, EventKind};
 use crate::params::Planted;
@@ -113,11 +114,6 @@ impl Membership {
         self.vote(now, slot, out);
     }
 
-    /// A neighbour that was missing gave a sign of life.
-    pub(super) fn back(&mut self, now: Moment) {
-        self.weigh_neighbours(now);
-    }
-
     /// Says that a member does not answer, unless this node has reason to doubt itself.
     fn vote(&mut self, now: Moment, slot: Slot, out: &mut Vec<Effect>) {
         let mine = Handle::of(&self.me);
@@ -125,7 +121,7 @@ impl Membership {
         if self.conscience.condition() != Condition::Well || !known.state.verdict().takes_part() {
             return;
         }
-        let voted = known.votes().iter().any(|vote| vote.observer == mine);
+        let voted = known.has_vote_of(mine);
         let waits = known
             .trouble
             .as_ref()
@@ -148,13 +144,13 @@ impl Membership {
         self.take_vote(now, slot, vote, None, out);
     }
 
-    /// Takes in a vote whose signature is good and which is new, about the present incarnation.
+    /// Takes in a vote whose signature is good and which is new, about the present incarnation. One's own has no source.
     pub(super) fn take_vote(
         &mut self,
         now: Moment,
         slot: Slot,
         vote: Vote,
-        from: Option<Slot>,
+        source: Option<Source>,
         out: &mut Vec<Effect>,
     ) {
         let is_needed = self.roster.get(slot).state == State::Here;
@@ -162,11 +158,14 @@ impl Membership {
             .change(slot, |known| known.trouble().votes.push(vote));
         self.doubted.insert(slot);
         let (unit, id) = (Unit::Vote(vote), vote_digest(&vote) as u32);
-        if is_needed {
-            self.spread(now, &unit, id, from);
-        } else {
-            // Nobody waits for it: it is passed on so that all hold the same.
-            self.spread_slowly(now, &unit, id, from);
+        let from = source.and_then(|source| source.slot);
+        if source.is_none_or(|source| source.is_news) {
+            if is_needed {
+                self.spread(now, &unit, id, from);
+            } else {
+                // Nobody waits for it: it is passed on so that all hold the same.
+                self.spread_slowly(now, &unit, id, from);
+            }
         }
         if slot == ME {
             self.contradict(now);
@@ -249,6 +248,15 @@ impl Membership {
                     None => {}
                 }
             }
+            // Age is looked at when their time has come.
+            State::Failed { .. } | State::Left { .. } => {}
+        }
+    }
+
+    /// A member whose time has come: a verdict may be due, or it has been gone for long.
+    fn look_at(&mut self, now: Moment, slot: Slot, out: &mut Vec<Effect>) {
+        match self.roster.get(slot).state {
+            State::Here | State::Unreachable { .. } => self.judge(now, slot, out),
             State::Failed { since } | State::Left { since } => {
                 let known = self.roster.get(slot);
                 if known
@@ -304,7 +312,6 @@ impl Membership {
         self.report(slot, EventKind::NodeFailed, out);
         self.judge_at = self.judge_at.min(now + JUDGE);
         self.try_failed_soon(now);
-        self.forget_surplus(out);
     }
 
     /// A member has outgrown the incarnation that votes were about.
@@ -404,7 +411,7 @@ impl Membership {
             }
             self.deadlines.pop_first();
             if slot != ME {
-                self.judge(now, slot, out);
+                self.look_at(now, slot, out);
             }
         }
         if now >= self.judge_at {
@@ -453,7 +460,7 @@ impl Membership {
     }
 
     /// Whether so many neighbours are missing that it is rather this node that is cut off.
-    fn weigh_neighbours(&mut self, now: Moment) {
+    pub(super) fn weigh_neighbours(&mut self, now: Moment) {
         let cut_off = self.misses_most() && self.params.planted != Some(Planted::NoDoubtInOneself);
         match (cut_off, self.conscience.cut_off_since) {
             (true, None) => {
@@ -591,7 +598,7 @@ impl Membership {
         self.has_partition_healed(out);
     }
 
-    pub(super) fn has_partition_healed(&mut self, out: &mut Vec<Effect>) {
+    fn has_partition_healed(&mut self, out: &mut Vec<Effect>) {
         if !self.partition.suspected || self.conscience.cut_off_since.is_some() {
             return;
         }
@@ -635,21 +642,25 @@ impl Membership {
         self.has_partition_healed(out);
     }
 
-    /// Forgets those that have been gone longest when too many are remembered.
+    /// Forgets those that have been gone longest when too many are remembered. Done when everything else is, so that nobody who
+    /// is at work with a member finds its slot empty.
     pub(super) fn forget_surplus(&mut self, out: &mut Vec<Effect>) {
         let [_, _, failed, left] = self.roster.counts();
-        if failed + left <= self.params.remembered_most {
+        let surplus = (failed + left).saturating_sub(self.params.remembered_most);
+        if surplus == 0 {
             return;
         }
-        let oldest = self
+        let mut gone: Vec<(Moment, Slot)> = self
             .roster
             .iter()
             .filter_map(|(_, slot)| match self.roster.get(slot).state {
                 State::Failed { since } | State::Left { since } => Some((since, slot)),
                 State::Here | State::Unreachable { .. } => None,
             })
-            .min();
-        if let Some((_, slot)) = oldest {
+            .filter(|(_, slot)| *slot != ME)
+            .collect();
+        gone.sort_unstable();
+        for (_, slot) in gone.into_iter().take(surplus) {
             self.forget(slot, out);
         }
     }

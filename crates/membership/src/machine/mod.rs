@@ -197,6 +197,7 @@ impl Membership {
         if self.generation != self.roster.generation {
             self.meet_neighbours(now, self.params.period / 10);
         }
+        self.forget_surplus(out);
         self.conscience.planned = self.next_wakeup();
     }
 

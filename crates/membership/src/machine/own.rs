@@ -115,7 +115,7 @@ impl Membership {
     /// When nothing was said by that key.
     pub fn remove_fact(&mut self, now: Moment, key: &str) -> Result<(), FactError> {
         let page = self.own.facts.remove(key)?;
-        self.own.mark(page, now, self.params.gather);
+        self.own_page_changed(page, now);
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use convoke_types::wire::gossip::datagram::{DatagramReader, Probe, Section};
 use convoke_types::wire::gossip::unit::{Page, Standing, Unit, Vote};
 use convoke_types::wire::gossip::{GossipError, Handle};
@@ -13,9 +14,8 @@ use convoke_types::{Incarnation, Moment, NodeId};
 use super::judge::VOTES_MOST;
 use super::{BAD_MOST, BAD_PEERS, ME, MUTED, Membership};
 use crate::event::{Effect, EventKind};
-use crate::mix::mix;
 use crate::rings::Slot;
-use crate::roster::{Sheet, State, standing_digest};
+use crate::roster::{Sheet, State, standing_digest, vote_digest};
 
 /// Who brought a unit, and whether it is passed on.
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +91,7 @@ impl Membership {
             .and_then(|slot| self.neighbour_mut(slot))
             .is_some_and(|neighbour| neighbour.watch.heard_from(now, deviations, period));
         if was_missing {
-            self.back(now);
+            self.weigh_neighbours(now);
         }
     }
 
@@ -164,18 +164,17 @@ impl Membership {
     }
 
     fn give_news(&mut self, now: Moment, to: NodeId, ids: &[u32], out: &mut Vec<Effect>) {
-        let sections: Vec<Section> = ids
+        let units: Vec<Bytes> = ids
             .iter()
             .filter_map(|id| self.news.get(*id))
-            .filter_map(|unit| Unit::decode(unit).ok())
-            .map(Section::Unit)
+            .cloned()
             .collect();
-        let cost: usize = sections.len() * 200;
-        if !self.answers.take(cost as f32, now) {
+        let size: usize = units.iter().map(Bytes::len).sum();
+        if !self.answers.take(size as f32, now) {
             self.counters.rationed += 1;
             return;
         }
-        self.send_sections(to, sections, out);
+        self.send_units(to, &units, out);
     }
 
     /// Takes in a unit. Gives back whom the peer should tell more about, when the unit says too little by itself.
@@ -211,20 +210,28 @@ impl Membership {
             return None;
         }
         let incarnation = known.incarnation;
-        let sheet = Sheet::new(page);
-        let page = sheet.page();
         let held = known.sheet(page.number);
-        let is_newer = held.is_none_or(|held| sheet.replaces(held));
-        if slot == ME {
-            let is_ours = held.is_some_and(|held| held.digest() == sheet.digest())
-                || held.is_some_and(|held| page.version < held.page().version);
-            if page.boot > incarnation.boot || (page.boot == incarnation.boot && !is_ours) {
-                self.contested(page, out);
-            }
+        if page.boot == incarnation.boot
+            && let Some(held) = held
+            && held.page() == &page
+        {
+            // Who sends what is known already knows it, too.
+            self.news.heard(held.digest() as u32, source.slot);
             return None;
         }
-        if page.boot < incarnation.boot || (page.boot == incarnation.boot && !is_newer) {
-            self.already_heard(&sheet, source);
+        let is_older = held.is_some_and(|held| match slot {
+            // Of its own pages a node knows which it wrote; one of the same version is not among them.
+            ME => page.version < held.page().version,
+            _ => !held.is_replaced_by(&page),
+        });
+        if page.boot < incarnation.boot || (page.boot == incarnation.boot && is_older) {
+            return None;
+        }
+        if slot == ME {
+            // Somebody has pages of this node that it never wrote.
+            if self.is_signed_page(now, &page, source) {
+                out.push(Effect::Contested(Incarnation::of_boot(page.boot)));
+            }
             return None;
         }
         if page.boot > incarnation.boot && page.number != 0 {
@@ -238,25 +245,18 @@ impl Membership {
             self.counters.refused += 1;
             return None;
         }
-        if !self.is_signed(
-            now,
-            &page.node,
-            &page.message(self.cluster),
-            &page.signature,
-            source,
-        ) {
+        if !self.is_signed_page(now, &page, source) {
             return None;
         }
         let restarted = page.boot > incarnation.boot;
-        let id = sheet.digest() as u32;
-        let unit = Unit::Page(sheet.page().clone());
-        self.roster.set_sheet(slot, Arc::new(sheet));
+        let sheet = Arc::new(Sheet::new(page));
+        self.roster.set_sheet(slot, Arc::clone(&sheet));
         if restarted {
             self.restarted(now, slot, out);
         } else {
             self.report(slot, EventKind::NodeUpdated, out);
         }
-        self.pass_on(now, &unit, id, source);
+        self.pass_on_page(now, &sheet, source);
         None
     }
 
@@ -275,21 +275,13 @@ impl Membership {
             self.counters.refused += 1;
             return None;
         }
-        if !self.is_signed(
-            now,
-            &page.node,
-            &page.message(self.cluster),
-            &page.signature,
-            source,
-        ) {
+        if !self.is_signed_page(now, &page, source) {
             return None;
         }
-        let sheet = Sheet::new(page);
-        let id = sheet.digest() as u32;
-        let unit = Unit::Page(sheet.page().clone());
-        let slot = self.roster.insert(Arc::new(sheet));
+        let sheet = Arc::new(Sheet::new(page));
+        let slot = self.roster.insert(Arc::clone(&sheet));
         self.report(slot, EventKind::NodeJoined, out);
-        self.pass_on(now, &unit, id, source);
+        self.pass_on_page(now, &sheet, source);
         None
     }
 
@@ -331,22 +323,10 @@ impl Membership {
                 .heard(standing_digest(&standing) as u32, source.slot);
             return None;
         }
-        if slot == ME {
-            let signed = self.seal.verify(
-                &self.me,
-                &standing.message(self.cluster),
-                &standing.signature,
-            );
-            if signed {
-                out.push(Effect::Contested(standing.incarnation));
-            }
-            return None;
-        }
-        if standing
+        let jump = standing
             .incarnation
-            .within_jump_of(incarnation, self.params.jump)
-            .is_err()
-        {
+            .within_jump_of(incarnation, self.params.jump);
+        if jump.is_err() && slot != ME {
             self.counters.refused += 1;
             return None;
         }
@@ -354,8 +334,11 @@ impl Membership {
         if !self.is_signed(now, &standing.node, &message, &standing.signature, source) {
             return None;
         }
-        let mine = Handle::of(&self.me);
-        let voted = known_voted(self.roster.get(slot).votes(), mine);
+        if slot == ME {
+            out.push(Effect::Contested(standing.incarnation));
+            return None;
+        }
+        let voted = self.roster.get(slot).has_vote_of(Handle::of(&self.me));
         self.roster.set_standing(slot, standing);
         if standing.left {
             self.left(now, slot, out);
@@ -375,7 +358,6 @@ impl Membership {
         });
         self.deadlines.insert((now + super::SETTLED, slot));
         self.report(slot, EventKind::NodeLeft, out);
-        self.forget_surplus(out);
     }
 
     fn hear_vote(
@@ -395,15 +377,14 @@ impl Membership {
         if vote.incarnation > known.incarnation {
             return (slot != ME).then_some(vote.subject);
         }
-        let is_known = known_voted(known.votes(), vote.observer);
+        let is_known = known.has_vote_of(vote.observer);
         if vote.incarnation < known.incarnation
             || is_known
             || observer == slot
             || known.votes().len() >= VOTES_MOST
             || matches!(known.state, State::Left { .. })
         {
-            self.news
-                .heard(crate::roster::vote_digest(&vote) as u32, source.slot);
+            self.news.heard(vote_digest(&vote) as u32, source.slot);
             return None;
         }
         let (voter, subject) = (*self.roster.get(observer).id(), *known.id());
@@ -411,19 +392,13 @@ impl Membership {
         if !self.is_signed(now, &voter, &message, &vote.signature, source) {
             return None;
         }
-        if source.is_news {
-            self.take_vote(now, slot, vote, source.slot, out);
-        } else {
-            self.roster
-                .change(slot, |known| known.trouble().votes.push(vote));
-            self.doubted.insert(slot);
-            if slot == ME {
-                self.contradict(now);
-            } else {
-                self.judge(now, slot, out);
-            }
-        }
+        self.take_vote(now, slot, vote, Some(source), out);
         None
+    }
+
+    fn pass_on_page(&mut self, now: Moment, sheet: &Sheet, source: Source) {
+        let unit = Unit::Page(sheet.page().clone());
+        self.pass_on(now, &unit, sheet.digest() as u32, source);
     }
 
     fn pass_on(&mut self, now: Moment, unit: &Unit, id: u32, source: Source) {
@@ -432,21 +407,9 @@ impl Membership {
         }
     }
 
-    /// Who sends what is known already knows it, too.
-    fn already_heard(&mut self, sheet: &Sheet, source: Source) {
-        if source.slot.is_some() {
-            self.news.heard(sheet.digest() as u32, source.slot);
-        }
-    }
-
-    /// Somebody has pages of this node that it never wrote.
-    fn contested(&mut self, page: &Page, out: &mut Vec<Effect>) {
+    fn is_signed_page(&mut self, now: Moment, page: &Page, source: Source) -> bool {
         let message = page.message(self.cluster);
-        if self.seal.verify(&self.me, &message, &page.signature) {
-            out.push(Effect::Contested(Incarnation::of_boot(page.boot)));
-        } else {
-            self.counters.bad_signatures += 1;
-        }
+        self.is_signed(now, &page.node, &message, &page.signature, source)
     }
 
     fn is_signed(
@@ -490,24 +453,10 @@ impl Membership {
             return;
         }
         let id = *known.id();
-        let votes: Vec<Section> = known
-            .votes()
-            .iter()
-            .take(3)
-            .map(|vote| Section::Unit(Unit::Vote(*vote)))
-            .collect();
+        let doubts: Vec<Section> = self.doubts(slot).collect();
         if self.answers.take(300.0, now) {
-            self.send_sections(id, votes, out);
+            self.send_sections(id, doubts, out);
         }
         self.sync_with(now, id, out);
     }
-}
-
-fn known_voted(votes: &[Vote], observer: Handle) -> bool {
-    votes.iter().any(|vote| vote.observer == observer)
-}
-
-/// A number that stands for a member in choices that should differ from node to node.
-pub(super) fn lot(me: &NodeId, other: Handle) -> u64 {
-    mix(Handle::of(me).0 ^ other.0.rotate_left(32))
 }

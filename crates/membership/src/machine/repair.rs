@@ -23,7 +23,7 @@ use convoke_types::wire::gossip::letter::{LETTER_MAX, Letter, MEMBERS_MAX, UNITS
 use convoke_types::wire::gossip::unit::Unit;
 use convoke_types::{Moment, NodeId};
 
-use super::receive::{Source, lot};
+use super::receive::Source;
 use super::{ME, Membership};
 use crate::event::{Condition, Effect, Target};
 use crate::mix::mix;
@@ -573,10 +573,9 @@ impl Membership {
         self.repair.contact_at = now + every + self.dice.within(every / 2);
         self.repair.tried_last = handle;
         let to = *self.roster.get(slot).id();
-        let sequence = (lot(&self.me, handle) as u16).max(1);
-        let mut sections = vec![Section::Ping(self.probe(sequence))];
-        let votes = self.roster.get(slot).votes().iter().take(3);
-        sections.extend(votes.map(|vote| Section::Unit(Unit::Vote(*vote))));
+        // Nobody waits for the answer by its number.
+        let mut sections = vec![Section::Ping(self.probe(0))];
+        sections.extend(self.doubts(slot));
         self.send_sections(to, sections, out);
     }
 }

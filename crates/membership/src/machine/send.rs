@@ -92,12 +92,15 @@ impl Membership {
         self.send(from, writer, out);
     }
 
-    pub(super) fn put_doubts(&self, writer: &mut DatagramWriter, slot: Slot) {
-        for vote in self.roster.get(slot).votes().iter().take(VOTES_ALONG) {
-            if !writer.put(&Section::Unit(Unit::Vote(*vote))) {
-                return;
-            }
-        }
+    /// A few votes about a member, for itself.
+    pub(super) fn doubts(&self, slot: Slot) -> impl Iterator<Item = Section> + '_ {
+        let votes = self.roster.get(slot).votes().iter().take(VOTES_ALONG);
+        votes.map(|vote| Section::Unit(Unit::Vote(*vote)))
+    }
+
+    fn put_doubts(&self, writer: &mut DatagramWriter, slot: Slot) {
+        // They are small and come first: there is room.
+        let _ = self.doubts(slot).all(|doubt| writer.put(&doubt));
     }
 
     /// Sends what waits and whose time has come.
@@ -157,6 +160,21 @@ impl Membership {
                 let full = std::mem::replace(&mut writer, DatagramWriter::new(self.cluster));
                 self.send(to, full, out);
                 let _ = writer.put(&section);
+            }
+        }
+        if !writer.is_empty() {
+            self.send(to, writer, out);
+        }
+    }
+
+    /// Sends units that were encoded before, in as few datagrams as they fit into.
+    pub(super) fn send_units(&mut self, to: NodeId, units: &[Bytes], out: &mut Vec<Effect>) {
+        let mut writer = DatagramWriter::new(self.cluster);
+        for unit in units {
+            if !writer.put_unit(unit) {
+                let full = std::mem::replace(&mut writer, DatagramWriter::new(self.cluster));
+                self.send(to, full, out);
+                let _ = writer.put_unit(unit);
             }
         }
         if !writer.is_empty() {
