@@ -23,6 +23,7 @@
 
 mod event;
 pub mod facts;
+mod index;
 mod machine;
 mod mix;
 mod news;

@@ -22,6 +22,7 @@ use convoke_types::wire::gossip::unit::{Page, Standing, Unit, Vote};
 use convoke_types::{Incarnation, Moment, NodeId, codec};
 
 use crate::facts::{Facts, PROFILE, Profile, VITALS, Vitals};
+use crate::index::Index;
 use crate::mix::{mix, mix_bytes};
 use crate::rings::{Place, Places, Rings, Slot};
 use crate::view::{Member, Verdict};
@@ -149,6 +150,8 @@ pub(crate) struct Trouble {
 /// One member.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
+    /// Also in each of its sheets; here it is at hand when its owner is looked up, which every datagram does.
+    id: NodeId,
     pub(crate) incarnation: Incarnation,
     /// In the order of their numbers; the first is page 0.
     sheets: Vec<Arc<Sheet>>,
@@ -165,7 +168,7 @@ pub(crate) struct Known {
 
 impl Known {
     pub(crate) fn id(&self) -> &NodeId {
-        &self.sheets[0].page.node
+        &self.id
     }
 
     pub(crate) fn profile(&self) -> &Profile {
@@ -263,7 +266,7 @@ impl Known {
 pub(crate) struct Roster {
     slots: Vec<Option<Known>>,
     free: Vec<Slot>,
-    by_handle: BTreeMap<Handle, Slot>,
+    by_handle: Index,
     zones: BTreeMap<String, u16>,
     pub(crate) rings: Rings,
     /// Rises when the rings change.
@@ -290,7 +293,7 @@ impl Roster {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
-            by_handle: BTreeMap::new(),
+            by_handle: Index::default(),
             zones: BTreeMap::new(),
             rings: Rings::new(rings),
             generation: 0,
@@ -313,7 +316,7 @@ impl Roster {
     }
 
     pub(crate) fn slot(&self, handle: Handle) -> Option<Slot> {
-        self.by_handle.get(&handle).copied()
+        self.by_handle.get(handle)
     }
 
     /// The slot of a member by its whole id.
@@ -336,15 +339,12 @@ impl Roster {
 
     /// Slots and handles in the order of handles, so that nothing depends on the order of arrival.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Handle, Slot)> + '_ {
-        self.by_handle.iter().map(|(handle, slot)| (*handle, *slot))
+        self.by_handle.iter()
     }
 
     /// The same from a handle on, and around to the beginning.
     pub(crate) fn iter_from(&self, from: Handle) -> impl Iterator<Item = (Handle, Slot)> + '_ {
-        self.by_handle
-            .range(from..)
-            .chain(self.by_handle.range(..from))
-            .map(|(handle, slot)| (*handle, *slot))
+        self.by_handle.iter_from(from)
     }
 
     /// Takes in a member that was not known. Its handle must be free.
@@ -362,26 +362,24 @@ impl Roster {
 
     /// Takes in many at once, which costs less than one after the other.
     pub(crate) fn fill(&mut self, sheets: impl IntoIterator<Item = Arc<Sheet>>) {
-        let mut by_handle = std::mem::take(&mut self.by_handle);
         let mut sheets: Vec<Arc<Sheet>> = sheets
             .into_iter()
             .filter(|sheet| sheet.page.number == PROFILE)
-            .filter(|sheet| !by_handle.contains_key(&Handle::of(&sheet.page.node)))
+            .filter(|sheet| self.slot(Handle::of(&sheet.page.node)).is_none())
             .collect();
         sheets.sort_by_key(|sheet| Handle::of(&sheet.page.node));
         sheets.dedup_by_key(|sheet| Handle::of(&sheet.page.node));
-        let added: BTreeMap<Handle, Slot> = sheets
+        let added: Vec<(Handle, Slot)> = sheets
             .into_iter()
             .map(|sheet| (Handle::of(&sheet.page.node), self.put(sheet)))
             .collect();
-        by_handle.extend(added);
-        self.by_handle = by_handle;
+        self.by_handle.extend(added);
         self.generation += 1;
         let places: Vec<Place> = self
             .by_handle
-            .values()
-            .filter(|slot| self.get(**slot).state.verdict().takes_part())
-            .map(|slot| self.place(*slot))
+            .iter()
+            .filter(|(_, slot)| self.get(*slot).state.verdict().takes_part())
+            .map(|(_, slot)| self.place(slot))
             .collect();
         self.rings = Rings::filled(self.rings.count(), &places);
     }
@@ -391,6 +389,7 @@ impl Roster {
         let handle = Handle::of(&sheet.page.node);
         let boot = sheet.page.boot;
         let mut known = Known {
+            id: sheet.page.node,
             incarnation: Incarnation::of_boot(boot),
             sheets: Vec::with_capacity(2),
             standing: None,
@@ -421,7 +420,7 @@ impl Roster {
         let handle = Handle::of(known.id());
         self.count(handle, known.digest(), 0);
         self.counts[known.state.verdict() as usize] -= 1;
-        self.by_handle.remove(&handle);
+        self.by_handle.remove(handle);
         self.free.push(slot);
         known
     }
@@ -569,8 +568,8 @@ impl Roster {
         let from = Handle(u64::from(number) << 56);
         let to = Handle(u64::from(number) << 56 | (u64::MAX >> 8));
         self.by_handle
-            .range(from..=to)
-            .filter_map(|(handle, slot)| self.entry(*handle, *slot))
+            .between(from, to)
+            .filter_map(|(handle, slot)| self.entry(handle, slot))
     }
 
     pub(crate) fn neighbours(&self, slot: Slot) -> Vec<Slot> {

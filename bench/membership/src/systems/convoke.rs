@@ -32,6 +32,8 @@ pub(crate) struct Convoke {
 pub(crate) struct Node {
     place: Place,
     member: MemberActor,
+    /// How many of its events were noted.
+    read: usize,
     journal: Journal,
 }
 
@@ -82,6 +84,7 @@ impl System for Convoke {
         Node {
             place,
             member: cluster.member(place, birth),
+            read: 0,
             journal: self.journal.clone(),
         }
     }
@@ -104,11 +107,12 @@ fn region(place: Place) -> String {
 
 impl Node {
     fn note(&mut self) {
-        for (_, event) in self.member.record.drain(..) {
+        for event in self.member.record.since(self.read) {
             if let Some(learnt) = learnt(&event.kind) {
                 self.journal.note(self.place, learnt);
             }
         }
+        self.read = self.member.record.len();
     }
 }
 

@@ -87,6 +87,8 @@ pub(super) struct Partition {
     gone: BTreeSet<NodeId>,
     /// When being cut off amounts to a suspicion.
     cut_off_at: Option<Moment>,
+    /// Some were missed only because this node was cut off, which is over: who of them is gone has to be looked at.
+    count_again: bool,
 }
 
 impl Partition {
@@ -471,6 +473,7 @@ impl Membership {
             (false, Some(_)) => {
                 self.conscience.cut_off_since = None;
                 self.partition.cut_off_at = None;
+                self.partition.count_again = true;
                 self.judge_at = self.judge_at.min(now + JUDGE);
                 if self.conscience.late.is_none() {
                     self.own.abstain(false, now);
@@ -513,12 +516,14 @@ impl Membership {
             self.judge_at = now + self.params.period;
         }
         if self.partition.suspected && self.conscience.cut_off_since.is_none() {
-            let roster = &self.roster;
-            self.partition.gone.retain(|id| {
-                roster
-                    .slot_of(id)
-                    .is_some_and(|slot| !matches!(roster.get(slot).state, State::Here))
-            });
+            if std::mem::take(&mut self.partition.count_again) {
+                let roster = &self.roster;
+                self.partition.gone.retain(|id| {
+                    roster
+                        .slot_of(id)
+                        .is_some_and(|slot| !matches!(roster.get(slot).state, State::Here))
+                });
+            }
             self.has_partition_healed(out);
         }
     }

@@ -210,7 +210,7 @@ impl Reader {
         }
         let record = &world.actor(place)?.record;
         let from = std::mem::replace(read, record.len());
-        Some((place, record[from..].iter().map(|(_, event)| event)))
+        Some((place, record.since(from).iter()))
     }
 }
 

@@ -13,6 +13,7 @@ pub mod calendar;
 pub mod large;
 mod liar;
 pub mod oracles;
+mod record;
 pub mod script;
 pub mod tale;
 
@@ -35,9 +36,7 @@ use convoke_types::{ClusterId, Incarnation, Moment, NodeId, codec};
 use crate::actor::{Actor, Birth, DiskFate, Outbox, Packet, Place};
 use crate::random::Random;
 use liar::Liar;
-
-/// Events an actor remembers at most; a story that makes more of them at one member is a mistake of the story.
-const RECORD: usize = 200_000;
+pub use record::Record;
 
 /// How often a member writes down whom it knows.
 const REMEMBER_EVERY: Duration = Duration::from_secs(10);
@@ -180,7 +179,7 @@ impl Cluster {
             keep_roll: self.keep_roll,
             machine,
             effects: Vec::new(),
-            record: Vec::new(),
+            record: Record::default(),
             born: Some((identity, boot)),
             join: self
                 .seeds
@@ -282,8 +281,8 @@ pub fn name_of(id: &NodeId) -> String {
 pub struct MemberActor {
     /// The machine.
     pub machine: Membership,
-    /// What it reported, and when by its own clock.
-    pub record: Vec<(Moment, Event)>,
+    /// What it reported.
+    pub record: Record,
     /// What follows from what it reported, when the cluster keeps rolls.
     pub roll: Roll,
     /// Somebody else spoke as this node.
@@ -309,12 +308,14 @@ pub struct MemberActor {
 impl MemberActor {
     /// Tells the machine something.
     pub fn tell(&mut self, now: Moment, input: Input, out: &mut Outbox) {
+        self.record.next_step();
         self.machine.handle(now, input, &mut self.effects);
-        self.carry_out(now, out);
+        self.carry_out(out);
     }
 
-    fn carry_out(&mut self, now: Moment, out: &mut Outbox) {
-        for effect in std::mem::take(&mut self.effects) {
+    fn carry_out(&mut self, out: &mut Outbox) {
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
             match effect {
                 Effect::Datagram { to, bytes } => {
                     self.send(&to, Packet::Datagram(bytes), out);
@@ -323,11 +324,12 @@ impl MemberActor {
                     Target::Node(to) => self.send(&to, Packet::Letter(bytes), out),
                     Target::Address(to) => out.send_to_address(to, Packet::Letter(bytes)),
                 },
-                Effect::Event(event) => self.note(now, event, out),
+                Effect::Event(event) => self.note(event, out),
                 Effect::Gone => self.gone = true,
                 Effect::Contested(incarnation) => self.contested = Some(incarnation),
             }
         }
+        self.effects = effects;
     }
 
     /// Whoever lives there now must be the one that is meant, or no link comes to be.
@@ -376,16 +378,14 @@ impl MemberActor {
         }
     }
 
-    fn note(&mut self, now: Moment, event: Event, out: &mut Outbox) {
+    fn note(&mut self, event: Event, out: &mut Outbox) {
         if self.keep_roll {
             self.roll
                 .apply(&event)
                 .expect("a machine numbers its events without a gap");
             out.note(line(&event.kind));
         }
-        if self.record.len() < RECORD {
-            self.record.push((now, event));
-        }
+        self.record.push(event);
     }
 }
 

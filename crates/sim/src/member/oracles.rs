@@ -184,9 +184,7 @@ impl Seen {
             return;
         };
         let seat = &mut self.hosts[place.index()];
-        let new = actor.record.get(seat.read..).unwrap_or_default();
-        self.fresh
-            .extend(new.iter().map(|(_, event)| event.clone()));
+        self.fresh.extend_from_slice(actor.record.since(seat.read));
         self.by = place;
         seat.read = actor.record.len();
         let me = actor.machine.id();

@@ -406,12 +406,12 @@ impl Told {
             return;
         };
         let read = &mut self.read[place.index()];
-        let new = &actor.record[*read..];
+        let new = actor.record.since(*read);
         *read = actor.record.len();
         let shown = new
             .iter()
-            .filter(|(_, event)| !self.hidden.iter().any(|name| name == event.kind.name()));
-        let mut words: Vec<String> = shown.map(|(_, event)| sentence(&event.kind)).collect();
+            .filter(|event| !self.hidden.iter().any(|name| name == event.kind.name()));
+        let mut words: Vec<String> = shown.map(|event| sentence(&event.kind)).collect();
         let contested = &mut self.contested[place.index()];
         if actor.contested.is_some() && !*contested {
             *contested = true;
