@@ -12,6 +12,7 @@
 //! - [`gossip`]: what members sign about themselves and each other, and how it travels.
 //! - [`identity`]: the trust bundle and the credential that are renewed over open links.
 //! - [`link`]: lanes, streams and datagrams over one ordered stream of bytes. [`rpc`]: calls.
+//! - [`store`]: decided state as its users speak of it.
 //!
 //! Deliberately not here: the feature level itself. It is decided state; whoever sends asks for it.
 
@@ -19,6 +20,7 @@ pub mod gossip;
 pub mod identity;
 pub mod link;
 pub mod rpc;
+pub mod store;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
