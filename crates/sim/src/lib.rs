@@ -14,6 +14,7 @@
 //! - [`member`]: membership as the program of a host.
 //! - [`random`]: chance that a seed decides.
 //! - [`disk`]: what a crash leaves.
+//! - [`linear`]: whether a recorded history of operations could have happened one after the other.
 //!
 //! ```
 //! use std::time::Duration;
@@ -61,6 +62,7 @@ mod clock;
 pub mod disk;
 pub mod fault;
 mod host;
+pub mod linear;
 mod links;
 pub mod member;
 pub mod network;
