@@ -1,0 +1,54 @@
+//! The log as its users see it: work goes in, and when it is safe they are told.
+//!
+//! [`Journal`] is what the engine writes to. `DiskJournal` keeps a real directory with a thread of its own; simulated worlds bring their
+//! own, over the same [`Log`](crate::log::Log).
+//!
+//! Deliberately not here: what is in the files (`log`), and what entries mean.
+
+use crate::log::{Entry, Position, Register, Work};
+
+/// What is called when work is safe, or never will be.
+pub type Done = Box<dyn FnOnce(Result<(), JournalError>) + Send>;
+
+/// Why work is not safe.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// A file could not be written. Nothing more is: what is on the disk is not known any more.
+    #[error("the log cannot be written any more: {what}; the node has to be started again")]
+    Broken {
+        /// What failed.
+        what: String,
+    },
+    /// The disk has no room for another segment. Nothing was written.
+    #[error("there is no room for the log on the disk")]
+    NoRoom,
+    /// The journal is closed.
+    #[error("the log is closed")]
+    Closed,
+    /// The work makes no sense; a mistake of the engine.
+    #[error("the log was asked for something that cannot be: {0}")]
+    Senseless(#[from] crate::log::WorkError),
+    /// The entry is not there: purged, cut, or never written.
+    #[error("entry {0} is not in the log")]
+    Missing(u64),
+}
+
+/// A durable log.
+pub trait Journal: Send + Sync + 'static {
+    /// Takes work, to be done in the order in which it is submitted. Entries can be read from here on; `done` is called when all of
+    /// it is safe, in the same order, from any thread. Never waits for the disk.
+    fn submit(&self, work: Vec<Work>, done: Done);
+
+    /// An entry. May read the disk when it is not one of the latest.
+    ///
+    /// # Errors
+    /// When it is not there, or cannot be read.
+    fn read(&self, index: u64) -> Result<Entry, JournalError>;
+
+    /// The last entry submitted.
+    fn last(&self) -> Position;
+
+    /// What is remembered outside of entries, as last submitted.
+    fn register(&self) -> Register;
+}

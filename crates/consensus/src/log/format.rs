@@ -1,0 +1,328 @@
+//! The bytes of the log's files: segments, the batches in them, and the register beside them.
+//!
+//! Everything has a checksum that also covers what the bytes are for, so that bytes in the wrong place are as bad as wrong bytes: a
+//! batch is bound to the cluster's log, its segment's generation and its number. `docs/formats/log.md` has tables and examples.
+//!
+//! Deliberately not here: what follows from bytes that are wrong.
+
+use convoke_types::{ClusterId, NodeId};
+
+/// Written into everything; a program reads nothing of a higher one.
+pub(crate) const VERSION: u16 = 1;
+/// A header has a block of its own, so that writing behind it never touches it.
+pub(crate) const BLOCK: usize = 4096;
+/// Before each batch; so many zeros behind the last one.
+pub(crate) const BATCH_HEADER: usize = 48;
+/// Batches begin at multiples of this.
+const ALIGNMENT: usize = 8;
+
+const SEGMENT_MAGIC: &[u8; 8] = b"CVKLOGS\n";
+const REGISTER_MAGIC: &[u8; 8] = b"CVKLOGR\n";
+
+/// Which log: made once, with the directory it lives in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogId(pub [u8; 16]);
+
+/// What a log belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The node.
+    pub node: NodeId,
+    /// Which of the logs this node ever had.
+    pub log: LogId,
+}
+
+/// An entry's place in the order of things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Position {
+    /// The term of the leader that made it. Compared first.
+    pub term: u64,
+    /// 1 for the first.
+    pub index: u64,
+}
+
+/// Bytes that cannot be what they should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Wrong {
+    #[error("nothing was ever written there")]
+    Blank,
+    #[error("the checksum does not fit")]
+    Checksum,
+    #[error("it belongs to another cluster, node or log")]
+    Owner,
+    #[error("it is of version {0}, and this program reads up to {VERSION}")]
+    Version(u16),
+}
+
+/// The first block of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentHeader {
+    /// Higher than that of any segment before, also when a file is used again.
+    pub(crate) generation: u64,
+    /// The segment before it, and where that one ends. What stands behind does not count any more.
+    pub(crate) follows: Option<End>,
+    /// The number of the first batch.
+    pub(crate) first_batch: u64,
+    /// Bytes of the file, all of which were there from the beginning.
+    pub(crate) size: u64,
+}
+
+/// Where a segment ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct End {
+    pub(crate) generation: u64,
+    pub(crate) offset: u64,
+}
+
+/// What stands before the entries of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BatchHeader {
+    /// Bytes of entries behind it.
+    pub(crate) length: u32,
+    pub(crate) entries: u32,
+    /// 1 for the first of a log; no number is left out.
+    pub(crate) number: u64,
+    /// All batches up to this one were safe on disk when this one was written.
+    pub(crate) synced: u64,
+    /// The index of the first entry. Entries from there on that were written before do not count any more.
+    pub(crate) first: u64,
+}
+
+/// What the log remembers outside of entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Register {
+    /// The highest term this node has heard of.
+    pub term: u64,
+    /// Whom it voted for in it, by the engine's number.
+    pub vote: u64,
+    /// How far entries were known to be decided.
+    pub commit: u64,
+    /// Entries up to here are in a snapshot and not needed any more.
+    pub purged: Position,
+    /// The segments that count.
+    pub(crate) oldest: u64,
+    pub(crate) newest: u64,
+    /// Acknowledged entries may have been lost: no vote until a leader has brought this node up to date.
+    pub doubtful: bool,
+    /// How often this log was opened.
+    pub opened: u64,
+}
+
+impl SegmentHeader {
+    pub(crate) fn encode(&self, owner: &Owner) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(BLOCK);
+        put_front(&mut bytes, SEGMENT_MAGIC, owner);
+        bytes.extend_from_slice(&self.generation.to_le_bytes());
+        let follows = self.follows.unwrap_or(End {
+            generation: 0,
+            offset: 0,
+        });
+        bytes.extend_from_slice(&follows.generation.to_le_bytes());
+        bytes.extend_from_slice(&follows.offset.to_le_bytes());
+        bytes.extend_from_slice(&self.first_batch.to_le_bytes());
+        bytes.extend_from_slice(&self.size.to_le_bytes());
+        seal(&mut bytes);
+        bytes.resize(BLOCK, 0);
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8], owner: &Owner) -> Result<Self, Wrong> {
+        let mut words = open(bytes, SEGMENT_MAGIC, owner, 5)?;
+        let generation = words.next();
+        let end = End {
+            generation: words.next(),
+            offset: words.next(),
+        };
+        Ok(Self {
+            generation,
+            follows: (end.generation != 0).then_some(end),
+            first_batch: words.next(),
+            size: words.next(),
+        })
+    }
+}
+
+impl Register {
+    /// The register as the `sequence`-th write of it.
+    pub(crate) fn encode(&self, owner: &Owner, sequence: u64) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(BLOCK);
+        put_front(&mut bytes, REGISTER_MAGIC, owner);
+        for word in [
+            sequence,
+            self.term,
+            self.vote,
+            self.commit,
+            self.purged.term,
+            self.purged.index,
+            self.oldest,
+            self.newest,
+            u64::from(self.doubtful),
+            self.opened,
+        ] {
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+        seal(&mut bytes);
+        bytes.resize(BLOCK, 0);
+        bytes
+    }
+
+    /// The register, and which write of it this was.
+    pub(crate) fn decode(bytes: &[u8], owner: &Owner) -> Result<(u64, Self), Wrong> {
+        let mut words = open(bytes, REGISTER_MAGIC, owner, 10)?;
+        let sequence = words.next();
+        let register = Self {
+            term: words.next(),
+            vote: words.next(),
+            commit: words.next(),
+            purged: Position {
+                term: words.next(),
+                index: words.next(),
+            },
+            oldest: words.next(),
+            newest: words.next(),
+            doubtful: words.next() != 0,
+            opened: words.next(),
+        };
+        Ok((sequence, register))
+    }
+}
+
+/// Which log a register is of, before it is known.
+pub(crate) fn log_of_register(bytes: &[u8]) -> Option<LogId> {
+    let front = bytes.get(..FRONT)?;
+    (&front[..8] == REGISTER_MAGIC).then(|| LogId(front[58..74].try_into().expect("sixteen bytes")))
+}
+
+/// Magic, version, cluster, node, log.
+const FRONT: usize = 8 + 2 + 16 + 32 + 16;
+
+fn put_front(bytes: &mut Vec<u8>, magic: &[u8; 8], owner: &Owner) {
+    bytes.extend_from_slice(magic);
+    bytes.extend_from_slice(&VERSION.to_le_bytes());
+    bytes.extend_from_slice(owner.cluster.as_bytes());
+    bytes.extend_from_slice(owner.node.as_bytes());
+    bytes.extend_from_slice(&owner.log.0);
+}
+
+fn seal(bytes: &mut Vec<u8>) {
+    let checksum = crc32c::crc32c(bytes);
+    bytes.extend_from_slice(&checksum.to_le_bytes());
+}
+
+struct Words<'a>(&'a [u8]);
+
+impl Words<'_> {
+    fn next(&mut self) -> u64 {
+        let (word, rest) = self
+            .0
+            .split_first_chunk()
+            .expect("counted when it was opened");
+        self.0 = rest;
+        u64::from_le_bytes(*word)
+    }
+}
+
+fn open<'a>(
+    bytes: &'a [u8],
+    magic: &[u8; 8],
+    owner: &Owner,
+    words: usize,
+) -> Result<Words<'a>, Wrong> {
+    let size = FRONT + 8 * words;
+    let (Some(sealed), Some(checksum)) = (bytes.get(..size), bytes.get(size..size + 4)) else {
+        return Err(Wrong::Checksum);
+    };
+    if bytes.iter().take(size + 4).all(|byte| *byte == 0) {
+        return Err(Wrong::Blank);
+    }
+    if &sealed[..8] == magic && sealed[8..10] != VERSION.to_le_bytes() {
+        let version = u16::from_le_bytes([sealed[8], sealed[9]]);
+        if version > VERSION {
+            return Err(Wrong::Version(version));
+        }
+    }
+    if crc32c::crc32c(sealed).to_le_bytes() != checksum || &sealed[..8] != magic {
+        return Err(Wrong::Checksum);
+    }
+    let mut front = Vec::with_capacity(FRONT);
+    put_front(&mut front, magic, owner);
+    if sealed[..FRONT] != front {
+        return Err(Wrong::Owner);
+    }
+    Ok(Words(&sealed[FRONT..]))
+}
+
+/// Bytes a batch takes, with what aligns the next one.
+pub(crate) fn batch_size(entries: usize) -> usize {
+    (BATCH_HEADER + entries).next_multiple_of(ALIGNMENT)
+}
+
+impl BatchHeader {
+    /// Appends the batch to what is written next, and the zeros that end a segment.
+    pub(crate) fn put(&self, log: LogId, generation: u64, entries: &[u8], out: &mut Vec<u8>) {
+        let at = out.len();
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&self.length.to_le_bytes());
+        out.extend_from_slice(&self.entries.to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        for word in [self.number, self.synced, self.first, generation] {
+            out.extend_from_slice(&word.to_le_bytes());
+        }
+        debug_assert_eq!(out.len() - at, BATCH_HEADER);
+        out.extend_from_slice(entries);
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(&log.0), &out[at + 4..]);
+        out[at..at + 4].copy_from_slice(&checksum.to_le_bytes());
+        out.resize(at + batch_size(entries.len()), 0);
+    }
+
+    /// The batch at the beginning of `bytes`, and its entries.
+    pub(crate) fn take(log: LogId, generation: u64, bytes: &[u8]) -> Result<(Self, &[u8]), Wrong> {
+        let header: &[u8; BATCH_HEADER] = bytes.first_chunk().ok_or(Wrong::Blank)?;
+        if header.iter().all(|byte| *byte == 0) {
+            return Err(Wrong::Blank);
+        }
+        let half = |at: usize| {
+            let bytes = header[at..at + 4].try_into().expect("four bytes");
+            u32::from_le_bytes(bytes)
+        };
+        let word = |at: usize| {
+            let bytes = header[at..at + 8].try_into().expect("eight bytes");
+            u64::from_le_bytes(bytes)
+        };
+        let found = Self {
+            length: half(4),
+            entries: half(8),
+            number: word(16),
+            synced: word(24),
+            first: word(32),
+        };
+        let end = BATCH_HEADER.saturating_add(found.length as usize);
+        let sealed = bytes.get(4..end).ok_or(Wrong::Checksum)?;
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(&log.0), sealed);
+        if checksum != half(0) || word(40) != generation {
+            return Err(Wrong::Checksum);
+        }
+        Ok((found, &bytes[BATCH_HEADER..end]))
+    }
+}
+
+/// Appends one entry to the entries of a batch.
+pub(crate) fn put_entry(term: u64, payload: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&term.to_le_bytes());
+    let length = u32::try_from(payload.len()).expect("entries are bounded far below this");
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(payload);
+}
+
+/// What stands before an entry's payload.
+pub(crate) const ENTRY_HEADER: usize = 12;
+
+/// The next entry of a batch: its term and how long its payload is.
+pub(crate) fn take_entry(bytes: &[u8]) -> Option<(u64, &[u8], &[u8])> {
+    let (term, rest) = bytes.split_first_chunk()?;
+    let (length, rest) = rest.split_first_chunk()?;
+    let (payload, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    Some((u64::from_le_bytes(*term), payload, rest))
+}
