@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 use convoke_consensus::log::{
-    Entry, File, Files, Log, LogId, Op, OpenError, Owner, Position, State, TwinDisk, Work,
-    WorkError, payload,
+    Ballot, Entry, File, Files, Log, LogId, Op, OpenError, Owner, Position, State, TwinDisk,
+    VoterId, Work, WorkError, payload,
 };
 use convoke_types::{ClusterId, NodeId};
 
@@ -114,6 +114,18 @@ fn carry_out(disk: &mut TwinDisk, ops: &[Op]) {
     }
 }
 
+/// No vote is 0; an even one led.
+fn ballot(number: u64) -> Option<Ballot> {
+    let byte = u8::try_from(number).expect("small");
+    (number > 0).then(|| Ballot {
+        candidate: VoterId {
+            node: NodeId::from_public_key([byte; 32]),
+            log: LogId([byte + 1; 16]),
+        },
+        is_elected: number.is_multiple_of(2),
+    })
+}
+
 fn entry(term: u64, text: &str) -> Entry {
     Entry {
         term,
@@ -135,7 +147,10 @@ fn what_was_written_is_there_after_a_start() {
     let mut world = World::new();
     world.append(1, vec![entry(1, "a"), entry(1, "b")]);
     world.work(&[
-        Work::Vote { term: 2, vote: 5 },
+        Work::Vote {
+            term: 2,
+            vote: ballot(5),
+        },
         Work::Append {
             first: 3,
             entries: vec![entry(2, "c")],
@@ -145,7 +160,7 @@ fn what_was_written_is_there_after_a_start() {
     assert_eq!(texts(&world), ["1@1 a", "2@1 b", "3@2 c"]);
     assert_eq!(world.log.last_position(), Position { term: 2, index: 3 });
     let register = world.log.register();
-    assert_eq!((register.term, register.vote, register.opened), (2, 5, 2));
+    assert_eq!((register.term, register.vote, register.opened), (2, ballot(5), 2));
     assert!(world.is_sound());
     world.append(4, vec![entry(3, "d")]);
     world.reopen();
@@ -249,7 +264,10 @@ fn a_log_of_somebody_else_is_not_opened() {
 #[test]
 fn a_register_survives_in_one_of_its_slots_and_without_both_nothing_is_opened() {
     let mut world = World::new();
-    world.work(&[Work::Vote { term: 7, vote: 3 }]);
+    world.work(&[Work::Vote {
+        term: 7,
+        vote: ballot(3),
+    }]);
     world.disk.rot(File::Register, 100, 3);
     world.reopen();
     assert_eq!(world.log.register().term, 7);
@@ -326,7 +344,10 @@ fn decided_entries_that_are_missing_are_noticed_even_at_a_clean_end() {
     world.append(1, vec![entry(1, "a")]);
     let before = world.disk.clone();
     world.append(2, vec![entry(1, "b")]);
-    world.work(&[Work::Commit(2), Work::Vote { term: 2, vote: 1 }]);
+    world.work(&[Work::Commit(2), Work::Vote {
+            term: 2,
+            vote: ballot(1),
+        }]);
     let segment = world.segments()[0];
     let old = before.read(segment).expect("it was there");
     let rollback = Op::Write {
@@ -368,7 +389,7 @@ struct Model {
     purged: Position,
     entries: Vec<Entry>,
     term: u64,
-    vote: u64,
+    vote: Option<Ballot>,
 }
 
 impl Model {
@@ -403,7 +424,7 @@ impl Model {
         match dice.below(20) {
             0 | 1 => Work::Vote {
                 term: self.term + dice.below(3),
-                vote: dice.below(4),
+                vote: ballot(dice.below(4)),
             },
             2 | 3 if !self.entries.is_empty() => {
                 let at = dice.below(self.entries.len() as u64);

@@ -5,7 +5,10 @@
 //!
 //! Deliberately not here: what follows from bytes that are wrong.
 
+use std::fmt;
+
 use convoke_types::{ClusterId, NodeId};
+use serde::{Deserialize, Serialize};
 
 /// Written into everything; a program reads nothing of a higher one.
 pub(crate) const VERSION: u16 = 1;
@@ -20,8 +23,43 @@ const SEGMENT_MAGIC: &[u8; 8] = b"CVKLOGS\n";
 const REGISTER_MAGIC: &[u8; 8] = b"CVKLOGR\n";
 
 /// Which log: made once, with the directory it lives in.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct LogId(#[serde(with = "serde_bytes")] pub [u8; 16]);
+
+/// A voter: a node, and the log it votes with. A disk that was put back to an earlier day is the same node, and where its log was made
+/// anew another voter, so nobody votes twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct VoterId {
+    /// The node.
+    pub node: NodeId,
+    /// Its log.
+    pub log: LogId,
+}
+
+impl fmt::Display for VoterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, ..] = self.log.0;
+        write!(f, "{}.{a:02x}{b:02x}", self.node.short())
+    }
+}
+
+impl fmt::Debug for VoterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// How a node voted in a term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LogId(pub [u8; 16]);
+pub struct Ballot {
+    /// For whom.
+    pub candidate: VoterId,
+    /// A majority voted so: the candidate leads.
+    pub is_elected: bool,
+}
 
 /// What a log belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,8 +133,8 @@ pub(crate) struct BatchHeader {
 pub struct Register {
     /// The highest term this node has heard of.
     pub term: u64,
-    /// Whom it voted for in it, by the engine's number.
-    pub vote: u64,
+    /// How it voted in it, if it did.
+    pub vote: Option<Ballot>,
     /// How far entries were known to be decided.
     pub commit: u64,
     /// Entries up to here are in a snapshot and not needed any more.
@@ -152,7 +190,7 @@ impl Register {
         for word in [
             sequence,
             self.term,
-            self.vote,
+            self.vote.map_or(NO_VOTE, Ballot::kind),
             self.commit,
             self.purged.term,
             self.purged.index,
@@ -163,6 +201,13 @@ impl Register {
         ] {
             bytes.extend_from_slice(&word.to_le_bytes());
         }
+        match self.vote {
+            Some(Ballot { candidate, .. }) => {
+                bytes.extend_from_slice(candidate.node.as_bytes());
+                bytes.extend_from_slice(&candidate.log.0);
+            }
+            None => bytes.extend_from_slice(&[0; CANDIDATE]),
+        }
         seal(&mut bytes);
         bytes.resize(BLOCK, 0);
         bytes
@@ -170,11 +215,13 @@ impl Register {
 
     /// The register, and which write of it this was.
     pub(crate) fn decode(bytes: &[u8], owner: &Owner) -> Result<(u64, Self), Wrong> {
-        let mut words = open(bytes, REGISTER_MAGIC, owner, 10)?;
+        let mut words = open(bytes, REGISTER_MAGIC, owner, 10 + CANDIDATE / 8)?;
         let sequence = words.next();
+        let term = words.next();
+        let kind = words.next();
         let register = Self {
-            term: words.next(),
-            vote: words.next(),
+            term,
+            vote: None,
             commit: words.next(),
             purged: Position {
                 term: words.next(),
@@ -185,7 +232,11 @@ impl Register {
             doubtful: words.next() != 0,
             opened: words.next(),
         };
-        Ok((sequence, register))
+        let vote = (kind != NO_VOTE).then(|| Ballot {
+            candidate: words.candidate(),
+            is_elected: kind == ELECTED,
+        });
+        Ok((sequence, Self { vote, ..register }))
     }
 }
 
@@ -211,9 +262,30 @@ fn seal(bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(&checksum.to_le_bytes());
 }
 
+/// Which vote stands in a register.
+const NO_VOTE: u64 = 0;
+const VOTED: u64 = 1;
+const ELECTED: u64 = 2;
+/// Bytes of a candidate: node and log.
+const CANDIDATE: usize = 32 + 16;
+
+impl Ballot {
+    fn kind(self) -> u64 {
+        if self.is_elected { ELECTED } else { VOTED }
+    }
+}
+
 struct Words<'a>(&'a [u8]);
 
 impl Words<'_> {
+    fn candidate(&self) -> VoterId {
+        let (node, log) = self.0.split_at(32);
+        VoterId {
+            node: NodeId::from_public_key(node.try_into().expect("counted when it was opened")),
+            log: LogId(log.try_into().expect("counted when it was opened")),
+        }
+    }
+
     fn next(&mut self) -> u64 {
         let (word, rest) = self
             .0

@@ -35,7 +35,7 @@ use std::io;
 
 use bytes::Bytes;
 
-pub use format::{LogId, Owner, Position, Register};
+pub use format::{Ballot, LogId, Owner, Position, Register, VoterId};
 pub use twin::TwinDisk;
 
 use self::format::{
@@ -124,8 +124,8 @@ pub enum Work {
     Vote {
         /// The highest term heard of.
         term: u64,
-        /// Whom this node votes for in it, by the engine's number.
-        vote: u64,
+        /// How this node votes in it.
+        vote: Option<Ballot>,
     },
     /// So many entries are decided. Only remembered with the next that has to be.
     Commit(u64),
