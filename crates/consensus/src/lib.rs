@@ -1,7 +1,9 @@
 //! Deciding together: a log that a majority keeps, and the state it amounts to.
 //!
+//! - [`engine`]: the log as the rest of a node uses it: [`engine::Consensus`] takes commands and answers questions.
 //! - [`log`]: the files of the durable log of one node, as decisions. [`journal`]: the log as the engine uses it.
 #![forbid(unsafe_code)]
 
+pub mod engine;
 pub mod journal;
 pub mod log;

@@ -92,6 +92,12 @@ impl Changed {
         &self.stored.key
     }
 
+    /// What keeping it costs, if nobody else keeps the value.
+    #[must_use]
+    pub fn cost_bytes(&self) -> u64 {
+        self.stored.cost()
+    }
+
     /// As watchers hear of it.
     #[must_use]
     pub fn to_change(&self) -> Change {

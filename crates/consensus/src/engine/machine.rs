@@ -1,0 +1,262 @@
+//! The engine's state machine over [`Decided`].
+//!
+//! One task applies entries in their order; everybody else looks at the state under a lock for as long as one question takes. What a
+//! batch amounted to goes to whoever proposed it, its changes into the ring of those who watch, and how far it went to those who wait.
+//!
+//! A snapshot is frozen in the applying task, which costs no more than some thousand pointers, and made into bytes outside of it. One
+//! that replaces the state was proven before, and what the log was told before is safe first: else a crash could leave the new state
+//! beside entries that contradict it, and the node would not start any more.
+//!
+//! Deliberately not here: who proposes and who waits (`handle`), and what commands do (`convoke-decided`).
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use convoke_decided::{Applied, Batch, Changed, Decided, Frozen};
+use convoke_types::wire::store::{Outcome, Revision};
+use futures_util::{Stream, StreamExt as _};
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
+use openraft_rt::{AsyncRuntime, Instant as _};
+use parking_lot::RwLock;
+
+use super::ring::Ring;
+use super::snapshot::{Image, Snapshots, pieces_of, prove};
+use super::storage::safely;
+use super::types::{
+    LogId, Outcomes, Proposal, RaftEntry, SnapshotMeta, StoredMembership, Types, log_id, position,
+    position_of, put_payload,
+};
+use super::wait::Gauge;
+use crate::journal::Journal;
+use crate::log::Position;
+
+/// Hears of everything that is applied, in its order, before anybody else does. For worlds that judge, and for audits; slow ones slow
+/// the node down.
+pub trait Witness: Send + Sync + 'static {
+    /// An entry was applied: its bytes as in the journal, its outcomes, and what changed.
+    fn applied(&self, at: Position, payload: &[u8], outcomes: &[Outcome], changes: &[Changed]);
+
+    /// A snapshot took the place of all before.
+    fn installed(&self, at: Position);
+}
+
+/// How far a node has applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    pub(super) index: u64,
+    pub(super) revision: Revision,
+}
+
+/// The state, shared by those who apply and those who ask.
+pub(super) struct Held<R: AsyncRuntime> {
+    pub(super) state: RwLock<State<R::Instant>>,
+    pub(super) progress: Gauge<Progress>,
+}
+
+pub(super) struct State<I> {
+    pub(super) decided: Decided,
+    pub(super) applied: Option<LogId>,
+    pub(super) membership: StoredMembership,
+    pub(super) ring: Ring,
+    /// When the last entry was applied, for the leader's time.
+    pub(super) applied_at: I,
+}
+
+impl<R: AsyncRuntime> Held<R> {
+    pub(super) fn new(decided: Decided) -> Self {
+        let state = State {
+            ring: Ring::from(decided.revision()),
+            decided,
+            applied: None,
+            membership: StoredMembership::default(),
+            applied_at: R::Instant::now(),
+        };
+        Self {
+            state: RwLock::new(state),
+            progress: Gauge::new(Progress::default()),
+        }
+    }
+
+    /// The state as it is now, and the last entry in it.
+    pub(super) fn freeze(&self) -> (Position, Frozen) {
+        let state = self.state.read();
+        (position_of(state.applied.as_ref()), state.decided.freeze())
+    }
+
+    fn tell_progress(&self) {
+        let state = self.state.read();
+        let now = Progress {
+            index: position_of(state.applied.as_ref()).index,
+            revision: state.decided.revision(),
+        };
+        drop(state);
+        self.progress.change(|_| now);
+    }
+}
+
+/// What the engine carries about as a snapshot.
+pub(super) struct Carried {
+    pub(super) image: Arc<dyn Image>,
+    /// Of one that came over the network: what was found when it was proven.
+    pub(super) proven: Option<(StoredMembership, Decided)>,
+}
+
+impl fmt::Debug for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a snapshot up to {:?}", self.image.position())
+    }
+}
+
+/// Applies entries.
+pub(super) struct Machine<R: AsyncRuntime> {
+    pub(super) held: Arc<Held<R>>,
+    pub(super) journal: Arc<dyn Journal>,
+    pub(super) snapshots: Arc<dyn Snapshots>,
+    pub(super) witness: Option<Arc<dyn Witness>>,
+}
+
+impl<R: AsyncRuntime> Machine<R> {
+    fn apply_one(&self, entry: &RaftEntry) -> io::Result<Vec<Outcome>> {
+        let mut state = self.held.state.write();
+        let Applied { outcomes, changes } = match &entry.payload {
+            EntryPayload::Blank => Applied::default(),
+            EntryPayload::Normal(Proposal(bytes)) => {
+                let batch = Batch::decode(bytes).map_err(io::Error::other)?;
+                state.decided.apply(batch)
+            }
+            EntryPayload::Membership(membership) => {
+                state.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+                Applied::default()
+            }
+        };
+        state.applied = Some(entry.log_id);
+        state.applied_at = R::Instant::now();
+        if let Some(witness) = &self.witness {
+            let payload: Bytes = put_payload(&entry.payload);
+            witness.applied(position(&entry.log_id), &payload, &outcomes, &changes);
+        }
+        for changed in changes {
+            state.ring.push(changed);
+        }
+        Ok(outcomes)
+    }
+
+    fn replace(&self, at: Position, membership: StoredMembership, decided: Decided) {
+        let mut state = self.held.state.write();
+        state.ring = Ring::from(decided.revision());
+        state.decided = decided;
+        state.membership = membership;
+        state.applied = log_id(at);
+        state.applied_at = R::Instant::now();
+        if let Some(witness) = &self.witness {
+            witness.installed(at);
+        }
+        drop(state);
+        self.held.tell_progress();
+    }
+}
+
+impl<R: AsyncRuntime> RaftStateMachine<Types<R>> for Machine<R> {
+    type SnapshotData = Carried;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let state = self.held.state.read();
+        Ok((state.applied, state.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<Types<R>>>> + Unpin + OptionalSend,
+    {
+        while let Some(entry) = entries.next().await {
+            let (entry, responder) = entry?;
+            let outcomes = self.apply_one(&entry)?;
+            if let Some(responder) = responder {
+                responder.send(Outcomes(outcomes));
+            }
+        }
+        self.held.tell_progress();
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        let state = self.held.state.read();
+        Builder {
+            at: state.applied,
+            membership: state.membership.clone(),
+            frozen: state.decided.freeze(),
+            snapshots: Arc::clone(&self.snapshots),
+        }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, carried: Carried) -> io::Result<()> {
+        let Carried { image, proven } = carried;
+        let is_own = proven.is_none();
+        let (membership, decided) = match proven {
+            Some(proven) => proven,
+            None => prove(&*image).map_err(io::Error::other)?,
+        };
+        let at = position_of(meta.last_log_id.as_ref());
+        if !is_own {
+            safely::<R>(&*self.journal, Vec::new())
+                .await
+                .map_err(io::Error::other)?;
+            let pieces = (0..image.pieces()).map(move |number| image.piece(number));
+            let pieces: Vec<Bytes> = pieces.collect::<io::Result<_>>()?;
+            self.snapshots.save(at, Box::new(pieces.into_iter())).await?;
+        }
+        self.replace(at, membership, decided);
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Carrying>> {
+        let Some(image) = self.snapshots.latest().await? else {
+            return Ok(None);
+        };
+        let (membership, _) = prove(&*image).map_err(io::Error::other)?;
+        Ok(Some(carry(image, membership)))
+    }
+}
+
+type Carrying = Snapshot<
+    <super::types::LeaderId as openraft::vote::RaftLeaderId>::Committed,
+    crate::log::VoterId,
+    super::types::Member,
+    Carried,
+>;
+
+fn carry(image: Arc<dyn Image>, membership: StoredMembership) -> Carrying {
+    Snapshot {
+        meta: SnapshotMeta {
+            last_log_id: log_id(image.position()),
+            last_membership: membership,
+        },
+        snapshot: Carried {
+            image,
+            proven: None,
+        },
+    }
+}
+
+/// Makes a frozen state into a snapshot.
+pub(super) struct Builder {
+    at: Option<LogId>,
+    membership: StoredMembership,
+    frozen: Frozen,
+    snapshots: Arc<dyn Snapshots>,
+}
+
+impl<R: AsyncRuntime> RaftSnapshotBuilder<Types<R>> for Builder {
+    type SnapshotData = Carried;
+
+    async fn build_snapshot(&mut self) -> io::Result<Carrying> {
+        let at = position_of(self.at.as_ref());
+        let pieces = pieces_of(at, &self.membership, &self.frozen);
+        let image = self.snapshots.save(at, pieces).await?;
+        Ok(carry(image, self.membership.clone()))
+    }
+}

@@ -1,0 +1,177 @@
+//! Many commands become few entries.
+//!
+//! One task takes what waits and makes an entry of it, while others are on their way. With little to do a command goes at once; with
+//! much to do entries are full.
+//!
+//! | bound | how much | when it is full |
+//! | --- | --- | --- |
+//! | commands waiting | [`WAITING`], [`WAITING_BYTES`] | *busy* |
+//! | commands of an entry | [`ENTRY_COMMANDS`], [`ENTRY_BYTES`] | the next entry |
+//! | entries on their way | [`IN_FLIGHT`] | commands wait |
+//!
+//! The leader's time is that of the last entry and what went by since then on the clock that only goes forward, so setting a clock
+//! expires nothing.
+//!
+//! Deliberately not here: what a command does, and finding the leader.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use convoke_decided::Batch;
+use convoke_types::wire::store::{Command, KvCommand, Outcome, Ticket};
+use convoke_types::{NodeId, Timestamp};
+use openraft::errors::ClientWriteError;
+use openraft::raft::ClientWriteResult;
+use openraft_rt::{AsyncRuntime, Instant as _, Oneshot, OneshotSender as _};
+
+use super::api::ProposeError;
+use super::handle::Core;
+use super::types::{Proposal, Respond, Types};
+use super::wait::Gauge;
+
+/// Commands that wait for their entry.
+pub(super) const WAITING: usize = 16_384;
+/// What they may take together.
+pub(super) const WAITING_BYTES: usize = 16 << 20;
+/// Commands of one entry.
+const ENTRY_COMMANDS: usize = 512;
+/// An entry that is so large takes no further command.
+const ENTRY_BYTES: usize = 256 << 10;
+/// Entries on their way at once.
+const IN_FLIGHT: usize = 8;
+
+/// A command that waits.
+pub(super) struct Waiting<R: AsyncRuntime> {
+    pub(super) principal: NodeId,
+    pub(super) ticket: Option<Ticket>,
+    pub(super) command: Command,
+    pub(super) told: Teller<R>,
+}
+
+type Answered = Result<Outcome, ProposeError>;
+pub(super) type Teller<R> = <<R as AsyncRuntime>::Oneshot as Oneshot>::Sender<Answered>;
+
+/// About what a command takes in an entry.
+pub(super) fn size_of(command: &Command) -> usize {
+    const REST: usize = 64;
+    REST + match command {
+        Command::Session(_) => 0,
+        Command::Kv(KvCommand::Put { key, value }) => key.len() + value.len(),
+        Command::Kv(KvCommand::Delete { key }) => key.len(),
+        Command::Kv(KvCommand::Swap { key, expect, value }) => {
+            key.len() + value.as_ref().map_or(0, Vec::len) + size_of_expected(expect)
+        }
+    }
+}
+
+fn size_of_expected(expect: &convoke_types::wire::store::Expect) -> usize {
+    use convoke_types::wire::store::Expect;
+    match expect {
+        Expect::Value(value) => value.len(),
+        Expect::Absent | Expect::Revision(_) => 0,
+    }
+}
+
+/// One of the entries on their way. Lets go of its place however it ends.
+struct Place(Arc<Gauge<usize>>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.change(|places| places - 1);
+    }
+}
+
+/// The leader's time, as this node would tell it.
+struct Clock<I> {
+    term: u64,
+    time: Timestamp,
+    at: I,
+}
+
+impl<I: openraft_rt::Instant> Clock<I> {
+    /// Never behind what is logged, and never jumping but to catch up with it.
+    fn now<R>(&mut self, core: &Core<R>, term: u64) -> Timestamp
+    where
+        R: AsyncRuntime<Instant = I>,
+    {
+        let now = I::now();
+        let state = core.held.state.read();
+        let (logged, logged_at) = (state.decided.time(), state.applied_at);
+        drop(state);
+        if term != self.term {
+            (self.term, self.time, self.at) = (term, logged, logged_at);
+        }
+        let mine = self.time + (now - self.at);
+        if logged > mine {
+            (self.time, self.at) = (logged, logged_at);
+            return self.time + (now - self.at);
+        }
+        mine
+    }
+}
+
+/// Makes entries until the queue is closed.
+pub(super) async fn run<R: AsyncRuntime>(core: Arc<Core<R>>) {
+    let in_flight = Arc::new(Gauge::new(0));
+    let mut clock = Clock {
+        term: 0,
+        time: Timestamp::UNIX_EPOCH,
+        at: R::Instant::now(),
+    };
+    loop {
+        in_flight.until(|entries| entries < IN_FLIGHT).await;
+        let Some(commands) = core.proposals.take(ENTRY_COMMANDS, ENTRY_BYTES).await else {
+            return;
+        };
+        let time = clock.now(&core, core.term());
+        let mut batch = Batch::new(time, core.settings.feature_level);
+        let mut tellers = Vec::with_capacity(commands.len());
+        for waiting in commands {
+            batch.push(waiting.principal, waiting.ticket, waiting.command);
+            tellers.push(waiting.told);
+        }
+        let bytes = batch.encode().expect("commands are small, and batches bounded");
+        in_flight.change(|entries| entries + 1);
+        let place = Place(Arc::clone(&in_flight));
+        let respond = Respond(Box::new(move |result| {
+            drop(place);
+            tell::<R>(tellers, result);
+        }));
+        let sent = core
+            .raft
+            .client_write_ff(Proposal(bytes.into()), Some(respond));
+        if sent.await.is_err() {
+            // The engine is gone; whoever waits hears that nothing is known.
+            core.proposals.close();
+        }
+    }
+}
+
+fn tell<R: AsyncRuntime>(tellers: Vec<Teller<R>>, result: ClientWriteResult<Types<R>>) {
+    let refused = match result {
+        Ok(response) => {
+            for (told, outcome) in tellers.into_iter().zip(response.data.0) {
+                // Whoever asked may be gone by now.
+                let _ = told.send(Ok(outcome));
+            }
+            return;
+        }
+        Err(ClientWriteError::ForwardToLeader(forward)) => ProposeError::NotLeader {
+            leader: forward.leader_id,
+        },
+        // It was in the log, and another leader may have it still.
+        Err(
+            ClientWriteError::LogEntryDiscarded(_)
+            | ClientWriteError::ChangeMembershipError(_)
+            | ClientWriteError::PreconditionFailed(_),
+        ) => ProposeError::OutcomeUnknown,
+    };
+    for told in tellers {
+        let _ = told.send(Err(refused.clone()));
+    }
+}
+
+/// A good time to wait when too many do: about what an entry takes.
+pub(super) fn retry_after(heartbeat: Duration) -> Duration {
+    heartbeat
+}

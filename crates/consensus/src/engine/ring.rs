@@ -1,0 +1,52 @@
+//! The last changes, for those who watch.
+//!
+//! Deliberately not here: waiting for changes, which is the handle's.
+
+use std::collections::VecDeque;
+
+use convoke_decided::Changed;
+use convoke_types::wire::store::Revision;
+
+/// Changes kept at most; the oldest go first.
+const CHANGES: usize = 100_000;
+/// What they may cost together.
+const BYTES: u64 = 64 << 20;
+
+/// All changes after some revision, up to now.
+#[derive(Debug, Default)]
+pub(super) struct Ring {
+    /// The change before the first that is kept.
+    base: Revision,
+    changes: VecDeque<Changed>,
+    bytes: u64,
+}
+
+impl Ring {
+    /// Nothing since this revision.
+    pub(super) fn from(base: Revision) -> Self {
+        Self {
+            base,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn push(&mut self, changed: Changed) {
+        self.bytes += changed.cost_bytes();
+        self.changes.push_back(changed);
+        while self.changes.len() > CHANGES || self.bytes > BYTES {
+            let Some(oldest) = self.changes.pop_front() else {
+                break;
+            };
+            self.bytes -= oldest.cost_bytes();
+            self.base = oldest.revision();
+        }
+    }
+
+    /// At most so many changes after a revision; nothing if some of them are gone.
+    pub(super) fn after(&self, revision: Revision, most: usize) -> Option<Vec<Changed>> {
+        // Revisions have no gap, so the place follows from the number.
+        let from = revision.0.checked_sub(self.base.0)?;
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        Some(self.changes.iter().skip(from).take(most).cloned().collect())
+    }
+}
