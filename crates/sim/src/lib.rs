@@ -59,6 +59,7 @@
 
 pub mod actor;
 mod clock;
+pub mod consensus;
 pub mod disk;
 pub mod fault;
 mod host;

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use convoke_sim::Loss;
 use convoke_sim::member::large::{STORIES, Scale, Story};
+use convoke_sim::consensus;
 use convoke_sim::member::tale::{self, MISTAKES, Mistake, Tale};
 
 /// Stories of seeds are told by so many threads.
@@ -41,7 +42,7 @@ struct CommandLine {
     /// The seed of the first of them, or of the named story
     #[arg(long, value_name = "S", default_value_t = 1)]
     first_seed: u64,
-    /// Only the story of this name; `seeds` for those that a seed draws, and nothing else
+    /// Only the story of this name; `seeds` for those that a seed draws, `log` for those of the log, and nothing else
     #[arg(long, value_name = "NAME", value_parser = story)]
     story: Option<Which>,
     /// Say which stories there are
@@ -58,7 +59,7 @@ struct CommandLine {
     loss: Option<Loss>,
     /// Put this mistake into the machine first; the promises should notice
     #[arg(long, value_name = "NAME", value_parser = mistake)]
-    planted: Option<Mistake>,
+    planted: Option<Planted>,
     /// Do not stop at the first story of a seed that breaks a promise
     #[arg(long)]
     go_on: bool,
@@ -70,24 +71,55 @@ struct CommandLine {
 #[derive(Debug, Clone, Copy)]
 enum Which {
     Seeds,
+    Log,
     Named(&'static Story),
 }
 
 fn story(name: &str) -> Result<Which, String> {
-    if name == "seeds" {
-        return Ok(Which::Seeds);
+    match name {
+        "seeds" => return Ok(Which::Seeds),
+        "log" => return Ok(Which::Log),
+        _ => {}
     }
     let story = STORIES.iter().find(|story| story.name == name);
     story.map(Which::Named).ok_or_else(|| {
         let names: Vec<&str> = STORIES.iter().map(|story| story.name).collect();
-        format!("there are: seeds, {}", names.join(", "))
+        format!("there are: seeds, log, {}", names.join(", "))
     })
 }
 
-fn mistake(name: &str) -> Result<Mistake, String> {
-    let known = MISTAKES.iter().find(|mistake| mistake.name == name);
-    known.copied().ok_or_else(|| {
-        let names: Vec<&str> = MISTAKES.iter().map(|mistake| mistake.name).collect();
+/// A mistake made on purpose, and where.
+#[derive(Debug, Clone, Copy)]
+enum Planted {
+    Membership(Mistake),
+    Log(consensus::Mistake),
+}
+
+impl Planted {
+    fn in_membership(self) -> Option<Mistake> {
+        match self {
+            Self::Membership(mistake) => Some(mistake),
+            Self::Log(_) => None,
+        }
+    }
+
+    fn in_log(self) -> Option<consensus::Mistake> {
+        match self {
+            Self::Membership(_) => None,
+            Self::Log(mistake) => Some(mistake),
+        }
+    }
+}
+
+fn mistake(name: &str) -> Result<Planted, String> {
+    let in_membership = MISTAKES.iter().find(|mistake| mistake.name == name);
+    let in_log = consensus::Mistake::ALL.iter().find(|(_, known, _)| *known == name);
+    let known = in_membership
+        .map(|mistake| Planted::Membership(*mistake))
+        .or_else(|| in_log.map(|(mistake, ..)| Planted::Log(*mistake)));
+    known.ok_or_else(|| {
+        let of_log = consensus::Mistake::ALL.iter().map(|(_, name, _)| *name);
+        let names: Vec<&str> = MISTAKES.iter().map(|mistake| mistake.name).chain(of_log).collect();
         format!("there are: {}", names.join(", "))
     })
 }
@@ -124,12 +156,14 @@ fn main() -> ExitCode {
     let all_held = match line.story {
         Some(Which::Named(story)) => tell(story, &scale),
         Some(Which::Seeds) => tell_seeds(&line),
+        Some(Which::Log) => tell_log(&line),
         None => {
             // All of them, so that one broken promise does not hide another.
             let found = tell_found(line.verbose);
             let seeds = tell_seeds(&line);
+            let log = tell_log(&line);
             let named: Vec<bool> = STORIES.iter().map(|story| tell(story, &scale)).collect();
-            found && seeds && named.iter().all(|held| *held)
+            found && seeds && log && named.iter().all(|held| *held)
         }
     };
     if all_held {
@@ -147,9 +181,14 @@ fn list() {
         "{:12} stories that a seed draws, --seeds N of them",
         "seeds"
     );
+    println!("{:12} the same of the log", "log");
     println!("\nmistakes for --planted:");
     for mistake in MISTAKES {
         println!("{:18} {}", mistake.name, mistake.about);
+    }
+    println!("\nmistakes for --planted with the log:");
+    for (_, name, about) in consensus::Mistake::ALL {
+        println!("{name:18} {about}");
     }
 }
 
@@ -231,6 +270,43 @@ impl Drop for Quiet {
 
 /// Tells stories of seeds until all are told, or one breaks a promise and it should not go on.
 fn tell_seeds(line: &CommandLine) -> bool {
+    let planted = line.planted.and_then(Planted::in_membership);
+    tell_many(line, |seed| {
+        let tale = Tale {
+            planted,
+            ..Tale::of(seed)
+        };
+        tell_one(tale, line.verbose)
+    })
+}
+
+/// The same of the log.
+fn tell_log(line: &CommandLine) -> bool {
+    let planted = line.planted.and_then(Planted::in_log);
+    tell_many(line, |seed| {
+        let quiet = Quiet::begin();
+        let told = std::panic::catch_unwind(|| consensus::tell(seed, planted, 0));
+        drop(quiet);
+        let told = told.unwrap_or_else(|panic| consensus::Told::panicked(seed, &*panic));
+        if line.verbose {
+            eprintln!("{told}");
+        }
+        if told.broken.is_empty() {
+            return true;
+        }
+        println!("\n{told}");
+        for broken in &told.broken {
+            println!("  {broken}");
+        }
+        let name = consensus::Mistake::ALL.iter().find(|(it, ..)| Some(*it) == planted);
+        let planted = name.map_or_else(String::new, |(_, name, _)| format!(" --planted {name}"));
+        println!("again: cargo xtask sim --story log --seeds 1 --first-seed {seed}{planted}\n");
+        false
+    })
+}
+
+/// Tells so many stories, two at a time, with a function that says whether all promises held.
+fn tell_many(line: &CommandLine, tell: impl Fn(u64) -> bool + Sync) -> bool {
     let next = AtomicU64::new(0);
     let broken = AtomicBool::new(false);
     let progress = Mutex::new(Progress::new(line.seeds));
@@ -242,11 +318,7 @@ fn tell_seeds(line: &CommandLine) -> bool {
                     if number >= line.seeds {
                         return;
                     }
-                    let tale = Tale {
-                        planted: line.planted,
-                        ..Tale::of(line.first_seed.wrapping_add(number))
-                    };
-                    if !tell_one(tale, line.verbose) {
+                    if !tell(line.first_seed.wrapping_add(number)) {
                         broken.store(true, Ordering::Relaxed);
                     }
                     progress

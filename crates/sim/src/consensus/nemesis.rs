@@ -1,0 +1,218 @@
+//! What goes wrong in a story, drawn from its seed.
+//!
+//! Every few dozen milliseconds one thing happens: a crash, a cut, a pause, a jump of a clock, a stall or a full disk, lost messages, a
+//! handover, a change of voters. At most one log is doubtful at a time: a majority of doubtful logs has nobody to be refilled by, and
+//! waits for people.
+//!
+//! Deliberately not here: what must hold all the while (`oracles`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use convoke_consensus::engine::Member;
+use convoke_consensus::engine::runtime::AsyncRuntime as _;
+
+use super::disk::Loss;
+use super::runtime::{Virtual, WORLD, chance, jump, now, pause, resume, sleep, spawn_in};
+use super::world::{MILLISECOND, Worldwide, voter};
+
+/// Voters of a story with more hosts than that.
+const VOTERS: usize = 3;
+
+fn below(bound: u64) -> u64 {
+    chance(|random| random.below(bound))
+}
+
+/// Lets things happen until then, and mends all of it.
+pub(super) async fn run(world: Worldwide, until: u64) {
+    let hosts = world.lock().hosts.len();
+    while now() < until {
+        sleep((30 + below(150)) * MILLISECOND).await;
+        let host = below(hosts as u64) as usize;
+        let other = (host + 1 + below(hosts as u64 - 1) as usize) % hosts;
+        happen(&world, hosts, host, other);
+    }
+    {
+        let mut world = world.lock();
+        world.cut.clear();
+        world.loss = 0.0;
+        world.note(0, "all is well from now on");
+    }
+    for host in 0..hosts {
+        mend(&world, host);
+    }
+    if hosts > VOTERS {
+        let all = (0..hosts).collect();
+        while !change_voters(&world, &all).await {
+            sleep(50 * MILLISECOND).await;
+        }
+    }
+}
+
+fn happen(world: &Worldwide, hosts: usize, host: usize, other: usize) {
+    match below(14) {
+        0..=2 => crash(world, host),
+        3 => {
+            world.note(host, &format!("does not reach #{other}"));
+            world.lock().cut.insert((host, other));
+        }
+        4 => {
+            world.note(host, &format!("and #{other} do not reach each other"));
+            let mut world = world.lock();
+            world.cut.extend([(host, other), (other, host)]);
+        }
+        5 => isolate(world, hosts, host),
+        6 | 7 => {
+            world.note(host, "reaches all again, and all others do");
+            let mut world = world.lock();
+            world.cut.clear();
+            world.loss = 0.0;
+        }
+        8 => stop_for_a_while(world, host),
+        9 => {
+            let life = world.lock().hosts[host].life;
+            let by = Duration::from_millis(10 + below(2_000));
+            world.note(host, &format!("has its clock go forward by {by:?}"));
+            life.into_iter().for_each(|life| jump(life, by));
+        }
+        10 => {
+            let stall = below(3) * 40 * MILLISECOND;
+            world.note(host, &format!("has syncs that take {stall} ns longer"));
+            let disk = world.lock().hosts[host].disk.clone();
+            disk.lock().stall = stall;
+        }
+        11 => fill(world, host),
+        12 => {
+            let loss = below(20) as f64 / 100.0;
+            world.lock().loss = loss;
+        }
+        _ => spawn_in(WORLD, rule(world.clone(), other)),
+    }
+}
+
+/// Power is lost, and comes back after a while.
+fn crash(world: &Worldwide, host: usize) {
+    let may_doubt = {
+        let world = world.lock();
+        let mut others = world.hosts.iter().enumerate();
+        !others.any(|(number, it)| number != host && it.is_suspect)
+    };
+    let loss = match below(4) {
+        _ if !may_doubt => Loss::Clean,
+        0 => Loss::Clean,
+        1 => Loss::Rotten,
+        _ => Loss::Torn,
+    };
+    world.crash(host, loss);
+    let world = world.clone();
+    spawn_in(WORLD, async move {
+        sleep((10 + below(300)) * MILLISECOND).await;
+        mend(&world, host);
+    });
+}
+
+/// The machine is as it should be: it runs, and its disk has room and is quick.
+fn mend(world: &Worldwide, host: usize) {
+    let (life, disk) = {
+        let world = world.lock();
+        let it = &world.hosts[host];
+        (it.life, it.disk.clone())
+    };
+    {
+        let mut disk = disk.lock();
+        disk.stall = 0;
+        disk.fill(false);
+    }
+    let has_stopped = world
+        .node(host)
+        .is_some_and(|node| node.status().stopped.is_some());
+    match life {
+        Some(life) if !has_stopped => return resume(life),
+        Some(_) => world.crash(host, Loss::Clean),
+        None => {}
+    }
+    world.boot(host);
+    spawn_listener(world, host);
+}
+
+/// Somebody watches on the node as soon as it runs.
+pub(super) fn spawn_listener(world: &Worldwide, host: usize) {
+    let Some(life) = world.lock().hosts[host].life else {
+        return;
+    };
+    let world = world.clone();
+    spawn_in(life, async move {
+        sleep(5 * MILLISECOND).await;
+        if let Some(node) = world.node(host) {
+            super::oracles::listen(world, host, node).await;
+        }
+    });
+}
+
+fn isolate(world: &Worldwide, hosts: usize, host: usize) {
+    world.note(host, "is cut off");
+    let others = (0..hosts).filter(|other| *other != host);
+    let both = others.flat_map(|other| [(host, other), (other, host)]);
+    world.lock().cut.extend(both);
+}
+
+fn stop_for_a_while(world: &Worldwide, host: usize) {
+    let Some(life) = world.lock().hosts[host].life else {
+        return;
+    };
+    world.note(host, "stands still");
+    pause(life);
+    spawn_in(WORLD, async move {
+        sleep((10 + below(400)) * MILLISECOND).await;
+        resume(life);
+    });
+}
+
+/// The disk takes no other segment; what became of the node shows later.
+fn fill(world: &Worldwide, host: usize) {
+    world.note(host, "has a full disk");
+    let disk = world.lock().hosts[host].disk.clone();
+    disk.lock().fill(true);
+    let world = world.clone();
+    spawn_in(WORLD, async move {
+        sleep((100 + below(300)) * MILLISECOND).await;
+        mend(&world, host);
+    });
+}
+
+/// Somebody else leads, or others vote.
+async fn rule(world: Worldwide, to: usize) {
+    let hosts = world.lock().hosts.len();
+    if hosts > VOTERS && below(2) == 0 {
+        let mut set: BTreeSet<usize> = (0..hosts).collect();
+        while set.len() > VOTERS {
+            set.remove(&(below(hosts as u64) as usize));
+        }
+        change_voters(&world, &set).await;
+        return;
+    }
+    if let Some((host, leader)) = world.leader()
+        && host != to
+    {
+        let handed = leader.transfer(voter(to)).await;
+        world.note(host, &format!("hands over to #{to}: {handed:?}"));
+        world.lock().seen.handovers += u64::from(handed.is_ok());
+    }
+}
+
+async fn change_voters(world: &Worldwide, set: &BTreeSet<usize>) -> bool {
+    let Some((host, leader)) = world.leader() else {
+        return false;
+    };
+    let voters: BTreeMap<_, _> = set
+        .iter()
+        .map(|host| (voter(*host), Member::default()))
+        .collect();
+    // Whoever asked is gone after a while; what it left behind is finished by others.
+    let change = leader.change_voters(voters);
+    let changed = Virtual::timeout(Duration::from_millis(300), change).await;
+    world.note(host, &format!("has {set:?} vote: {changed:?}"));
+    let is_done = matches!(changed, Ok(Ok(())));
+    world.lock().seen.votes_changed += u64::from(is_done);
+    is_done
+}
