@@ -63,6 +63,9 @@ struct CommandLine {
     /// Do not stop at the first story of a seed that breaks a promise
     #[arg(long)]
     go_on: bool,
+    /// The last so many lines of a story of the log that breaks a promise
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    lines: usize,
     /// One line for every story
     #[arg(long)]
     verbose: bool,
@@ -285,7 +288,7 @@ fn tell_log(line: &CommandLine) -> bool {
     let planted = line.planted.and_then(Planted::in_log);
     tell_many(line, |seed| {
         let quiet = Quiet::begin();
-        let told = std::panic::catch_unwind(|| consensus::tell(seed, planted, 0));
+        let told = std::panic::catch_unwind(|| consensus::tell(seed, planted, line.lines));
         drop(quiet);
         let told = told.unwrap_or_else(|panic| consensus::Told::panicked(seed, &*panic));
         if line.verbose {
@@ -294,7 +297,11 @@ fn tell_log(line: &CommandLine) -> bool {
         if told.broken.is_empty() {
             return true;
         }
-        println!("\n{told}");
+        println!();
+        for happened in &told.lines {
+            println!("{happened}");
+        }
+        println!("{told}");
         for broken in &told.broken {
             println!("  {broken}");
         }

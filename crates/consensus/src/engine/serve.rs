@@ -48,7 +48,8 @@ impl<R: AsyncRuntime> Consensus<R> {
         let core = &self.core;
         match Kind::of(&message).ok_or(Unserved::Unreadable)? {
             Kind::Append => core.serve_append(from, &message).await,
-            kind @ (Kind::Vote | Kind::PreVote) => core.serve_vote(kind, from, &message).await,
+            Kind::Vote => core.serve_vote(false, from, &message).await,
+            Kind::PreVote => core.serve_vote(true, from, &message).await,
             Kind::Snapshot => core.serve_snapshot(from, &message).await,
             Kind::Transfer => core.serve_transfer(from, &message).await,
             Kind::ReadIndex => core.serve_read_index(&message).await,
@@ -90,10 +91,11 @@ impl<R: AsyncRuntime> Core<R> {
 
     async fn serve_vote(
         &self,
-        kind: Kind,
+        is_before: bool,
         from: NodeId,
         message: &Bytes,
     ) -> Result<Bytes, Unserved> {
+        let kind = if is_before { Kind::PreVote } else { Kind::Vote };
         let (candidacy, _) = take::<Candidacy>(kind, message).ok_or(Unserved::Unreadable)?;
         let vote: Vote = candidacy.vote.into();
         if vote.leader_id.voted_for.node != from {
@@ -105,9 +107,10 @@ impl<R: AsyncRuntime> Core<R> {
         }
         let mut request = VoteRequest::new(vote, log_id(candidacy.last.into()));
         request.leadership_transfer = candidacy.is_transfer;
-        let answer = match kind {
-            Kind::PreVote => self.raft.pre_vote(request).await,
-            _ => self.raft.vote(request).await,
+        let answer = if is_before {
+            self.raft.pre_vote(request).await
+        } else {
+            self.raft.vote(request).await
         };
         let VoteResponse {
             vote,

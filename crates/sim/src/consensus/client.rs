@@ -163,7 +163,10 @@ impl Client {
                 self.session = None;
                 return;
             }
-            other => return self.world.lock().broken(format!("{other:?} came of a command")),
+            other @ (Outcome::Done(_) | Outcome::Refused(_)) => {
+                let what = format!("{other:?} came of a command");
+                return self.world.lock().broken(what);
+            }
         };
         if let Some(revision) = revision {
             self.revision = self.revision.max(revision);

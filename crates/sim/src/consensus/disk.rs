@@ -208,11 +208,13 @@ impl SimJournal {
                 sleep(takes).await;
             }
             let done = self.disk.lock().twin.carry_out(&op);
-            done.map_err(|error| match error.kind() {
-                io::ErrorKind::StorageFull => JournalError::NoRoom,
-                _ => JournalError::Broken {
+            done.map_err(|error| {
+                if error.kind() == io::ErrorKind::StorageFull {
+                    return JournalError::NoRoom;
+                }
+                JournalError::Broken {
                     what: error.to_string(),
-                },
+                }
             })?;
         }
         self.inner.lock().log.done(batch);

@@ -290,7 +290,7 @@ impl Transport for Wires {
             // The message is out; it arrives also when nobody waits for the answer any more.
             spawn_in(super::runtime::WORLD, async move {
                 sleep(flight()).await;
-                match Wires::arrives(&world, from, to, &message) {
+                match Self::arrives(&world, from, to, &message) {
                     Way::Arrives(life, node) => {
                         spawn_in(life, answer_to(world, from, to, node, message, told));
                     }

@@ -48,7 +48,7 @@ impl<T> Sender<T> {
         s.value = Some(t);
         let waker = s.waker.take();
         drop(s);
-        waker.map(Waker::wake);
+        waker.into_iter().for_each(Waker::wake);
         Ok(())
     }
 }
@@ -60,7 +60,7 @@ impl<T> Drop for Sender<T> {
             s.closed = true;
             s.waker.take()
         };
-        waker.map(Waker::wake);
+        waker.into_iter().for_each(Waker::wake);
     }
 }
 impl<T> Drop for Receiver<T> {
@@ -137,7 +137,7 @@ impl<T> Drop for Tx<T> {
             c.senders -= 1;
             if c.senders == 0 { c.rx.take() } else { None }
         };
-        waker.map(Waker::wake);
+        waker.into_iter().for_each(Waker::wake);
     }
 }
 impl<T> Clone for WeakTx<T> {
@@ -175,7 +175,7 @@ impl<T: OptionalSend> ort::MpscSender<Channels, T> for Tx<T> {
             c.queue.push_back(m);
             let waker = c.rx.take();
             drop(c);
-            waker.map(Waker::wake);
+            waker.into_iter().for_each(Waker::wake);
             Poll::Ready(Ok(()))
         })
     }

@@ -379,7 +379,7 @@ impl AsyncRuntime for Virtual {
             let until = with(|executor| {
                 let is_idle = executor.ready.borrow().lock().is_empty();
                 let first = executor.timers.borrow().first_key_value().map(|(at, _)| at.0);
-                first.filter(|_| is_idle).unwrap_or(executor.now.get())
+                first.filter(|_| is_idle).unwrap_or_else(|| executor.now.get())
             });
             run_until(until);
         }
@@ -415,9 +415,12 @@ mod tests {
         resume(Life(1));
         run_until(200);
         let seen = seen.lock();
-        let of = |life| seen.iter().filter(|(l, _)| *l == life).map(|(_, at)| *at);
-        assert_eq!(of(1).collect::<Vec<_>>(), [10, 100, 110]);
-        assert_eq!(of(2).collect::<Vec<_>>(), [10]);
-        assert_eq!(of(3).collect::<Vec<_>>(), [10, 20, 30]);
+        let of = |life| -> Vec<u64> {
+            let seen = seen.iter().filter(|(of, _)| *of == life);
+            seen.map(|(_, at)| *at).collect()
+        };
+        assert_eq!(of(1), [10, 100, 110]);
+        assert_eq!(of(2), [10]);
+        assert_eq!(of(3), [10, 20, 30]);
     }
 }
