@@ -20,15 +20,15 @@ pub enum JournalError {
         /// What failed.
         what: String,
     },
-    /// The disk has no room for another segment. Nothing was written.
-    #[error("there is no room for the log on the disk")]
-    NoRoom,
     /// The journal is closed.
     #[error("the log is closed")]
     Closed,
     /// The work makes no sense; a mistake of the engine.
     #[error("the log was asked for something that cannot be: {0}")]
     Senseless(#[from] crate::log::WorkError),
+    /// The entry is rotten. The node has to be started again, and gets it from the others.
+    #[error("entry {0} is rotten on the disk")]
+    Rotten(u64),
     /// The entry is not there: purged, cut, or never written.
     #[error("entry {0} is not in the log")]
     Missing(u64),

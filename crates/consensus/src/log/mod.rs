@@ -142,11 +142,11 @@ pub enum Work {
 pub struct Place {
     /// The entry's term.
     pub term: u64,
-    /// The file of its payload.
+    /// Its file.
     pub file: File,
     /// Where in it.
     pub offset: u64,
-    /// How long.
+    /// How long its payload is.
     pub length: u32,
 }
 
@@ -627,7 +627,7 @@ impl Log {
             places.push(Place {
                 term,
                 file,
-                offset: at + ENTRY_HEADER as u64,
+                offset: at,
                 length: u32::try_from(payload.len()).expect("as long as it says"),
             });
             at += (ENTRY_HEADER + payload.len()) as u64;
@@ -799,12 +799,12 @@ impl Log {
         let mut bytes = Vec::with_capacity(length);
         let mut places = Vec::with_capacity(count);
         for entry in &entries[..count] {
-            let before = segment.end + (format::BATCH_HEADER + bytes.len()) as u64;
+            let offset = segment.end + (format::BATCH_HEADER + bytes.len()) as u64;
             put_entry(entry.term, &entry.payload, &mut bytes);
             places.push(Place {
                 term: entry.term,
                 file,
-                offset: before + ENTRY_HEADER as u64,
+                offset,
                 length: u32::try_from(entry.payload.len()).expect("checked before"),
             });
         }
@@ -998,10 +998,21 @@ impl Log {
     }
 }
 
-/// The payload of an entry in the bytes of its file.
-#[must_use]
-pub fn payload(place: Place, file: &Bytes) -> Option<Bytes> {
-    let from = usize::try_from(place.offset).ok()?;
-    let until = from.checked_add(place.length as usize)?;
-    (until <= file.len()).then(|| file.slice(from..until))
+impl Place {
+    /// What to read of the file: from where, and how much.
+    #[must_use]
+    pub fn extent(&self) -> (u64, usize) {
+        (self.offset, ENTRY_HEADER + self.length as usize)
+    }
+
+    /// The entry in what was read; nothing if it is rotten.
+    #[must_use]
+    pub fn entry(&self, read: &Bytes) -> Option<Entry> {
+        let (term, payload, _) = take_entry(read)?;
+        let is_it = term == self.term && payload.len() == self.length as usize;
+        is_it.then(|| Entry {
+            term,
+            payload: read.slice(ENTRY_HEADER..ENTRY_HEADER + payload.len()),
+        })
+    }
 }
