@@ -1,9 +1,14 @@
 //! The log as its users see it: work goes in, and when it is safe they are told.
 //!
-//! [`Journal`] is what the engine writes to. `DiskJournal` keeps a real directory with a thread of its own; simulated worlds bring their
-//! own, over the same [`Log`](crate::log::Log).
+//! [`Journal`] is what the engine writes to. [`DiskJournal`] keeps a real directory with a thread of its own; simulated worlds bring
+//! their own, over the same [`Log`](crate::log::Log).
 //!
 //! Deliberately not here: what is in the files (`log`), and what entries mean.
+
+mod directory;
+mod disk;
+
+pub use disk::{Condition, DiskJournal, Opened, Wait};
 
 use crate::log::{Entry, Position, Register, Work};
 
@@ -20,6 +25,9 @@ pub enum JournalError {
         /// What failed.
         what: String,
     },
+    /// More work waits than is taken. Nothing was changed.
+    #[error("too much waits for the log's disk")]
+    Overwhelmed,
     /// The journal is closed.
     #[error("the log is closed")]
     Closed,
