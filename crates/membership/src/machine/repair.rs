@@ -581,6 +581,11 @@ impl Membership {
         self.repair.contact_every = (every * 3 / 2).min(self.params.contact_most);
         self.repair.contact_at = now + every + self.dice.within(every / 2);
         self.repair.tried_last = handle;
+        // It was found failed by the words of others, perhaps, while this node doubted itself. Of a few, who comes later needs the word of
+        // this one as well. (In a large cluster, who has failed is nobody's neighbour, and there are words enough.)
+        if self.roster.near(slot, ME) {
+            self.vote(now, slot, out);
+        }
         let to = *self.roster.get(slot).id();
         // Nobody waits for the answer by its number.
         let mut sections = vec![Section::Ping(self.probe(0))];
