@@ -322,19 +322,16 @@ impl Driver {
         self.write(cx)?;
         self.read(cx)?;
         // Last, as reading may have delivered the answer that was still waited for.
-        Ok(if self.is_drained() {
+        let state = self.lane.state.lock();
+        let at_rest = state.is_at_rest() && self.writing.is_empty();
+        let is_drained = at_rest && state.draining && state.unanswered() == 0;
+        drop(state);
+        self.send.set_at_rest(at_rest);
+        Ok(if is_drained {
             Poll::Ready(Ended::Drained)
         } else {
             Poll::Pending
         })
-    }
-
-    fn is_drained(&self) -> bool {
-        let state = self.lane.state.lock();
-        state.draining
-            && state.unanswered() == 0
-            && state.frames.is_empty()
-            && self.writing.is_empty()
     }
 
     fn expire(&mut self, cx: &Context<'_>) {

@@ -322,7 +322,9 @@ impl Driver {
         self.read(cx)?;
         self.write(cx)?;
         let nothing_left = self.writing.is_empty() && self.frames.is_empty();
-        if self.caller_is_done && nothing_left && self.out_is_done() {
+        let at_rest = nothing_left && self.out_is_done();
+        self.send.set_at_rest(at_rest);
+        if self.caller_is_done && at_rest {
             return Ok(Poll::Ready(()));
         }
         Ok(Poll::Pending)

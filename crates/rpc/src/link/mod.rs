@@ -507,6 +507,16 @@ impl SendHalf {
             SendKind::Memory(_) => {}
         }
     }
+
+    /// Says whether anything is under way on this stream. While nothing is on any, nobody waits to hear from the peer and it is not
+    /// asked whether it is there. A stream that says nothing, or writes, is under way.
+    pub(crate) fn set_at_rest(&self, at_rest: bool) {
+        match &self.0 {
+            // Over QUIC the link asks in any case.
+            SendKind::Quic { .. } | SendKind::Memory(_) => {}
+            SendKind::Tcp(writer) => writer.set_at_rest(at_rest),
+        }
+    }
 }
 
 enum StoppedKind<Q, T, M> {

@@ -29,7 +29,7 @@ pub(crate) mod testing;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -96,6 +96,8 @@ struct Shared {
     peer_window: AtomicU64,
     /// In nanoseconds.
     round_trip: AtomicU64,
+    /// When the link was to be looked at, it was at rest; its task has not heard of that.
+    passed_over: AtomicBool,
 }
 
 /// Every stream that is not over on both its halves.
@@ -120,6 +122,8 @@ struct Stream {
     sending: Mutex<Sending>,
     /// Told when the peer has read everything or wants no more.
     left: Notify,
+    /// Open, and nothing is under way on it: a lane without calls.
+    at_rest: AtomicBool,
 }
 
 impl TcpCarrier {
@@ -345,6 +349,7 @@ impl Shared {
             datagram_came: Notify::new(),
             peer_window: AtomicU64::new(0),
             round_trip: AtomicU64::new(nanos(round_trip)),
+            passed_over: AtomicBool::new(false),
         }
     }
 
@@ -379,6 +384,25 @@ impl Shared {
 
     fn say(&self, header: Header) {
         self.out.lock().say(header);
+    }
+
+    /// Lets a link be whose peer owes us nothing, until something is written again: `false` when it does, and is to be looked at.
+    ///
+    /// Under the lock of what goes out: whoever writes later finds that nothing was written before, and calls the link's task.
+    fn pass_over(&self) -> bool {
+        let streams = self.streams.lock();
+        let mut out = self.out.lock();
+        let at_rest = socket::KERNEL_WATCHES_WRITES
+            && out.is_at_rest()
+            && !self.buffers.is_exhausted()
+            && streams.open.values().all(|stream| stream.is_at_rest());
+        if at_rest {
+            out.has_written();
+            self.passed_over.store(true, Ordering::Release);
+            drop(out);
+            self.buffers.rest();
+        }
+        at_rest
     }
 
     /// Lets one stream's window grow, as long as all windows together stay within their bound.
@@ -475,6 +499,7 @@ impl Streams {
             receiving: Mutex::new(receiving),
             sending: Mutex::new(sending),
             left: Notify::new(),
+            at_rest: AtomicBool::new(false),
         });
         self.open.insert(id, Arc::clone(&stream));
         stream
@@ -482,6 +507,14 @@ impl Streams {
 }
 
 impl Stream {
+    fn is_at_rest(&self) -> bool {
+        self.at_rest.load(Ordering::Acquire)
+    }
+
+    fn set_at_rest(&self, at_rest: bool) {
+        self.at_rest.store(at_rest, Ordering::Release);
+    }
+
     fn wake_everyone(&self) {
         let reader = self.receiving.lock().take_waker();
         let writer = self.sending.lock().take_waker();
@@ -526,6 +559,7 @@ impl TcpWriter {
             }
             return Poll::Pending;
         }
+        self.stream.set_at_rest(false);
         let piece = bytes.split_to(bytes.len().min(credit).min(outgoing::PIECE_MAX));
         sending.credit -= piece.len() as u64;
         out.send(self.stream.id, &piece, sending.first);
@@ -567,6 +601,10 @@ impl TcpWriter {
 
     pub(super) fn go_first(&self) {
         self.stream.sending.lock().first = true;
+    }
+
+    pub(super) fn set_at_rest(&self, at_rest: bool) {
+        self.stream.set_at_rest(at_rest);
     }
 
     pub(super) fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
