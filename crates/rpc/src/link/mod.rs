@@ -517,6 +517,15 @@ impl SendHalf {
             SendKind::Tcp(writer) => writer.set_at_rest(at_rest),
         }
     }
+
+    /// Has this called each time that the link was at rest when it was to be looked at: the moment to let go of what is of no use
+    /// to a stream that rests. Can be said once.
+    pub(crate) fn when_left_alone(&self, tell: impl Fn() + Send + Sync + 'static) {
+        match &self.0 {
+            SendKind::Quic { .. } | SendKind::Memory(_) => {}
+            SendKind::Tcp(writer) => writer.when_left_alone(tell),
+        }
+    }
 }
 
 enum StoppedKind<Q, T, M> {

@@ -124,6 +124,16 @@ struct Stream {
     left: Notify,
     /// Open, and nothing is under way on it: a lane without calls.
     at_rest: AtomicBool,
+    /// Called when it was left alone.
+    left_alone: OnceLock<Callback>,
+}
+
+struct Callback(Box<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Callback {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Callback")
+    }
 }
 
 impl TcpCarrier {
@@ -396,13 +406,19 @@ impl Shared {
             && out.is_at_rest()
             && !self.buffers.is_exhausted()
             && streams.open.values().all(|stream| stream.is_at_rest());
-        if at_rest {
-            out.has_written();
-            self.passed_over.store(true, Ordering::Release);
-            drop(out);
-            self.buffers.rest();
+        if !at_rest {
+            return false;
         }
-        at_rest
+        out.has_written();
+        self.passed_over.store(true, Ordering::Release);
+        drop(out);
+        let open: Vec<_> = streams.open.values().cloned().collect();
+        drop(streams);
+        self.buffers.rest();
+        for callback in open.iter().filter_map(|stream| stream.left_alone.get()) {
+            (callback.0)();
+        }
+        true
     }
 
     /// Lets one stream's window grow, as long as all windows together stay within their bound.
@@ -500,6 +516,7 @@ impl Streams {
             sending: Mutex::new(sending),
             left: Notify::new(),
             at_rest: AtomicBool::new(false),
+            left_alone: OnceLock::new(),
         });
         self.open.insert(id, Arc::clone(&stream));
         stream
@@ -605,6 +622,11 @@ impl TcpWriter {
 
     pub(super) fn set_at_rest(&self, at_rest: bool) {
         self.stream.set_at_rest(at_rest);
+    }
+
+    pub(super) fn when_left_alone(&self, tell: impl Fn() + Send + Sync + 'static) {
+        // A second one would be a second owner of the stream, and there is none.
+        let _ = self.stream.left_alone.set(Callback(Box::new(tell)));
     }
 
     pub(super) fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
