@@ -365,6 +365,30 @@ fn a_segment_that_is_cut_or_gone_is_noticed() {
     }
 }
 
+#[test]
+fn a_segment_that_is_cut_is_read_as_far_as_it_goes_and_not_used_again() {
+    let mut world = World::new();
+    world.append(1, vec![entry(1, "a")]);
+    let segment = world.segments()[0];
+    world.disk.cut(segment, 40_000);
+    world.reopen();
+    assert!(!world.is_sound());
+    assert_eq!(texts(&world), ["1@1 a"]);
+    world.append(2, vec![entry(1, "b")]);
+    world.work(&[Work::Trust]);
+    world.reopen();
+    assert!(world.is_sound(), "{:?}", world.state);
+    // Nothing in it counts any more, and its place would be free.
+    for index in [50, 90] {
+        world.work(&[Work::Reset(Position { term: 3, index })]);
+        world.append(index + 1, vec![entry(3, "c")]);
+    }
+    assert!(!world.segments().contains(&segment));
+    world.reopen();
+    assert!(world.is_sound(), "{:?}", world.state);
+    assert_eq!(texts(&world), ["91@3 c"]);
+}
+
 /// What a history has acknowledged.
 #[derive(Clone, Default)]
 struct Model {
