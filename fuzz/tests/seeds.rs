@@ -38,6 +38,16 @@ fn membership_keeps_its_promises() {
 }
 
 #[test]
+fn decided_state_keeps_its_promises() {
+    replay("decided");
+}
+
+#[test]
+fn the_log_keeps_its_promises() {
+    replay("log");
+}
+
+#[test]
 fn problems_keep_their_promises() {
     replay("problem");
 }

@@ -258,8 +258,8 @@ impl<S: System> Bench<S> {
         Ok(values)
     }
 
-    /// Of idle connections, `cpu_us_per_op` is what one costs per second, and memory is what they need now, not what
-    /// their handshakes needed.
+    /// Of idle connections, `cpu_us_per_op` is what one costs per second, `cpu_us_after_use` what its use cost afterwards, and
+    /// memory is what they need now, not what their handshakes needed.
     async fn idle(&self, connections: usize) -> anyhow::Result<Values> {
         let mut clients = self.connect(connections).await?;
         for client in &mut clients {
@@ -271,23 +271,20 @@ impl<S: System> Bench<S> {
                 .await
                 .context("use a connection once")?;
         }
-        tokio::time::sleep(self.scale.idle_settling).await;
-
-        let (began, cpu) = (Instant::now(), self.cpu()?);
-        tokio::time::sleep(self.scale.idle_window).await;
-        let (time, cpu) = (
-            began.elapsed().as_secs_f64(),
-            self.cpu()?.saturating_sub(cpu),
-        );
+        let (ends, scale) = (self.ends, self.scale);
+        let idle = on_its_own_thread(move || Idle::watch(&ends, &scale)).await?;
 
         let values = [
-            ("cpu_us_per_op", micros(cpu) / connections as f64 / time),
-            ("rss_mb", self.resident_mb()?),
+            ("cpu_us_after_use", micros(idle.settling)),
+            ("cpu_us_per_op", micros(idle.window) / idle.seconds),
         ];
         drop(clients);
+        let rss = (String::from("rss_mb"), idle.resident_mb);
         Ok(values
-            .map(|(name, value)| (String::from(name), value))
-            .into())
+            .map(|(name, value)| (String::from(name), value / connections as f64))
+            .into_iter()
+            .chain([rss])
+            .collect())
     }
 
     async fn connect(&self, connections: usize) -> anyhow::Result<Vec<S::Client>> {
@@ -309,10 +306,42 @@ impl<S: System> Bench<S> {
         let peaks = self.ends.iter().map(|end| Ok(end.memory()?.peak_bytes));
         Ok(peaks.sum::<anyhow::Result<u64>>()? as f64 / MEGABYTE)
     }
+}
 
-    fn resident_mb(&self) -> anyhow::Result<f64> {
-        let sizes = self.ends.iter().map(|end| Ok(end.memory()?.now_bytes));
-        Ok(sizes.sum::<anyhow::Result<u64>>()? as f64 / MEGABYTE)
+/// What idle connections cost both ends together.
+struct Idle {
+    /// CPU time from their last use until they had settled.
+    settling: Duration,
+    /// CPU time of the window that followed, and its length.
+    window: Duration,
+    seconds: f64,
+    resident_mb: f64,
+}
+
+impl Idle {
+    /// Watches both ends from a thread that does nothing else and whose own time is not counted. A timer of the driver's runtime
+    /// would wake it, and reading these counters takes longer than a thousand idle connections for five seconds.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this thread has nobody to answer, and a timer of the runtime would be measured with the rest"
+    )]
+    fn watch(ends: &[Process], scale: &Scale) -> anyhow::Result<Self> {
+        let cpu = || {
+            let times = ends.iter().map(Process::cpu_of_others);
+            times.sum::<anyhow::Result<Duration>>()
+        };
+        let used = cpu()?;
+        thread::sleep(scale.idle_settling);
+        let (began, settled) = (Instant::now(), cpu()?);
+        thread::sleep(scale.idle_window);
+        let (time, idled) = (began.elapsed(), cpu()?);
+        let sizes = ends.iter().map(|end| Ok(end.memory()?.now_bytes));
+        Ok(Self {
+            settling: settled.saturating_sub(used),
+            window: idled.saturating_sub(settled),
+            seconds: time.as_secs_f64(),
+            resident_mb: sizes.sum::<anyhow::Result<u64>>()? as f64 / MEGABYTE,
+        })
     }
 }
 
@@ -388,16 +417,17 @@ fn server_of(shard: usize, servers: &[SocketAddr]) -> SocketAddr {
     servers[(shard + 1) % servers.len()]
 }
 
-async fn on_its_own_thread<F>(work: F) -> anyhow::Result<()>
+async fn on_its_own_thread<F, T>(work: F) -> anyhow::Result<T>
 where
-    F: FnOnce() -> anyhow::Result<()> + Send + 'static,
+    F: FnOnce() -> anyhow::Result<T> + Send + 'static,
+    T: Send + 'static,
 {
     let (done, ended) = oneshot::channel();
     let thread = thread::spawn(move || {
         // Nobody listens only when the process is about to end.
         let _ = done.send(work());
     });
-    let ended = ended.await.context("a shard panicked")?;
+    let ended = ended.await.context("a thread of the driver panicked")?;
     thread.join().expect("it has said that it ended");
     ended
 }

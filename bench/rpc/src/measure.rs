@@ -124,10 +124,24 @@ impl Process {
     /// CPU time of all its threads, in nanoseconds rather than the ticks of `/proc/PID/stat`. A thread that ended takes
     /// its time with it; the threads of a bench live as long as their process.
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
+        self.cpu_besides(None)
+    }
+
+    /// The same without the thread that asks.
+    pub(crate) fn cpu_of_others(&self) -> anyhow::Result<Duration> {
+        let asking = rustix::thread::gettid().as_raw_nonzero().to_string();
+        self.cpu_besides(Some(&asking))
+    }
+
+    fn cpu_besides(&self, left_out: Option<&str>) -> anyhow::Result<Duration> {
         let threads = format!("/proc/{}/task", self.id);
         let mut nanos = 0;
         for thread in fs::read_dir(&threads).with_context(|| format!("list {threads}"))? {
-            let path = thread?.path().join("schedstat");
+            let thread = thread?;
+            if left_out.is_some_and(|left_out| thread.file_name() == left_out) {
+                continue;
+            }
+            let path = thread.path().join("schedstat");
             // A thread may end between the listing and here.
             let Ok(text) = fs::read_to_string(&path) else {
                 continue;

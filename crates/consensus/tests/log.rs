@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use convoke_consensus::log::{
     Ballot, Entry, File, Files, Log, LogId, Op, OpenError, Owner, Position, State, TwinDisk,
-    VoterId, Work, WorkError, payload,
+    VoterId, Work, WorkError,
 };
 use convoke_types::{ClusterId, NodeId};
 
@@ -82,10 +82,13 @@ impl World {
             .disk
             .read(place.file)
             .expect("places are in files that are there");
-        Some(Entry {
-            term: place.term,
-            payload: payload(place, &file).expect("places are within their files"),
-        })
+        let (offset, length) = place.extent();
+        let read = file.slice(offset as usize..offset as usize + length);
+        Some(
+            place
+                .entry(&read)
+                .expect("what was checked at the start is right"),
+        )
     }
 
     fn entries(&self) -> Vec<(u64, Entry)> {
@@ -296,7 +299,7 @@ fn doubt_outlives_every_start_until_a_leader_ends_it() {
     world.append(1, vec![entry(1, "a")]);
     world.append(2, vec![entry(1, "b")]);
     let place = world.log.place(2).expect("it is there");
-    world.disk.rot(place.file, place.offset as usize, 0);
+    world.disk.rot(place.file, place.offset as usize + 16, 0);
     world.reopen();
     let State::Doubtful {
         finding: Some(finding),
@@ -322,7 +325,7 @@ fn what_was_known_to_be_safe_and_is_rotten_is_no_torn_write() {
     world.append(2, vec![entry(1, "b")]);
     world.append(3, vec![entry(1, "c")]);
     let place = world.log.place(1).expect("it is there");
-    world.disk.rot(place.file, place.offset as usize, 0);
+    world.disk.rot(place.file, place.offset as usize + 16, 0);
     world.reopen();
     let State::Doubtful {
         finding: Some(finding),
@@ -381,6 +384,30 @@ fn a_segment_that_is_cut_or_gone_is_noticed() {
         world.reopen();
         assert!(world.is_sound(), "{:?}", world.state);
     }
+}
+
+#[test]
+fn a_segment_that_is_cut_is_read_as_far_as_it_goes_and_not_used_again() {
+    let mut world = World::new();
+    world.append(1, vec![entry(1, "a")]);
+    let segment = world.segments()[0];
+    world.disk.cut(segment, 40_000);
+    world.reopen();
+    assert!(!world.is_sound());
+    assert_eq!(texts(&world), ["1@1 a"]);
+    world.append(2, vec![entry(1, "b")]);
+    world.work(&[Work::Trust]);
+    world.reopen();
+    assert!(world.is_sound(), "{:?}", world.state);
+    // Nothing in it counts any more, and its place would be free.
+    for index in [50, 90] {
+        world.work(&[Work::Reset(Position { term: 3, index })]);
+        world.append(index + 1, vec![entry(3, "c")]);
+    }
+    assert!(!world.segments().contains(&segment));
+    world.reopen();
+    assert!(world.is_sound(), "{:?}", world.state);
+    assert_eq!(texts(&world), ["91@3 c"]);
 }
 
 /// What a history has acknowledged.

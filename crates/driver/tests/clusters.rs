@@ -2,6 +2,7 @@
 
 mod world;
 
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use convoke_driver::{End, EventKind, Fact, Home, News, Roll, Settings, Verdict};
@@ -255,6 +256,35 @@ async fn nodes_with_and_without_udp_are_one_cluster() {
 
     for node in [first, second, third] {
         node.die().await;
+    }
+}
+
+/// Over both carriers; a machine without the IPv6 loopback fails this rather than passing over it.
+#[tokio::test]
+async fn nodes_with_ipv6_addresses_find_and_lose_each_other() {
+    for carriers in [Carriers::Tcp, Carriers::Both] {
+        let cluster = Development::new();
+        let carrier = Carrier::Sockets(carriers);
+        let loopback = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
+        let mut nodes: Vec<Node> = Vec::new();
+        for _ in 0..3 {
+            let identity = cluster.identity(RoleSet::ALL);
+            let endpoint = carrier.endpoint_at(loopback, identity, &cluster).await;
+            let seeds: Vec<&Node> = nodes.iter().collect();
+            nodes.push(Node::start_with(endpoint, &seeds, |settings| settings).await);
+        }
+        all_see_each_other(&nodes.iter().collect::<Vec<_>>()).await;
+        assert!(nodes.iter().all(|node| node.address().is_ipv6()));
+        let gone = nodes.pop().expect("there are three");
+        let id = gone.id();
+        gone.die().await;
+        for node in &nodes {
+            let is_missed = || node.verdict(&id) == Some(Verdict::Unreachable);
+            until("the dead one is missed", is_missed).await;
+        }
+        for node in nodes {
+            node.die().await;
+        }
     }
 }
 

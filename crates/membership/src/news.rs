@@ -24,8 +24,8 @@ const HOLDERS: usize = 16;
 const RECENT: usize = 8_192;
 /// How long news may be asked for after it came.
 const KEPT: Duration = Duration::from_secs(5);
-/// How often the same news is asked for; repair brings what is not had by then.
-const ASKED_MOST: u8 = 4;
+/// How often the same news is asked for; repair brings what is not had by then, but only seconds later.
+const ASKED_MOST: u8 = 6;
 
 /// What is being talked about.
 #[derive(Debug, Default)]
@@ -44,7 +44,9 @@ pub(crate) struct News {
 #[derive(Debug)]
 struct Asked {
     times: u8,
-    /// Who has it and was not asked yet.
+    /// Who was asked first, until somebody else is.
+    first: Option<Slot>,
+    /// Who has it: those who were not asked yet, and then those who were, for questions and answers are lost.
     holders: VecDeque<Slot>,
 }
 
@@ -135,6 +137,7 @@ impl News {
         }
         let asked = Asked {
             times: 1,
+            first: from,
             holders: VecDeque::new(),
         };
         self.asked.insert(id, asked);
@@ -152,8 +155,13 @@ impl News {
             let Some(asked) = self.asked.get_mut(&id) else {
                 continue;
             };
-            let holders = asked.holders.len().min(2);
-            questions.extend(asked.holders.drain(..holders).map(|slot| (slot, id)));
+            if asked.holders.is_empty() {
+                asked.holders.extend(asked.first.take());
+            }
+            let few = asked.holders.len().min(2);
+            questions.extend(asked.holders.iter().take(few).map(|slot| (*slot, id)));
+            asked.holders.rotate_left(few);
+            asked.holders.extend(asked.first.take());
             asked.times += 1;
             if asked.times < ASKED_MOST {
                 self.again.push_back((now + patience, id));
@@ -176,6 +184,7 @@ impl News {
         }
         for asked in self.asked.values_mut() {
             asked.holders.retain(|holder| *holder != slot);
+            asked.first = asked.first.filter(|first| *first != slot);
         }
     }
 
@@ -294,6 +303,15 @@ mod tests {
         news.add(7, Bytes::from_static(b"unit"), vec![], at(101), ANNOUNCE);
         assert_eq!(news.ask_again(at(300), ANNOUNCE), []);
         assert!(!news.wants(7, Some(6), at(301), ANNOUNCE));
+    }
+
+    #[test]
+    fn whoever_has_it_is_asked_again_when_nobody_else_does() {
+        let mut news = News::default();
+        assert!(news.wants(7, Some(1), at(0), ANNOUNCE));
+        assert_eq!(news.ask_again(at(100), ANNOUNCE), [(1, 7)]);
+        assert!(!news.wants(7, Some(2), at(150), ANNOUNCE));
+        assert_eq!(news.ask_again(at(200), ANNOUNCE), [(1, 7), (2, 7)]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use convoke_membership::{
     Verdict,
 };
 use convoke_types::wire::gossip::Handle;
-use convoke_types::wire::gossip::datagram::{DatagramWriter, Section};
+use convoke_types::wire::gossip::datagram::{DatagramReader, DatagramWriter, Entry, Section};
 use convoke_types::wire::gossip::letter::Letter;
 use convoke_types::wire::gossip::unit::{Page, SIGNATURE, Standing, Unit, Vote};
 use convoke_types::{ClusterId, Incarnation, Moment, NodeId, codec};
@@ -272,6 +272,104 @@ fn many_that_fail_at_once_are_forgotten_beyond_the_bound() {
         .count();
     assert_eq!(forgotten, 2);
     assert_eq!(machine.status().others, [6, 0, 1, 0]);
+}
+
+/// What one machine asks to be sent to another arrives there, and the other way round, until neither has more to say.
+fn talk(one: &mut Membership, other: &mut Membership, now: Moment, mut effects: Vec<Effect>) {
+    let (mut from, mut to) = (one, other);
+    while !effects.is_empty() {
+        let mut answers = Vec::new();
+        for effect in effects {
+            let input = match effect {
+                Effect::Datagram { to: whom, bytes } if whom == to.id() => Input::Datagram {
+                    from: from.id(),
+                    bytes,
+                },
+                Effect::Letter { bytes, .. } => Input::Letter {
+                    from: from.id(),
+                    bytes,
+                },
+                Effect::Datagram { .. }
+                | Effect::Event(_)
+                | Effect::Gone
+                | Effect::Contested(_) => continue,
+            };
+            to.handle(now, input, &mut answers);
+        }
+        effects = answers;
+        std::mem::swap(&mut from, &mut to);
+    }
+}
+
+/// A vote says something only to those who know its observer, and members come in an order that nobody chose.
+#[test]
+fn a_newcomer_learns_the_votes_about_everybody_from_one_answer() {
+    let mut old = machine(0);
+    let all: Vec<Unit> = (1..=6).map(|of| page(of, 3, 0, 1)).collect();
+    pass_on(&mut old, at(10), 1, &all);
+    let of_each = |about| {
+        let others = (1..=6).filter(move |by| *by != about);
+        others.take(2).map(move |by| vote(by, about, 3, 0))
+    };
+    let votes: Vec<Unit> = (1..=6).flat_map(of_each).collect();
+    pass_on(&mut old, at(20), 1, &votes);
+
+    let mut newcomer = machine(9);
+    let addresses = vec!["10.0.0.1:7400".parse().unwrap()];
+    newcomer.handle(at(30), Input::Join { addresses }, &mut Vec::new());
+    let question = wait(&mut newcomer, at(30));
+    talk(&mut newcomer, &mut old, at(31), question);
+
+    assert_eq!(newcomer.digest(), old.digest());
+}
+
+/// Digests leave out who has been gone for long, but somebody may have heard of that member without the votes about it.
+#[test]
+fn who_believes_in_a_member_that_is_long_gone_hears_of_the_votes_about_it() {
+    let params = Params::lan(10);
+    let mut informed = machine(0);
+    let all: Vec<Unit> = (1..=6).map(|of| page(of, 3, 0, 1)).collect();
+    pass_on(&mut informed, at(10), 1, &all);
+    let votes: Vec<Unit> = (1..=5).map(|by| vote(by, 6, 3, 0)).collect();
+    pass_on(&mut informed, at(20), 1, &votes);
+    let settled = at(20) + params.hold + Duration::from_secs(60);
+    wait(&mut informed, settled);
+    assert_eq!(informed.verdict(&node(6)), Some(Verdict::Failed));
+
+    let bucket = Section::Bucket {
+        number: (Handle::of(&node(6)).0 >> 56) as u8,
+        entries: vec![Entry {
+            member: Handle::of(&node(6)),
+            state: 1,
+        }],
+        from: Handle(0),
+        until: None,
+    };
+    let mut writer = DatagramWriter::new(CLUSTER);
+    assert!(writer.put(&bucket));
+    let bytes = Bytes::from(writer.finish());
+    let from = node(1);
+    let mut effects = Vec::new();
+    informed.handle(settled, Input::Datagram { from, bytes }, &mut effects);
+
+    let heard = effects.iter().filter_map(|effect| match effect {
+        Effect::Datagram { to, bytes } if *to == from => Some(votes_in(bytes)),
+        Effect::Datagram { .. }
+        | Effect::Letter { .. }
+        | Effect::Event(_)
+        | Effect::Gone
+        | Effect::Contested(_) => None,
+    });
+    assert_eq!(heard.sum::<usize>(), 5);
+}
+
+fn votes_in(datagram: &[u8]) -> usize {
+    let mut reader = DatagramReader::new(CLUSTER, datagram).unwrap();
+    let mut votes = 0;
+    while let Some(section) = reader.next_section().unwrap() {
+        votes += usize::from(matches!(section, Section::Unit(Unit::Vote(_))));
+    }
+    votes
 }
 
 #[test]

@@ -51,7 +51,8 @@ pub struct Limits {
     /// How long a handshake may take. Default 5 s.
     pub handshake_timeout: Duration,
     /// A link is lost after this long without a packet. Default 15 s; see `keep_alive`. Over TCP a link on which something was sent is
-    /// looked at after half of it, and together with others up to a 64th of it later.
+    /// looked at after half of it, and together with others up to a 64th of it later. Where nothing is under way by then, the kernel
+    /// alone watches over it, on Linux: a peer whose process hangs while its kernel answers is noticed when somebody waits for it.
     pub idle_timeout: Duration,
     /// How often a silent peer is asked whether it is there: over QUIC by the side that opened the link, over TCP by the kernel.
     /// Default 5 s; must be well under `idle_timeout`. Costs one packet each way.

@@ -487,6 +487,46 @@ async fn rubbish_right_behind_a_handshake_ends_it_and_nothing_else() {
     site.end().await;
 }
 
+// ---- Silence --------------------------------------------------------------------------------------------------------------
+
+/// Reads until the server asks whether we are there, and answers.
+async fn answer_ping(raw: &mut Raw) {
+    loop {
+        let come = raw.frame().await.unwrap().expect("the link is open");
+        if let Header::Ping { token } = come.header {
+            return raw.write(&frames(&[Header::Pong { token }])).await.unwrap();
+        }
+    }
+}
+
+/// Otherwise every use of a link would cost both ends a question and an answer some seconds later, and an idle link would not be
+/// free. The kernel watches over it.
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn who_owes_no_answer_is_not_asked() {
+    let limits = Limits {
+        idle_timeout: Duration::from_secs(1),
+        ..Limits::default()
+    };
+    let site = Site::new(limits).await;
+    let mut raw = site.greeted().await;
+    answer_ping(&mut raw).await;
+    raw.write(&data(mine(0), &lane())).await.unwrap();
+    raw.write(&many_kinds(0)).await.unwrap();
+    answer_and_pong(&mut raw, 0, 1000).await;
+
+    // Four times as long as it takes until a link is looked at.
+    let silence = tokio::time::timeout(Duration::from_secs(2), async {
+        while let Ok(Some(come)) = raw.frame().await {
+            let asked = matches!(come.header, Header::Ping { .. } | Header::Close { .. });
+            assert!(!asked, "{:?}", come.header);
+        }
+    });
+    silence.await.expect_err("the link stays open");
+    drop(raw);
+    site.end().await;
+}
+
 // ---- Floods ---------------------------------------------------------------------------------------------------------------
 
 /// Far longer than any test, so that no timer comes to the help of a task that was not woken.

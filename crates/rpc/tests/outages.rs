@@ -223,13 +223,37 @@ async fn a_long_pause_ends_calls_as_documented(carrier: Carrier) {
     site.end().await;
 }
 
+/// Nobody asked the peer anything in the meantime, and who calls again hears in time that nobody is there.
+async fn a_link_that_was_left_alone_is_lost_when_its_next_call_finds_nobody(carrier: Carrier) {
+    let limits = Limits {
+        idle_timeout: Duration::from_secs(1),
+        keep_alive: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let site = Site::new(carrier, limits).await;
+    assert_eq!(site.client.enter(&1).await, Ok(1));
+    tokio::time::sleep(Duration::from_secs(2)).await; // tidy: how long it was left alone is what the story is about
+    assert_eq!(site.world.server.links(), 1, "it is still the first");
+
+    site.relay.pause();
+    let Err(CallError::Rpc(lost)) = site.client.with(patient(30)).wait().await else {
+        panic!("nobody answered")
+    };
+    assert_eq!(lost.code, Code::LinkLost, "{lost}");
+
+    site.relay.resume();
+    assert_eq!(site.client.with(patient(30)).enter(&2).await, Ok(2));
+    site.end().await;
+}
+
 async fn ten_seconds_are_a_pause(carrier: Carrier) {
     nothing_is_lost_or_doubled(carrier, Limits::default(), Duration::from_secs(10)).await;
 }
 
 world::on_every_socket!(
     a_short_pause_is_a_pause,
-    a_long_pause_ends_calls_as_documented
+    a_long_pause_ends_calls_as_documented,
+    a_link_that_was_left_alone_is_lost_when_its_next_call_finds_nobody,
 );
 
 #[tokio::test]

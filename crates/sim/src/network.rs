@@ -193,8 +193,8 @@ impl Loss {
 /// How letters deal with loss and silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Letters {
-    /// How long after a round trip a lost piece is sent again, doubled each time. QUIC waits about 25 ms at
-    /// first; shorter hides loss better and is less like the world.
+    /// How long after a round trip a lost piece is sent again, doubled each time that nothing gets through. QUIC waits about
+    /// 25 ms at first; shorter hides loss better and is less like the world.
     pub resend_after: Duration,
     /// After so long without success the sender gets [`crate::Packet::Unreachable`]. Sensible: 5 to 30 s.
     pub give_up_after: Duration,
@@ -243,6 +243,9 @@ pub struct Handshake {
     pub answerer_wire_bytes: u64,
     /// A link unused for so long is closed; the next packet shakes hands again. Our links: 30 s.
     pub idle_timeout: Duration,
+    /// How long the first flight of either side waits until it is sent again, doubled each time: three times the round trip that
+    /// a side expects before it has measured one (RFC 9002, 6.2.2 and 5.3; so does quinn).
+    pub resend_after: Duration,
     /// After a handshake that failed, datagrams are dropped without a word for so long.
     pub retry_after: Duration,
 }
@@ -276,7 +279,8 @@ impl LinkCost {
             opener_wire_bytes: 4_000,
             answerer_wire_bytes: 3_700,
             idle_timeout: Duration::from_secs(30),
-            // Three times the round trip that gossip links expect before they have measured one.
+            // Both sides of a gossip link expect 25 ms (`FIRST_ROUND_TRIP` in crates/rpc/src/link/quic.rs).
+            resend_after: Duration::from_millis(75),
             retry_after: Duration::from_millis(180),
         }),
     };

@@ -2,6 +2,7 @@
 
 mod certificate;
 mod codec;
+mod decided;
 mod definition;
 mod frames;
 mod gossip;
@@ -9,6 +10,7 @@ mod handshake;
 mod ids;
 mod key_pem;
 mod link;
+mod log;
 mod membership;
 mod problem;
 mod versioned;
@@ -67,6 +69,24 @@ pub const TARGETS: &[Target] = &[
         words: &[],
         // A machine that knows forty members with all their pages, and their views.
         bytes_per_byte: 8 * 1024,
+    },
+    Target {
+        name: "decided",
+        checks: "batches and snapshots read or are refused; what reads can be carried out, frozen and read back as the same",
+        check: decided::check,
+        sample: decided::sample,
+        words: &[],
+        // A command of two bytes is some hundred in memory, in three copies of the batch and two states.
+        bytes_per_byte: 2 * 1024,
+    },
+    Target {
+        name: "log",
+        checks: "whatever is in its files: no panic, no gap; it can go on; and untouched files lose nothing that was acknowledged",
+        check: log::check,
+        sample: log::sample,
+        words: &[],
+        // A step of two bytes may open a segment of 64 KiB, and the disk is copied.
+        bytes_per_byte: 512 * 1024,
     },
     Target {
         name: "handshake",

@@ -52,7 +52,8 @@ const MAP: &[Place] = &[
     acts("rpc-codegen", &[]),
     acts("rpc-macros", &["rpc-codegen"]),
     acts("rpc", &["types", "rpc-macros"]),
-    acts("consensus", &["decided", "rpc"]),
+    acts("store", &["rpc"]),
+    acts("consensus", &["decided", "store", "rpc"]),
     acts("driver", &["membership", "rpc"]),
     acts("web", &["types"]),
     acts(
@@ -60,7 +61,7 @@ const MAP: &[Place] = &[
         &["web", "consensus", "driver", "planner", "content"],
     ),
     acts("cli", &["node"]),
-    acts("convoke", &["driver", "rpc", "node"]),
+    acts("convoke", &["driver", "store", "rpc", "node"]),
     acts(
         "sim",
         &[

@@ -380,21 +380,29 @@ impl BatchHeader {
     }
 }
 
-/// Appends one entry to the entries of a batch.
+/// Appends one entry to the entries of a batch. It has a checksum of its own, since it is read alone when somebody lags behind.
 pub(crate) fn put_entry(term: u64, payload: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(&term.to_le_bytes());
     let length = u32::try_from(payload.len()).expect("entries are bounded far below this");
+    out.extend_from_slice(&term.to_le_bytes());
     out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(&entry_checksum(term, payload).to_le_bytes());
     out.extend_from_slice(payload);
 }
 
-/// What stands before an entry's payload.
-pub(crate) const ENTRY_HEADER: usize = 12;
+fn entry_checksum(term: u64, payload: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&term.to_le_bytes()), payload)
+}
 
-/// The next entry of a batch: its term and how long its payload is.
+/// What stands before an entry's payload.
+pub(crate) const ENTRY_HEADER: usize = 16;
+
+/// The next entry of a batch: its term, its payload, and what follows it.
 pub(crate) fn take_entry(bytes: &[u8]) -> Option<(u64, &[u8], &[u8])> {
     let (term, rest) = bytes.split_first_chunk()?;
     let (length, rest) = rest.split_first_chunk()?;
+    let (checksum, rest) = rest.split_first_chunk()?;
     let (payload, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-    Some((u64::from_le_bytes(*term), payload, rest))
+    let term = u64::from_le_bytes(*term);
+    (entry_checksum(term, payload) == u32::from_le_bytes(*checksum))
+        .then_some((term, payload, rest))
 }

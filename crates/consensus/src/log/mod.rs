@@ -142,11 +142,11 @@ pub enum Work {
 pub struct Place {
     /// The entry's term.
     pub term: u64,
-    /// The file of its payload.
+    /// Its file.
     pub file: File,
     /// Where in it.
     pub offset: u64,
-    /// How long.
+    /// How long its payload is.
     pub length: u32,
 }
 
@@ -259,12 +259,23 @@ pub enum WorkError {
     },
 }
 
+/// A segment that a start finds.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    file: u32,
+    header: SegmentHeader,
+    /// It has all of its bytes, and as many as new ones have.
+    is_reusable: bool,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Segment {
     generation: u64,
     file: u32,
     /// Where the next batch goes.
     end: u64,
+    /// It has the size that new ones have, so it can be used again.
+    is_reusable: bool,
 }
 
 /// The log as far as it is written.
@@ -376,12 +387,7 @@ impl Log {
         } else {
             log.put_register(&mut ops);
         }
-        let useless = std::mem::take(&mut log.useless);
-        ops.extend(
-            useless
-                .into_iter()
-                .map(|file| Op::Remove(File::Segment(file))),
-        );
+        log.put_removals(&mut ops);
         let state = if was_doubtful || finding.is_some() {
             State::Doubtful { finding }
         } else {
@@ -423,7 +429,7 @@ impl Log {
 
     /// Reads all segments that count and enters what stands in them.
     fn scan(&mut self, files: &impl Files) -> Result<Option<Finding>, OpenError> {
-        let mut headers: BTreeMap<u64, (u32, SegmentHeader)> = BTreeMap::new();
+        let mut headers: BTreeMap<u64, Found> = BTreeMap::new();
         let mut rotten = None;
         for file in files.list()? {
             let File::Segment(number) = file else {
@@ -434,12 +440,21 @@ impl Log {
                 .read(file)
                 .map_err(|error| error.to_string())
                 .and_then(|bytes| {
-                    SegmentHeader::decode(&bytes, &self.owner).map_err(|wrong| wrong.to_string())
+                    let header = SegmentHeader::decode(&bytes, &self.owner);
+                    header
+                        .map(|header| (header, bytes.len()))
+                        .map_err(|wrong| wrong.to_string())
                 });
             match header {
-                Ok(header) => {
+                Ok((header, length)) => {
                     self.highest_generation = self.highest_generation.max(header.generation);
-                    headers.insert(header.generation, (number, header));
+                    let found = Found {
+                        file: number,
+                        header,
+                        is_reusable: length as u64 == header.size
+                            && header.size == self.segment_bytes,
+                    };
+                    headers.insert(header.generation, found);
                 }
                 Err(what) => {
                     rotten = Some((file, what));
@@ -452,22 +467,21 @@ impl Log {
         // Those outside are left from before, or were made ready and not used.
         let outside =
             headers.extract_if(.., |generation, _| !(oldest..=newest).contains(generation));
-        let outside: Vec<(u32, u64)> = outside
-            .map(|(_, (file, header))| (file, header.size))
-            .collect();
+        let outside: Vec<Found> = outside.map(|(_, found)| found).collect();
         let finding = self.read_segments(files, &headers, rotten);
         // What is not read is behind something rotten, or was before somebody went on elsewhere.
         let read: Vec<u32> = self.segments.iter().map(|segment| segment.file).collect();
-        let unread = headers.values().map(|(file, header)| (*file, header.size));
-        let unread = unread.filter(|(file, _)| !read.contains(file));
-        for (file, size) in outside.into_iter().chain(unread) {
-            if size == self.segment_bytes && self.spares.len() < SPARES {
-                self.spares.push(file);
+        let unread = headers
+            .into_values()
+            .filter(|found| !read.contains(&found.file));
+        for found in outside.into_iter().chain(unread) {
+            if found.is_reusable && self.spares.len() < SPARES {
+                self.spares.push(found.file);
             } else {
-                self.useless.push(file);
+                self.useless.push(found.file);
             }
         }
-        self.drop_purged();
+        self.free_segments();
         let missing = match self.loose.take() {
             Some(first) => Some(format!("entry {first} comes after {}", self.last())),
             None if self.last() < self.register.commit => Some(format!(
@@ -489,7 +503,7 @@ impl Log {
     fn read_segments(
         &mut self,
         files: &impl Files,
-        headers: &BTreeMap<u64, (u32, SegmentHeader)>,
+        headers: &BTreeMap<u64, Found>,
         rotten: Option<(File, String)>,
     ) -> Option<Finding> {
         if self.register.newest == 0 {
@@ -507,32 +521,31 @@ impl Log {
         };
         let mut generation = self.register.oldest;
         loop {
-            let Some((file, header)) = headers.get(&generation) else {
+            let Some(found) = headers.get(&generation) else {
                 return Some(lost(format!("segment {generation} is missing"), rotten));
             };
             // The newest that follows it: behind what was rotten, another one may have followed before.
-            let next = headers.values().rev().find(|(_, header)| {
-                header
-                    .follows
-                    .is_some_and(|end| end.generation == generation)
+            let mut followers = headers.values().rev().filter_map(|found| {
+                let end = found.header.follows?;
+                Some((found.header.generation, end))
             });
-            let until = next
-                .and_then(|(_, next)| next.follows)
-                .map(|end| end.offset);
+            let next = followers.find(|(_, end)| end.generation == generation);
+            let until = next.map(|(_, end)| end.offset);
             let segment = Segment {
                 generation,
-                file: *file,
+                file: found.file,
                 end: BLOCK as u64,
+                is_reusable: found.is_reusable,
             };
             self.segments.push_back(segment);
             if self.written == 0 {
-                self.written = header.first_batch.saturating_sub(1);
+                self.written = found.header.first_batch.saturating_sub(1);
             }
-            if let Some(finding) = self.read_segment(files, segment, header.size, until) {
+            if let Some(finding) = self.read_segment(files, segment, found.header.size, until) {
                 return Some(finding);
             }
             match next {
-                Some((_, next)) => generation = next.generation,
+                Some((next, _)) => generation = next,
                 None if generation == self.register.newest => return None,
                 None => {
                     let what = format!("the segment behind {generation} is missing");
@@ -561,13 +574,7 @@ impl Log {
             Ok(bytes) => bytes,
             Err(error) => return Some(finding(0, true, error.to_string())),
         };
-        if bytes.len() as u64 != size {
-            return Some(finding(
-                bytes.len() as u64,
-                true,
-                format!("the file should have {size} bytes"),
-            ));
-        }
+        let is_cut = bytes.len() as u64 != size;
         let mut offset = BLOCK as u64;
         loop {
             if until == Some(offset) {
@@ -592,6 +599,10 @@ impl Log {
                 }
                 Err(wrong) => wrong.to_string(),
             };
+            if is_cut {
+                let cut = format!("{what}; the file should have {size} bytes");
+                return Some(finding(offset, true, cut));
+            }
             let is_known = until.is_some() || self.is_known_behind(segment, rest);
             let is_blank = matches!(taken, Err(Wrong::Blank));
             return (is_known || !is_blank).then(|| finding(offset, is_known, what));
@@ -627,7 +638,7 @@ impl Log {
             places.push(Place {
                 term,
                 file,
-                offset: at + ENTRY_HEADER as u64,
+                offset: at,
                 length: u32::try_from(payload.len()).expect("as long as it says"),
             });
             at += (ENTRY_HEADER + payload.len()) as u64;
@@ -659,11 +670,6 @@ impl Log {
     /// The index before the first place.
     fn base(&self) -> u64 {
         self.register.purged.index
-    }
-
-    fn drop_purged(&mut self) {
-        // Entries are entered behind the base only, so nothing is left to drop but segments.
-        self.free_segments(&mut Vec::new());
     }
 
     /// Does work. The operations are to be carried out in order; [`Log::done`] is to be told when they are.
@@ -706,10 +712,9 @@ impl Log {
         }
         ops.extend(dirty.map(Op::Sync));
         if has_register_changed {
-            let mut freed = Vec::new();
-            self.free_segments(&mut freed);
+            self.free_segments();
             self.put_register(&mut ops);
-            ops.extend(freed);
+            self.put_removals(&mut ops);
         }
         Ok(ops)
     }
@@ -799,12 +804,12 @@ impl Log {
         let mut bytes = Vec::with_capacity(length);
         let mut places = Vec::with_capacity(count);
         for entry in &entries[..count] {
-            let before = segment.end + (format::BATCH_HEADER + bytes.len()) as u64;
+            let offset = segment.end + (format::BATCH_HEADER + bytes.len()) as u64;
             put_entry(entry.term, &entry.payload, &mut bytes);
             places.push(Place {
                 term: entry.term,
                 file,
-                offset: before + ENTRY_HEADER as u64,
+                offset,
                 length: u32::try_from(entry.payload.len()).expect("checked before"),
             });
         }
@@ -867,6 +872,7 @@ impl Log {
             generation,
             file,
             end: BLOCK as u64,
+            is_reusable: true,
         });
         self.is_open = true;
         self.register.newest = generation;
@@ -896,32 +902,37 @@ impl Log {
         self.register.oldest = 0;
         self.open_segment(ops);
         for segment in old {
-            self.free(segment.file, ops);
+            self.free(segment);
         }
+        self.put_removals(ops);
     }
 
     /// Lets go of segments without entries that count; the operations come after the register is safe.
-    fn free_segments(&mut self, ops: &mut Vec<Op>) {
+    fn free_segments(&mut self) {
         let first = self.places.front().map(|place| place.file);
         while self.segments.len() > 1
-            && let Some(segment) = self.segments.front()
+            && let Some(segment) = self.segments.front().copied()
             && first != Some(File::Segment(segment.file))
         {
-            let file = segment.file;
             self.segments.pop_front();
-            self.free(file, ops);
+            self.free(segment);
         }
         if let Some(segment) = self.segments.front() {
             self.register.oldest = segment.generation;
         }
     }
 
-    fn free(&mut self, file: u32, ops: &mut Vec<Op>) {
-        if self.spares.len() < SPARES {
-            self.spares.push(file);
+    fn free(&mut self, segment: Segment) {
+        if segment.is_reusable && self.spares.len() < SPARES {
+            self.spares.push(segment.file);
         } else {
-            ops.push(Op::Remove(File::Segment(file)));
+            self.useless.push(segment.file);
         }
+    }
+
+    fn put_removals(&mut self, ops: &mut Vec<Op>) {
+        let useless = self.useless.drain(..);
+        ops.extend(useless.map(|file| Op::Remove(File::Segment(file))));
     }
 
     /// Writes the register into both slots, one after the other, so that one of them is always whole.
@@ -998,10 +1009,21 @@ impl Log {
     }
 }
 
-/// The payload of an entry in the bytes of its file.
-#[must_use]
-pub fn payload(place: Place, file: &Bytes) -> Option<Bytes> {
-    let from = usize::try_from(place.offset).ok()?;
-    let until = from.checked_add(place.length as usize)?;
-    (until <= file.len()).then(|| file.slice(from..until))
+impl Place {
+    /// What to read of the file: from where, and how much.
+    #[must_use]
+    pub fn extent(&self) -> (u64, usize) {
+        (self.offset, ENTRY_HEADER + self.length as usize)
+    }
+
+    /// The entry in what was read; nothing if it is rotten.
+    #[must_use]
+    pub fn entry(&self, read: &Bytes) -> Option<Entry> {
+        let (term, payload, _) = take_entry(read)?;
+        let is_it = term == self.term && payload.len() == self.length as usize;
+        is_it.then(|| Entry {
+            term,
+            payload: read.slice(ENTRY_HEADER..ENTRY_HEADER + payload.len()),
+        })
+    }
 }

@@ -117,10 +117,12 @@ impl Membership {
     }
 
     /// Says that a member does not answer, unless this node has reason to doubt itself.
-    fn vote(&mut self, now: Moment, slot: Slot, out: &mut Vec<Effect>) {
+    pub(super) fn vote(&mut self, now: Moment, slot: Slot, out: &mut Vec<Effect>) {
         let mine = Handle::of(&self.me);
         let known = self.roster.get(slot);
-        if self.conscience.condition() != Condition::Well || !known.state.verdict().takes_part() {
+        if self.conscience.condition() != Condition::Well
+            || matches!(known.state, State::Left { .. })
+        {
             return;
         }
         let voted = known.has_vote_of(mine);

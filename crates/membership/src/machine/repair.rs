@@ -304,13 +304,18 @@ impl Membership {
             .map(|entry| entry.member)
             .take(HANDLES_MAX)
             .collect();
-        let offered: Vec<Handle> = ours
-            .iter()
-            .filter(|entry| !theirs.contains(entry))
-            .map(|entry| entry.member)
-            .collect();
+        let lacking = ours.iter().filter(|entry| !theirs.contains(entry));
+        let settled = theirs.iter().filter(|entry| self.is_settled(entry.member));
+        let offered: Vec<Handle> = lacking.chain(settled).map(|entry| entry.member).collect();
         self.give_members(now, from, &offered, out);
         self.ask_for(from, wanted, out);
+    }
+
+    /// Whether this node has stopped talking of a member because it has been gone for long. Who still talks of it may lack the votes
+    /// about it, and nobody else would ever tell.
+    fn is_settled(&self, member: Handle) -> bool {
+        let slot = self.roster.slot(member);
+        slot.is_some_and(|slot| self.roster.entry(member, slot).is_none())
     }
 
     pub(super) fn ask_for(&mut self, from: NodeId, mut wanted: Vec<Handle>, out: &mut Vec<Effect>) {
@@ -331,24 +336,30 @@ impl Membership {
         members: &[Handle],
         out: &mut Vec<Effect>,
     ) {
-        let mut sections = Vec::new();
-        let mut size = 0;
-        for handle in members.iter().take(MEMBERS_AT_ONCE) {
-            if let Some(slot) = self.roster.slot(*handle) {
-                for unit in self.roster.get(slot).units() {
-                    size += unit.size();
-                    sections.push(Section::Unit(unit));
-                }
-            }
-        }
-        if sections.is_empty() {
+        let slots: Vec<Slot> = members
+            .iter()
+            .take(MEMBERS_AT_ONCE)
+            .filter_map(|handle| self.roster.slot(*handle))
+            .collect();
+        let units: Vec<Unit> = self.units_of(&slots).collect();
+        if units.is_empty() {
             return;
         }
+        let size: usize = units.iter().map(Unit::size).sum();
         if !self.answers.take(size as f32, now) {
             self.counters.rationed += 1;
             return;
         }
-        self.send_sections(to, sections, out);
+        self.send_sections(to, units.into_iter().map(Section::Unit), out);
+    }
+
+    /// All units about some members, votes last: whoever does not know the observer yet can make nothing of a vote.
+    fn units_of(&self, slots: &[Slot]) -> impl Iterator<Item = Unit> {
+        let (votes, others): (Vec<Unit>, Vec<Unit>) = slots
+            .iter()
+            .flat_map(|slot| self.roster.get(*slot).units())
+            .partition(|unit| matches!(unit, Unit::Vote(_)));
+        others.into_iter().chain(votes)
     }
 
     // --- whole states ---
@@ -492,17 +503,15 @@ impl Membership {
     fn letters_of(&self, slots: &[Slot]) -> Vec<Vec<Unit>> {
         let mut parts = vec![Vec::new()];
         let mut size = 0;
-        for slot in slots {
-            for unit in self.roster.get(*slot).units() {
-                let part = parts.last().map_or(0, Vec::len);
-                if size + unit.size() > LETTER_UNITS || part >= UNITS_MAX {
-                    parts.push(Vec::new());
-                    size = 0;
-                }
-                size += unit.size();
-                if let Some(part) = parts.last_mut() {
-                    part.push(unit);
-                }
+        for unit in self.units_of(slots) {
+            let part = parts.last().map_or(0, Vec::len);
+            if size + unit.size() > LETTER_UNITS || part >= UNITS_MAX {
+                parts.push(Vec::new());
+                size = 0;
+            }
+            size += unit.size();
+            if let Some(part) = parts.last_mut() {
+                part.push(unit);
             }
         }
         parts
@@ -572,6 +581,11 @@ impl Membership {
         self.repair.contact_every = (every * 3 / 2).min(self.params.contact_most);
         self.repair.contact_at = now + every + self.dice.within(every / 2);
         self.repair.tried_last = handle;
+        // It was found failed by the words of others, perhaps, while this node doubted itself. Of a few, who comes later needs the word of
+        // this one as well. (In a large cluster, who has failed is nobody's neighbour, and there are words enough.)
+        if self.roster.near(slot, ME) {
+            self.vote(now, slot, out);
+        }
         let to = *self.roster.get(slot).id();
         // Nobody waits for the answer by its number.
         let mut sections = vec![Section::Ping(self.probe(0))];

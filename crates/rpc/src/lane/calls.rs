@@ -26,6 +26,8 @@ use crate::service::MethodDescriptor;
 pub(super) struct Calls {
     pub(super) frames: Vec<u8>,
     slots: Slab<Slot>,
+    /// Calls whose answer has not come, also where nobody waits for it any more.
+    awaited: usize,
     /// By method slot: the id this lane gave the method, plus one; zero where it gave none.
     bound: Vec<u32>,
     bound_count: u32,
@@ -83,8 +85,14 @@ impl Calls {
         self.slots.len()
     }
 
+    /// Whether the peer owes us nothing, and we have nothing to say to it.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.awaited == 0 && self.frames.is_empty()
+    }
+
     /// Takes in a call and adds its frame; says which call it is.
     pub(super) fn enter(&mut self, request: &Request<'_>) -> usize {
+        self.awaited += 1;
         let method = self.bind(request.method);
         let batch = self.batch;
         let call = self.slots.insert(Slot::Waiting {
@@ -178,6 +186,7 @@ impl Calls {
             }
             Slot::Answered(_) => return false,
         }
+        self.awaited -= 1;
         true
     }
 
@@ -345,6 +354,23 @@ mod tests {
         assert!(deliver(&mut calls, call));
         assert_eq!(calls.unanswered(), 0);
         assert!(!deliver(&mut calls, call), "a second answer is for nobody");
+    }
+
+    #[test]
+    fn calls_are_at_rest_when_the_peer_owes_no_answer_even_to_callers_that_left() {
+        let mut calls = Calls::default();
+        assert!(calls.is_at_rest());
+        let now = Instant::now();
+        let kept = calls.enter(&request(now, None));
+        let left = calls.enter(&request(now, None));
+        calls.abandon(left);
+        calls.frames.clear();
+
+        assert!(deliver(&mut calls, kept));
+        assert!(!calls.is_at_rest());
+        assert!(deliver(&mut calls, left));
+
+        assert!(calls.is_at_rest(), "though nobody took the answer yet");
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub(crate) struct Lane {
     buffer_max: usize,
     state: Mutex<Calls>,
     driver: AtomicWaker,
+    /// For the earliest deadline.
+    timer: Mutex<EarliestTimer>,
     /// Told when a slot or buffer space was freed.
     room: Notify,
     /// Takes new calls. Kept beside the state for a look without the lock.
@@ -48,6 +50,7 @@ impl Lane {
             buffer_max,
             state: Mutex::default(),
             driver: AtomicWaker::new(),
+            timer: Mutex::default(),
             room: Notify::new(),
             open: AtomicBool::new(true),
         }
@@ -126,6 +129,15 @@ impl Lane {
         self.tell(wakers);
         self.driver.wake();
         known
+    }
+
+    /// Nothing has happened for a while: lets go of the timer for calls that were answered.
+    fn left_alone(&self) {
+        let mut state = self.state.lock();
+        if state.is_at_rest() {
+            state.earliest = None;
+            self.timer.lock().disarm();
+        }
     }
 
     /// Tells as many of those who wait as places were freed.
@@ -216,13 +228,14 @@ pub(crate) async fn drive(
     send: SendHalf,
     recv: RecvHalf,
 ) -> CloseReason {
+    let left_alone = Arc::clone(&lane);
+    send.when_left_alone(move || left_alone.left_alone());
     let mut driver = Driver {
         lane: Arc::clone(&lane),
         send,
         recv,
         framer: Framer::new(LANE_FRAME_MAX),
         writing: Bytes::new(),
-        timer: EarliestTimer::default(),
         yielded: false,
         chunks: VecDeque::with_capacity(CHUNKS_PER_TURN),
         answers: Vec::new(),
@@ -285,7 +298,6 @@ struct Driver {
     recv: RecvHalf,
     framer: Framer,
     writing: Bytes,
-    timer: EarliestTimer,
     yielded: bool,
     /// Received, and not looked at yet.
     chunks: VecDeque<Bytes>,
@@ -307,7 +319,8 @@ impl Driver {
             let earliest = state.earliest;
             let fresh = !state.frames.is_empty();
             drop(state);
-            if self.timer.poll(cx, earliest) {
+            let is_time = self.lane.timer.lock().poll(cx, earliest);
+            if is_time {
                 self.expire(cx);
             }
             fresh
@@ -322,19 +335,16 @@ impl Driver {
         self.write(cx)?;
         self.read(cx)?;
         // Last, as reading may have delivered the answer that was still waited for.
-        Ok(if self.is_drained() {
+        let state = self.lane.state.lock();
+        let at_rest = state.is_at_rest() && self.writing.is_empty();
+        let is_drained = at_rest && state.draining && state.unanswered() == 0;
+        drop(state);
+        self.send.set_at_rest(at_rest);
+        Ok(if is_drained {
             Poll::Ready(Ended::Drained)
         } else {
             Poll::Pending
         })
-    }
-
-    fn is_drained(&self) -> bool {
-        let state = self.lane.state.lock();
-        state.draining
-            && state.unanswered() == 0
-            && state.frames.is_empty()
-            && self.writing.is_empty()
     }
 
     fn expire(&mut self, cx: &Context<'_>) {
@@ -456,5 +466,43 @@ impl Driver {
             ))),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::service::{MethodDescriptor, MethodKind};
+
+    static METHOD: MethodDescriptor = MethodDescriptor::new("Test.method", MethodKind::Unary);
+
+    #[tokio::test]
+    async fn a_lane_that_is_left_alone_keeps_its_timer_only_while_an_answer_is_due() {
+        let lane = Arc::new(Lane::new(8, 1024));
+        let now = Instant::now();
+        let request = Request {
+            method: &METHOD,
+            body: b"?",
+            now,
+            deadline: Some(now + Duration::from_secs(30)),
+            trace: None,
+        };
+        let Ok(call) = lane.submit(&request) else {
+            panic!("the lane is empty")
+        };
+        let earliest = lane.state.lock().earliest;
+        lane.state.lock().frames.clear();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(!lane.timer.lock().poll(&mut cx, earliest));
+
+        lane.left_alone();
+        assert_eq!(lane.timer.lock().armed, request.deadline);
+
+        assert!(lane.deliver(call.call, Answer::Ok(Bytes::new())));
+        lane.left_alone();
+        assert_eq!(lane.timer.lock().armed, None);
+        assert_eq!(lane.state.lock().earliest, None);
     }
 }

@@ -64,4 +64,10 @@ impl EarliestTimer {
         }
         fired
     }
+
+    /// There is no deadline any more. Not done for every call that is answered: setting the timer again costs more than that it
+    /// fires for nothing now and then. A lane that is left alone should not be woken for a call that was answered long ago.
+    fn disarm(&mut self) {
+        *self = Self::default();
+    }
 }

@@ -44,6 +44,8 @@ pub(crate) struct LaneOut {
     /// waits for them; beyond, the lane is not read.
     large: AtomicUsize,
     driver: AtomicWaker,
+    /// For the earliest deadline.
+    timer: Mutex<EarliestTimer>,
 }
 
 #[derive(Debug, Default)]
@@ -69,6 +71,16 @@ impl LaneOut {
             state: Mutex::default(),
             large: AtomicUsize::new(0),
             driver: AtomicWaker::new(),
+            timer: Mutex::default(),
+        }
+    }
+
+    /// Nothing has happened for a while: lets go of the timer for calls that were answered.
+    fn left_alone(&self) {
+        let mut state = self.state.lock();
+        if state.is_done() {
+            state.earliest = None;
+            self.timer.lock().disarm();
         }
     }
 
@@ -127,6 +139,11 @@ impl LaneOut {
 }
 
 impl OutState {
+    /// Whether no call runs and every answer was taken along.
+    fn is_done(&self) -> bool {
+        self.count == 0 && self.frames.is_empty()
+    }
+
     fn put_on(&mut self, call: u64, running: RunningCall) {
         let at = index(call);
         if self.running.len() <= at {
@@ -230,6 +247,8 @@ pub(crate) async fn serve(peer: Arc<Peer>, number: u64, send: SendHalf, recv: Re
     if !peer.add_lane(&out) {
         return peer.violation("more lanes than a link may have");
     }
+    let left_alone = Arc::clone(&out);
+    send.when_left_alone(move || left_alone.left_alone());
     let mut driver = Driver {
         buffer_max: peer.server.limits.lane_buffer_bytes,
         peer,
@@ -240,7 +259,6 @@ pub(crate) async fn serve(peer: Arc<Peer>, number: u64, send: SendHalf, recv: Re
         methods: Vec::new(),
         frames: Vec::new(),
         writing: Bytes::new(),
-        timer: EarliestTimer::default(),
         yielded: false,
         chunks: VecDeque::with_capacity(CHUNKS_PER_TURN),
         slice: FRAMES_AT_LEAST,
@@ -283,7 +301,6 @@ struct Driver {
     /// Answers of handlers that were done at their first poll.
     frames: Vec<u8>,
     writing: Bytes,
-    timer: EarliestTimer,
     yielded: bool,
     /// Received, and not looked at yet.
     chunks: VecDeque<Bytes>,
@@ -308,7 +325,8 @@ impl Driver {
             let state = self.out.state.lock();
             (!state.frames.is_empty(), state.earliest)
         };
-        if self.timer.poll(cx, earliest) {
+        let is_time = self.out.timer.lock().poll(cx, earliest);
+        if is_time {
             self.out.state.lock().expire(Instant::now());
             cx.waker().wake_by_ref();
         }
@@ -322,15 +340,16 @@ impl Driver {
         self.read(cx)?;
         self.write(cx)?;
         let nothing_left = self.writing.is_empty() && self.frames.is_empty();
-        if self.caller_is_done && nothing_left && self.out_is_done() {
+        let at_rest = nothing_left && self.out_is_done();
+        self.send.set_at_rest(at_rest);
+        if self.caller_is_done && at_rest {
             return Ok(Poll::Ready(()));
         }
         Ok(Poll::Pending)
     }
 
     fn out_is_done(&self) -> bool {
-        let state = self.out.state.lock();
-        state.count == 0 && state.frames.is_empty()
+        self.out.state.lock().is_done()
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {

@@ -4,6 +4,7 @@
 //! One guard per endpoint holds weak references to its links and one timer for the earliest end among their
 //! certificates. What makes a certificate valid is decided in [`identity`](crate::identity), not here.
 
+use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -21,8 +22,10 @@ use crate::identity::{Certificate, Identity, IdentityError, Trust};
 const RENEWAL_MAX: usize = 32 * 1024;
 /// How long a one-way stream may take to say what it is, and a renewal to arrive.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Wall clocks jump; certificates are looked at again at least this often.
+/// Wall clocks jump, so the clock is looked at again at least this often.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// No certificate is known to hold for longer than this.
+const FAR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Watches over the links of one endpoint.
 #[derive(Debug)]
@@ -70,10 +73,15 @@ impl Guard {
     pub(crate) async fn run(&self, tasks: &TaskTracker) {
         let mut trust = self.trust.watch();
         let mut own = self.identity.watch();
+        let mut true_within = self.close_untrue(SystemTime::now());
         loop {
-            let next = self.close_untrue(SystemTime::now());
+            let left = true_within.end.duration_since(SystemTime::now());
+            let wait = left.unwrap_or_default().min(LOOK_AGAIN);
             tokio::select! {
-                () = tokio::time::sleep(next) => {}
+                // A thousand links are not looked at only because half a minute passed.
+                () = tokio::time::sleep(wait) => {
+                    if true_within.contains(&SystemTime::now()) { continue }
+                }
                 () = self.changed.notified() => {}
                 changed = trust.changed() => {
                     if changed.is_err() { return }
@@ -83,20 +91,22 @@ impl Guard {
                     self.tell_renewal(tasks);
                 }
             }
+            true_within = self.close_untrue(SystemTime::now());
         }
     }
 
-    /// Ends what must end now; says how long until the next certificate does.
-    fn close_untrue(&self, now: SystemTime) -> Duration {
+    /// Ends what must end now; says within which times all the others hold, if nothing else changes: until the next one ends, and
+    /// not if the clock goes back, as a certificate may not be in force yet then.
+    fn close_untrue(&self, now: SystemTime) -> Range<SystemTime> {
         let bundle = self.trust.current();
-        let mut next = LOOK_AGAIN;
+        let mut next = FAR;
         for link in self.open_links() {
             match bundle.standing(&link.peer(), now) {
                 Ok(left) => next = next.min(left),
                 Err(error) => end(&link, &error),
             }
         }
-        next
+        now..now + next
     }
 
     fn tell_renewal(&self, tasks: &TaskTracker) {

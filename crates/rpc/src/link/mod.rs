@@ -507,6 +507,25 @@ impl SendHalf {
             SendKind::Memory(_) => {}
         }
     }
+
+    /// Says whether anything is under way on this stream. While nothing is on any, nobody waits to hear from the peer and it is not
+    /// asked whether it is there. A stream that says nothing, or writes, is under way.
+    pub(crate) fn set_at_rest(&self, at_rest: bool) {
+        match &self.0 {
+            // Over QUIC the link asks in any case.
+            SendKind::Quic { .. } | SendKind::Memory(_) => {}
+            SendKind::Tcp(writer) => writer.set_at_rest(at_rest),
+        }
+    }
+
+    /// Has this called each time that the link was at rest when it was to be looked at: the moment to let go of what is of no use
+    /// to a stream that rests. Can be said once.
+    pub(crate) fn when_left_alone(&self, tell: impl Fn() + Send + Sync + 'static) {
+        match &self.0 {
+            SendKind::Quic { .. } | SendKind::Memory(_) => {}
+            SendKind::Tcp(writer) => writer.when_left_alone(tell),
+        }
+    }
 }
 
 enum StoppedKind<Q, T, M> {

@@ -48,11 +48,13 @@ impl QuicSocket {
         // One side's packets keep a link alive as well as both sides' would.
         let mut opening = transport(limits, window, Some(limits.keep_alive));
         opening.receive_window(unread_window(window, limits, 1));
+        let mut accepting = transport(limits, window, None);
+        accepting.initial_rtt(FIRST_ROUND_TRIP);
         Ok(Self {
             endpoint,
             opening: Arc::new(opening),
             opening_for_datagrams: Arc::new(transport_for_datagrams(limits, window)),
-            accepting: Arc::new(transport(limits, window, None)),
+            accepting: Arc::new(accepting),
             window,
             limits: limits.clone(),
         })
@@ -174,12 +176,17 @@ fn transport(limits: &Limits, window: u32, keep_alive: Option<Duration>) -> Tran
     config
 }
 
+/// What whoever accepts a link, and whoever opens one for datagrams, expects of a round trip before it has measured one, instead of
+/// quinn's third of a second. A handshake whose first packet is lost, either way, goes on after three times that, and not after a
+/// second; then after twice that, and so on. So a node can lose four packets in a row and has still joined within a second and a half.
+/// Whoever accepts does not know yet what the link is for. On paths between regions the first packets are sent twice or three times.
+const FIRST_ROUND_TRIP: Duration = Duration::from_millis(25);
+
 /// What the opener of a link asks for when it carries a datagram now and then, each way, and a letter rarely.
 ///
 /// - No keep-alive: what it carries keeps it alive, and a link that carries nothing may go.
 /// - No search for a larger MTU: it would cost more bytes than an hour of gossip, and no datagram needs it.
-/// - A first round trip of 60 ms is expected, not a third of a second: a handshake that loses a packet goes on after 180 ms instead of a
-///   second. On longer paths its first packet is sent twice or three times.
+/// - A short first round trip is expected: see [`FIRST_ROUND_TRIP`].
 /// - The peer may wait 25 ms with an acknowledgement, so that it travels with the answer. quinn asks for no more than a round trip or
 ///   25 ms, whichever is longer, so the answer itself is still acknowledged by a packet of its own.
 fn transport_for_datagrams(limits: &Limits, window: u32) -> TransportConfig {
@@ -190,7 +197,7 @@ fn transport_for_datagrams(limits: &Limits, window: u32) -> TransportConfig {
     let mut config = transport(limits, window, None);
     config
         .ack_frequency_config(Some(acknowledgements))
-        .initial_rtt(Duration::from_millis(60))
+        .initial_rtt(FIRST_ROUND_TRIP)
         .mtu_discovery_config(None);
     config
 }

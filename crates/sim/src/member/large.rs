@@ -105,6 +105,11 @@ pub const STORIES: &[Story] = &[
         tell: join,
     },
     Story {
+        name: "join-each",
+        about: "100 nodes join 1,000 one after another: within 1.5 s each knows everybody, and everybody knows it",
+        tell: join_each,
+    },
+    Story {
         name: "halves",
         about: "100 nodes fall into halves for 60 s: everybody is back within 60 s, without an operator",
         tell: halves,
@@ -470,15 +475,6 @@ fn join(scale: &Scale) -> Report {
             cluster.member(place, birth)
         },
     );
-    let start = |at, place| {
-        let (disk, address) = (DiskAt::Kept, AddressAt::Same);
-        let what = What::Start {
-            place,
-            disk,
-            address,
-        };
-        Fault::new(at, what)
-    };
     world.schedule((0..old).map(|place| start(SECOND / 1_000 * place, Place(place))));
     world.schedule((old..nodes).map(|place| start(CALM, Place(place))));
     let mut reader = Reader::new(&world);
@@ -514,6 +510,102 @@ fn join(scale: &Scale) -> Report {
         format!("{doubts} doubts about healthy nodes")
     });
     report
+}
+
+/// How many nodes join, and how far apart: far enough that the next one finds the network at rest again.
+const NEWCOMERS: u32 = 100;
+const APART: Duration = Duration::from_millis(500);
+/// How long a newcomer may take, either way.
+const JOINED_WITHIN: Duration = Duration::from_millis(1_500);
+
+/// How far a newcomer has come: how many of the first nodes it knows and how many know it, and when that was last more.
+#[derive(Debug, Clone, Copy, Default)]
+struct Arrival {
+    knows: (u32, Duration),
+    known_by: (u32, Duration),
+}
+
+fn join_each(scale: &Scale) -> Report {
+    let old = scale.nodes.unwrap_or(1_000);
+    let params = Params::lan(old as usize);
+    let before = Cluster::acquainted(params.clone(), old);
+    let newcomers = Cluster {
+        keep_roll: false,
+        directory: before.directory.clone(),
+        ..Cluster::joining(params)
+    };
+    let mut world = World::new(
+        scale.seed,
+        lan(scale.loss).costing(LinkCost::QUIC),
+        (old + NEWCOMERS) as usize,
+        move |place, birth| {
+            let cluster = if place.0 < old { &before } else { &newcomers };
+            cluster.member(place, birth)
+        },
+    );
+    let begins = |newcomer: u32| CALM + APART * newcomer;
+    world.schedule((0..old).map(|place| start(SECOND / old * place, Place(place))));
+    world.schedule((0..NEWCOMERS).map(|number| start(begins(number), Place(old + number))));
+    let mut arrivals = vec![Arrival::default(); NEWCOMERS as usize];
+    let mut doubts = 0_u32;
+    let mut reader = Reader::new(&world);
+    reader.run(&mut world, CALM, |_, _, _| ());
+    let over = begins(NEWCOMERS) + SECOND * 10;
+    reader.run(&mut world, over, |at, place, event| match &event.kind {
+        EventKind::NodeJoined(member) => {
+            let newcomer_at = |of: Place| of.0.checked_sub(old);
+            let about = place_of(&member.id);
+            let (newcomer, is_its_view) = match (newcomer_at(place), newcomer_at(about)) {
+                (Some(newcomer), None) => (newcomer, true),
+                (None, Some(newcomer)) => (newcomer, false),
+                (Some(_), Some(_)) | (None, None) => return,
+            };
+            let arrival = &mut arrivals[newcomer as usize];
+            let (count, last) = if is_its_view {
+                &mut arrival.knows
+            } else {
+                &mut arrival.known_by
+            };
+            *count += 1;
+            *last = at - begins(newcomer);
+        }
+        EventKind::NodeUnreachable(_) | EventKind::NodeFailed(_) => doubts += 1,
+        EventKind::NodeUpdated(_)
+        | EventKind::NodeReachable(_)
+        | EventKind::NodeLeft(_)
+        | EventKind::NodeRejoined(_)
+        | EventKind::PartitionSuspected { .. }
+        | EventKind::PartitionHealed
+        | EventKind::FreezeEnded
+        | EventKind::NodeForgotten(_) => {}
+    });
+    let (mut knows, mut known_by) = (Times::default(), Times::default());
+    let mut late = 0_u32;
+    for arrival in &arrivals {
+        let legs = [arrival.knows, arrival.known_by];
+        knows.add(arrival.knows.1);
+        known_by.add(arrival.known_by.1);
+        let in_time = |leg: &(u32, Duration)| leg.0 == old && leg.1 <= JOINED_WITHIN;
+        late += u32::from(!legs.iter().all(in_time));
+    }
+    let mut report = Report::default();
+    report.figure("a newcomer knows everybody", knows.shown());
+    report.figure("everybody knows a newcomer", known_by.shown());
+    report.figure("doubts", doubts);
+    report.promise(late == 0, || {
+        format!("{late} of {NEWCOMERS} newcomers took longer")
+    });
+    report
+}
+
+fn start(at: Duration, place: Place) -> Fault {
+    let (disk, address) = (DiskAt::Kept, AddressAt::Same);
+    let what = What::Start {
+        place,
+        disk,
+        address,
+    };
+    Fault::new(at, what)
 }
 
 fn since(at: Option<Duration>, from: Duration) -> String {

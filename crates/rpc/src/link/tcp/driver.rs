@@ -1,11 +1,13 @@
 //! The one task of a link over TCP: it reads, writes what could not be written at once, notices silence, and says farewell.
 //!
 //! An idle link costs nothing here: it has no timer, and the kernel looks after a peer that vanishes. Only after something was
-//! written does the task ask to be called later on, and then asks the peer once whether it is still there before the link is lost.
+//! written does the task ask to be called later on. If something is still under way then, it asks the peer once whether it is still
+//! there before the link is lost; if not, it is not even called.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -278,12 +280,18 @@ impl Driver {
         let deaf = self.link.buffers.is_exhausted();
         loop {
             let watch = &mut self.watch;
+            // Nothing was under way, so whatever has begun since is a new beginning.
+            if self.link.passed_over.load(Ordering::Acquire) {
+                self.link.passed_over.store(false, Ordering::Release);
+                watch.look = None;
+                watch.silent_since = None;
+            }
             let Some(look) = &watch.look else {
                 if !self.link.out.lock().has_written() && !deaf {
                     return Ok(());
                 }
                 watch.heard = false;
-                watch.look = Some(watch.looks.ask(Instant::now(), cx.waker()));
+                watch.look = Some(watch.looks.ask(Instant::now(), &self.link, cx.waker()));
                 return Ok(());
             };
             if !look.is_due() {
@@ -314,7 +322,7 @@ impl Driver {
                     });
                 }
             }
-            watch.look = Some(watch.looks.ask(Instant::now(), cx.waker()));
+            watch.look = Some(watch.looks.ask(Instant::now(), &self.link, cx.waker()));
             self.ping();
             return Ok(());
         }

@@ -203,6 +203,7 @@ impl Incoming {
             Header::Pong { token } => {
                 if let Some((_, since)) = self.ping.take_if(|(sent, _)| *sent == token) {
                     link.learn_round_trip(since.elapsed());
+                    link.out.lock().confirm();
                 }
             }
         }

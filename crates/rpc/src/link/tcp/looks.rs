@@ -4,7 +4,8 @@
 //! runtime sorts a far timer again as it comes nearer. Here a link is an entry in a map, and links that are due at about the same
 //! time are called together: never before their time, and at most [`TOGETHER`] of their wait after it.
 //!
-//! What a look means is decided in `driver`.
+//! A link whose peer owes nothing by then is not even called: passing over a thousand of them is one wake-up and not a thousand, and
+//! nothing is sent. What a look means for the others is decided in `driver`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::sleep_until;
 
-use super::nanos;
+use super::{Shared, nanos};
 
 /// After links were called the next ones wait at least this part of `every`, so that they too are called together: a quarter of a
 /// second by default.
@@ -37,8 +38,15 @@ pub(crate) struct Looks {
 /// At most one entry a link.
 #[derive(Debug, Default)]
 struct Waiting {
-    links: BTreeMap<Key, Waker>,
+    links: BTreeMap<Key, Asking>,
     asked: u64,
+}
+
+/// A link that wants to be looked at, and how its task is called.
+#[derive(Debug)]
+struct Asking {
+    link: Arc<Shared>,
+    task: Waker,
 }
 
 /// When it is due, in nanoseconds since `begun`, and a number that no other has.
@@ -67,14 +75,18 @@ impl Looks {
         self.every
     }
 
-    /// Has the waker called when it is time.
-    pub(super) fn ask(self: &Arc<Self>, now: Instant, waker: &Waker) -> Look {
+    /// Has the link's task called when it is time, unless the link is at rest then.
+    pub(super) fn ask(self: &Arc<Self>, now: Instant, link: &Arc<Shared>, task: &Waker) -> Look {
         let due = nanos(now - self.begun + self.every);
         let mut waiting = self.waiting.lock();
         let was_empty = waiting.links.is_empty();
         waiting.asked += 1;
         let key = (due, waiting.asked);
-        waiting.links.insert(key, waker.clone());
+        let asking = Asking {
+            link: Arc::clone(link),
+            task: task.clone(),
+        };
+        waiting.links.insert(key, asking);
         drop(waiting);
         if was_empty {
             // Otherwise somebody else is due before.
@@ -96,16 +108,19 @@ impl Looks {
         }
     }
 
-    /// Calls every link that is due; says when to call the next ones.
+    /// Calls every link that is due and not at rest; says when to call the next ones.
     fn call(&self, now: Instant) -> Option<Instant> {
         let until = nanos(now - self.begun);
         let mut waiting = self.waiting.lock();
         let later = waiting.links.split_off(&(until + 1, 0));
         let due = std::mem::replace(&mut waiting.links, later);
         let next = waiting.links.keys().next().copied();
-        self.called.store(until, Ordering::Release);
         drop(waiting);
-        due.into_values().for_each(Waker::wake);
+        // Before any look is due: once it is, its link may ask for the next one, and that is not to be passed over with this.
+        let awaited = due.into_values().filter(|asking| !asking.link.pass_over());
+        let called: Vec<Waker> = awaited.map(|asking| asking.task).collect();
+        self.called.store(until, Ordering::Release);
+        called.into_iter().for_each(Waker::wake);
         let soonest = now + self.every / TOGETHER;
         next.map(|(due, _)| soonest.max(self.begun + Duration::from_nanos(due)))
     }
@@ -130,7 +145,12 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
     use std::task::Wake;
 
+    use bytes::Bytes;
+    use convoke_types::wire::link::Header;
+
+    use super::super::testing::link_without_socket;
     use super::*;
+    use crate::limits::Limits;
 
     const EVERY: Duration = Duration::from_secs(8);
 
@@ -149,12 +169,24 @@ mod tests {
         }
     }
 
+    /// Nothing was said on it yet.
+    fn at_rest() -> Arc<Shared> {
+        Arc::new(link_without_socket(&Limits::default()))
+    }
+
+    /// The peer was asked and has not answered.
+    fn in_doubt() -> Arc<Shared> {
+        let link = at_rest();
+        link.say(Header::Ping { token: 1 });
+        link
+    }
+
     #[test]
     fn a_link_is_called_once_and_when_its_time_has_come() {
         let looks = Looks::new(EVERY);
         let calls = Arc::new(Calls::default());
         let asked_at = looks.begun + EVERY;
-        let look = looks.ask(asked_at, &Arc::clone(&calls).into());
+        let look = looks.ask(asked_at, &in_doubt(), &Arc::clone(&calls).into());
 
         assert_eq!(looks.call(asked_at + EVERY / 2), Some(asked_at + EVERY));
         assert!(!look.is_due() && calls.count() == 0);
@@ -170,8 +202,8 @@ mod tests {
         let looks = Looks::new(EVERY);
         let calls = Arc::new(Calls::default());
         let waker = Arc::clone(&calls).into();
-        let kept = looks.ask(looks.begun, &waker);
-        let dropped = looks.ask(looks.begun, &waker);
+        let kept = looks.ask(looks.begun, &in_doubt(), &waker);
+        let dropped = looks.ask(looks.begun, &in_doubt(), &waker);
 
         drop(dropped);
 
@@ -188,7 +220,7 @@ mod tests {
         let together = EVERY / TOGETHER;
         let last = looks.begun + together;
         let asked: Vec<_> = (1..=100)
-            .map(|part| looks.ask(looks.begun + together * part / 100, &waker))
+            .map(|part| looks.ask(looks.begun + together * part / 100, &in_doubt(), &waker))
             .collect();
 
         let first_call = looks.call(last).expect("a hundred wait");
@@ -200,5 +232,53 @@ mod tests {
         assert_eq!(looks.call(second_call), None);
         assert_eq!(calls.count(), 100);
         assert!(second_call <= last + EVERY + together);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_link_at_rest_is_passed_over_until_something_is_written_again() {
+        let looks = Looks::new(EVERY);
+        let calls = Arc::new(Calls::default());
+        let link = at_rest();
+        link.streams
+            .lock()
+            .add(0, 0, looks.begun, true)
+            .set_at_rest(true);
+        link.out.lock().expect_to_hear();
+        let look = looks.ask(looks.begun, &link, &Arc::clone(&calls).into());
+        link.out.lock().set_driver(&Arc::clone(&calls).into());
+
+        assert_eq!(looks.call(looks.begun + EVERY), None);
+        assert!(look.is_due() && link.passed_over.load(Ordering::SeqCst));
+        assert_eq!(calls.count(), 0);
+
+        link.out.lock().expect_to_hear();
+        assert_eq!(calls.count(), 1);
+    }
+
+    #[test]
+    fn a_link_on_which_anything_is_under_way_is_called() {
+        let stream_is_open: fn(&Shared) = |link| {
+            link.streams.lock().add(0, 0, Instant::now(), true);
+        };
+        let something_is_said: fn(&Shared) = |link| link.say(Header::Done { stream: 0 });
+        let peer_was_asked: fn(&Shared) = |link| link.say(Header::Ping { token: 1 });
+        let datagram_went: fn(&Shared) = |link| link.out.lock().queue_datagram(Bytes::new());
+        for begin in [
+            stream_is_open,
+            something_is_said,
+            peer_was_asked,
+            datagram_went,
+        ] {
+            let looks = Looks::new(EVERY);
+            let calls = Arc::new(Calls::default());
+            let link = at_rest();
+            begin(&link);
+            let look = looks.ask(looks.begun, &link, &Arc::clone(&calls).into());
+
+            looks.call(looks.begun + EVERY);
+
+            assert!(look.is_due() && calls.count() == 1);
+        }
     }
 }

@@ -29,7 +29,7 @@ pub(crate) mod testing;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -96,6 +96,8 @@ struct Shared {
     peer_window: AtomicU64,
     /// In nanoseconds.
     round_trip: AtomicU64,
+    /// When the link was to be looked at, it was at rest; its task has not heard of that.
+    passed_over: AtomicBool,
 }
 
 /// Every stream that is not over on both its halves.
@@ -120,6 +122,18 @@ struct Stream {
     sending: Mutex<Sending>,
     /// Told when the peer has read everything or wants no more.
     left: Notify,
+    /// Open, and nothing is under way on it: a lane without calls.
+    at_rest: AtomicBool,
+    /// Called when it was left alone.
+    left_alone: OnceLock<Callback>,
+}
+
+struct Callback(Box<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Callback {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Callback")
+    }
 }
 
 impl TcpCarrier {
@@ -345,6 +359,7 @@ impl Shared {
             datagram_came: Notify::new(),
             peer_window: AtomicU64::new(0),
             round_trip: AtomicU64::new(nanos(round_trip)),
+            passed_over: AtomicBool::new(false),
         }
     }
 
@@ -379,6 +394,31 @@ impl Shared {
 
     fn say(&self, header: Header) {
         self.out.lock().say(header);
+    }
+
+    /// Lets a link be whose peer owes us nothing, until something is written again: `false` when it does, and is to be looked at.
+    ///
+    /// Under the lock of what goes out: whoever writes later finds that nothing was written before, and calls the link's task.
+    fn pass_over(&self) -> bool {
+        let streams = self.streams.lock();
+        let mut out = self.out.lock();
+        let at_rest = socket::KERNEL_WATCHES_WRITES
+            && out.is_at_rest()
+            && !self.buffers.is_exhausted()
+            && streams.open.values().all(|stream| stream.is_at_rest());
+        if !at_rest {
+            return false;
+        }
+        out.has_written();
+        self.passed_over.store(true, Ordering::Release);
+        drop(out);
+        let open: Vec<_> = streams.open.values().cloned().collect();
+        drop(streams);
+        self.buffers.rest();
+        for callback in open.iter().filter_map(|stream| stream.left_alone.get()) {
+            (callback.0)();
+        }
+        true
     }
 
     /// Lets one stream's window grow, as long as all windows together stay within their bound.
@@ -475,6 +515,8 @@ impl Streams {
             receiving: Mutex::new(receiving),
             sending: Mutex::new(sending),
             left: Notify::new(),
+            at_rest: AtomicBool::new(false),
+            left_alone: OnceLock::new(),
         });
         self.open.insert(id, Arc::clone(&stream));
         stream
@@ -482,6 +524,14 @@ impl Streams {
 }
 
 impl Stream {
+    fn is_at_rest(&self) -> bool {
+        self.at_rest.load(Ordering::Acquire)
+    }
+
+    fn set_at_rest(&self, at_rest: bool) {
+        self.at_rest.store(at_rest, Ordering::Release);
+    }
+
     fn wake_everyone(&self) {
         let reader = self.receiving.lock().take_waker();
         let writer = self.sending.lock().take_waker();
@@ -526,6 +576,7 @@ impl TcpWriter {
             }
             return Poll::Pending;
         }
+        self.stream.set_at_rest(false);
         let piece = bytes.split_to(bytes.len().min(credit).min(outgoing::PIECE_MAX));
         sending.credit -= piece.len() as u64;
         out.send(self.stream.id, &piece, sending.first);
@@ -567,6 +618,15 @@ impl TcpWriter {
 
     pub(super) fn go_first(&self) {
         self.stream.sending.lock().first = true;
+    }
+
+    pub(super) fn set_at_rest(&self, at_rest: bool) {
+        self.stream.set_at_rest(at_rest);
+    }
+
+    pub(super) fn when_left_alone(&self, tell: impl Fn() + Send + Sync + 'static) {
+        // A second one would be a second owner of the stream, and there is none.
+        let _ = self.stream.left_alone.set(Callback(Box::new(tell)));
     }
 
     pub(super) fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {

@@ -52,6 +52,8 @@ pub(super) struct Outgoing {
     blocked: bool,
     /// Something was said that the peer should react to since this was last asked.
     wrote: bool,
+    /// The peer was asked whether it is there and has not answered, or was sent what it never answers.
+    unconfirmed: bool,
     failed: Option<io::Error>,
     /// Streams whose writers wait for the socket; those in `first` go first.
     first: VecDeque<Arc<Stream>>,
@@ -77,6 +79,7 @@ impl Outgoing {
             unwritten: 0,
             blocked: false,
             wrote: false,
+            unconfirmed: false,
             failed: None,
             first: VecDeque::new(),
             others: VecDeque::new(),
@@ -122,9 +125,8 @@ impl Outgoing {
     /// Sends a small frame soon, with the next record.
     pub(super) fn say(&mut self, header: Header) {
         header.put(&mut self.sayings);
-        if !matches!(header, Header::Ping { .. } | Header::Pong { .. }) {
-            self.wrote = true;
-        }
+        self.unconfirmed |= matches!(header, Header::Ping { .. });
+        self.wrote |= !matches!(header, Header::Ping { .. } | Header::Pong { .. });
         self.call_driver();
     }
 
@@ -157,6 +159,7 @@ impl Outgoing {
         }
         self.datagrams.push_back(bytes);
         self.wrote = true;
+        self.unconfirmed = true;
         self.call_driver();
     }
 
@@ -272,7 +275,7 @@ impl Outgoing {
     }
 
     /// The link's task looks after the peer while we wait to hear from it.
-    fn expect_to_hear(&mut self) {
+    pub(super) fn expect_to_hear(&mut self) {
         if !std::mem::replace(&mut self.wrote, true) {
             self.call_driver();
         }
@@ -343,6 +346,21 @@ impl Outgoing {
 
     pub(super) fn failure(&mut self) -> Option<io::Error> {
         self.failed.take()
+    }
+
+    /// The peer answered when it was asked.
+    pub(super) fn confirm(&mut self) {
+        self.unconfirmed = false;
+    }
+
+    /// Whether everything that was said is out of our hands, and nothing of it waits for a sign of life.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let nothing_waits = self.sealed.is_empty()
+            && self.sayings.is_empty()
+            && self.datagrams.is_empty()
+            && self.first.is_empty()
+            && self.others.is_empty();
+        nothing_waits && !self.blocked && !self.unconfirmed && self.failed.is_none()
     }
 
     /// Whether something was said since this was last asked that the peer should react to.

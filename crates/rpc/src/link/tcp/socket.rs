@@ -11,6 +11,9 @@ use crate::limits::Limits;
 
 /// Connections the kernel keeps until they are accepted.
 const BACKLOG: u32 = 1024;
+/// Whether the kernel gives a connection up when what was written is not acknowledged within `idle_timeout`, so that a link on which
+/// nobody waits for an answer needs no asking of ours.
+pub(super) const KERNEL_WATCHES_WRITES: bool = cfg!(target_os = "linux");
 /// What the kernel may hold that is not on its way yet. More would only make what goes first wait behind it.
 #[cfg(target_os = "linux")]
 const UNSENT_MAX: u32 = 128 * 1024;

@@ -25,11 +25,8 @@ impl Received {
     /// A link whose peer has said nothing yet.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
-        let out = Outgoing::new(None, Sealer::for_nobody(), limits.datagrams);
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let memory = PeerMemory::new(limits.memory_per_peer);
         Self {
-            link: Shared::new(true, nowhere, out, memory, limits, Duration::ZERO),
+            link: link_without_socket(limits),
             incoming: Incoming::new(),
         }
     }
@@ -78,6 +75,14 @@ impl Received {
         let said = link.out.lock().describe();
         format!("{open:?} {waiting:?} {counts:?} {datagrams:?} {window} {closed:?} {said}")
     }
+}
+
+/// A link that was accepted and whose peer has said nothing yet.
+pub(super) fn link_without_socket(limits: &Limits) -> Shared {
+    let out = Outgoing::new(None, Sealer::for_nobody(), limits.datagrams);
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let memory = PeerMemory::new(limits.memory_per_peer);
+    Shared::new(true, nowhere, out, memory, limits, Duration::ZERO)
 }
 
 /// One side of a handshake, whose peer's bytes are handed in by hand.

@@ -1,9 +1,14 @@
 //! The log as its users see it: work goes in, and when it is safe they are told.
 //!
-//! [`Journal`] is what the engine writes to. `DiskJournal` keeps a real directory with a thread of its own; simulated worlds bring their
-//! own, over the same [`Log`](crate::log::Log).
+//! [`Journal`] is what the engine writes to. [`DiskJournal`] keeps a real directory with a thread of its own; simulated worlds bring
+//! their own, over the same [`Log`](crate::log::Log).
 //!
 //! Deliberately not here: what is in the files (`log`), and what entries mean.
+
+mod directory;
+mod disk;
+
+pub use disk::{Condition, DiskJournal, Opened, Wait};
 
 use crate::log::{Entry, Position, Register, Work};
 
@@ -20,15 +25,18 @@ pub enum JournalError {
         /// What failed.
         what: String,
     },
-    /// The disk has no room for another segment. Nothing was written.
-    #[error("there is no room for the log on the disk")]
-    NoRoom,
+    /// More work waits than is taken. Nothing was changed.
+    #[error("too much waits for the log's disk")]
+    Overwhelmed,
     /// The journal is closed.
     #[error("the log is closed")]
     Closed,
     /// The work makes no sense; a mistake of the engine.
     #[error("the log was asked for something that cannot be: {0}")]
     Senseless(#[from] crate::log::WorkError),
+    /// The entry is rotten. The node has to be started again, and gets it from the others.
+    #[error("entry {0} is rotten on the disk")]
+    Rotten(u64),
     /// The entry is not there: purged, cut, or never written.
     #[error("entry {0} is not in the log")]
     Missing(u64),

@@ -1,0 +1,627 @@
+//! The client: finds who leads, sends, and sends again what may be sent again.
+//!
+//! Every command gets a ticket, so that sending it again is safe whatever happened to it. What can then end a command is its outcome, a
+//! refusal that trying again would not change, or its deadline. At the deadline the client knows one of two things: it was never
+//! sent, or refused each time without a change ([`Error::Failed`]); or it may have been carried out ([`Error::OutcomeUnknown`]).
+//!
+//! | bound | |
+//! | --- | --- |
+//! | commands on their way | [`StoreConfig::sessions`] times the window of a session; more wait for a place, within their deadline |
+//! | attempts | as many as fit before the deadline, with pauses that double from 5 ms to half a second |
+//! | nodes remembered | those given, and eight that others named |
+//!
+//! Deliberately not here: what commands mean, and watching (`watch`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use convoke_rpc::{CallError, CallOptions, Channel, ChannelConfig, Endpoint, Target};
+use convoke_types::wire::store::{
+    Command, Done, Expect, Forgotten, Found, Item, KvCommand, Outcome, Page, Query, Range, Refusal,
+    Revision, SessionCommand, SessionId, Ticket, WINDOW,
+};
+use convoke_types::{NodeId, Problem};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::service::{
+    Answer, CommandRequest, Freshness, KeeperClient, LogStatus, QueryRequest, Refused, Whereabouts,
+};
+use crate::session::Numbers;
+use crate::watch::Watch;
+
+/// Nodes remembered beside those given.
+const NAMED_MOST: usize = 8;
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// How a client behaves.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// How long an operation may take, attempts and pauses included. Default 10 s.
+    pub timeout: Duration,
+    /// How long one node is given to answer before another one is tried. Default 2 s.
+    pub attempt: Duration,
+    /// Sessions open at once. 1 – 64; default 4. Each lets 512 commands be on their way.
+    pub sessions: usize,
+    /// How channels to nodes behave.
+    pub channel: ChannelConfig,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(10),
+            attempt: Duration::from_secs(2),
+            sessions: 4,
+            channel: ChannelConfig::default(),
+        }
+    }
+}
+
+/// Why an operation did not succeed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The cluster says no, and will say so again. Nothing changed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It was certainly not carried out.
+    #[error("nothing was changed: {why}")]
+    Failed {
+        /// What stood in the way last.
+        why: String,
+    },
+    /// It may or may not have been carried out, and nobody can tell any more. Read, and decide.
+    #[error("it is not known whether it was carried out: {why}")]
+    OutcomeUnknown {
+        /// What stood in the way last.
+        why: String,
+    },
+    /// What came back is not an answer to what was asked: a newer or broken node.
+    #[error("the answer is not one to what was asked: {what}")]
+    Unexpected {
+        /// What came.
+        what: String,
+    },
+}
+
+/// A client of a cluster's decided state. Clones share sessions and links.
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    endpoint: Endpoint,
+    config: StoreConfig,
+    nodes: Mutex<Nodes>,
+    sessions: Mutex<Vec<Numbers>>,
+    /// One session is opened at a time.
+    opening: tokio::sync::Mutex<()>,
+    places: Semaphore,
+}
+
+#[derive(Debug)]
+struct Nodes {
+    known: Vec<Node>,
+    /// How many of them were given.
+    given: usize,
+    /// Who is asked first.
+    favourite: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Node {
+    target: Target,
+    client: KeeperClient,
+}
+
+/// Where one command stands.
+struct Attempt {
+    deadline: Instant,
+    pause: Duration,
+    /// It may have been carried out by an attempt whose end is not known.
+    may_have_run: bool,
+    why: String,
+}
+
+impl Store {
+    /// A client that begins with these nodes. At least one has to be given.
+    ///
+    /// # Panics
+    /// Without any.
+    #[must_use]
+    pub fn new(
+        endpoint: &Endpoint,
+        nodes: impl IntoIterator<Item = Target>,
+        config: StoreConfig,
+    ) -> Self {
+        let known: Vec<Node> = nodes
+            .into_iter()
+            .map(|target| node(endpoint, target, &config))
+            .collect();
+        assert!(!known.is_empty(), "a client knows at least one node");
+        let sessions = config.sessions.clamp(1, 64);
+        let places = sessions * usize::try_from(WINDOW).expect("a window is small");
+        Self(Arc::new(Inner {
+            endpoint: endpoint.clone(),
+            nodes: Mutex::new(Nodes {
+                given: known.len(),
+                known,
+                favourite: 0,
+            }),
+            sessions: Mutex::default(),
+            opening: tokio::sync::Mutex::default(),
+            places: Semaphore::new(places),
+            config: StoreConfig { sessions, ..config },
+        }))
+    }
+
+    /// The key has this value from now on.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub async fn put(
+        &self,
+        key: impl Into<Vec<u8>>,
+        value: impl Into<Vec<u8>>,
+    ) -> Result<Revision, Error> {
+        let command = KvCommand::Put {
+            key: key.into(),
+            value: value.into(),
+        };
+        let done = self.command(Command::Kv(command)).await?;
+        let Done::Put(revision) = done else {
+            return Err(unexpected(&done));
+        };
+        Ok(revision)
+    }
+
+    /// The key is gone from now on. Without a revision it was not there.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub async fn delete(&self, key: impl Into<Vec<u8>>) -> Result<Option<Revision>, Error> {
+        let command = KvCommand::Delete { key: key.into() };
+        let done = self.command(Command::Kv(command)).await?;
+        let Done::Deleted(revision) = done else {
+            return Err(unexpected(&done));
+        };
+        Ok(revision)
+    }
+
+    /// Gives the key a value, or without one lets it go, if it is as expected. `Err` inside says when it was last changed instead,
+    /// if it is there.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub async fn swap(
+        &self,
+        key: impl Into<Vec<u8>>,
+        expect: Expect,
+        value: Option<Vec<u8>>,
+    ) -> Result<Result<Option<Revision>, Option<Revision>>, Error> {
+        let command = KvCommand::Swap {
+            key: key.into(),
+            expect,
+            value,
+        };
+        match self.command(Command::Kv(command)).await? {
+            Done::Swapped(revision) => Ok(Ok(Some(revision))),
+            Done::Deleted(revision) => Ok(Ok(revision)),
+            Done::NotSwapped(revision) => Ok(Err(revision)),
+            other @ (Done::Put(_) | Done::SessionOpened(_) | Done::SessionClosed) => {
+                Err(unexpected(&other))
+            }
+        }
+    }
+
+    /// The value of a key, as of now.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub async fn get(&self, key: impl Into<Vec<u8>>) -> Result<Option<Item>, Error> {
+        let answer = self
+            .query(Query::Get(key.into()), Freshness::Linearizable)
+            .await?;
+        match answer.found {
+            Found::Item(item) => Ok(item),
+            other @ Found::Page(_) => Err(unexpected(&other)),
+        }
+    }
+
+    /// One page of the keys in a range, as of now.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub async fn list(&self, range: Range) -> Result<Page, Error> {
+        let answer = self
+            .query(Query::List(range), Freshness::Linearizable)
+            .await?;
+        match answer.found {
+            Found::Page(page) => Ok(page),
+            other @ Found::Item(_) => Err(unexpected(&other)),
+        }
+    }
+
+    /// Changes of keys that begin so: after a revision, or first what is there.
+    #[must_use]
+    pub fn watch(&self, prefix: impl Into<Vec<u8>>, after: Option<Revision>) -> Watch {
+        Watch::new(self.clone(), prefix.into(), after)
+    }
+
+    /// Has a command carried out once.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub async fn command(&self, command: Command) -> Result<Done, Error> {
+        let mut attempt = Attempt::new(self.0.config.timeout);
+        let place = tokio::time::timeout_at(attempt.deadline, self.0.places.acquire()).await;
+        let Ok(place) = place else {
+            attempt.why = "all sessions are busy".to_owned();
+            return Err(attempt.given_up());
+        };
+        let _place = place.expect("places are never closed");
+        loop {
+            let (session, sequence) = self.number(&mut attempt).await?;
+            let numbered = Numbered {
+                store: self,
+                session,
+                sequence,
+            };
+            match self
+                .try_each(Some(&numbered), &command, &mut attempt)
+                .await?
+            {
+                Outcome::Done(done) => return Ok(done),
+                Outcome::Refused(refusal) => return Err(Error::Refused(refusal)),
+                Outcome::Unknown(forgotten) => {
+                    self.0.forget(session);
+                    // The session is over. Who never sent the command before knows that it was not carried out.
+                    if attempt.may_have_run || forgotten != Forgotten::NoSession {
+                        return Err(Error::OutcomeUnknown {
+                            why: forgotten.to_string(),
+                        });
+                    }
+                    attempt.pause(&forgotten.to_string()).await?;
+                }
+            }
+        }
+    }
+
+    /// A number for a command, from a session that is open or is opened now.
+    async fn number(&self, attempt: &mut Attempt) -> Result<(SessionId, u64), Error> {
+        loop {
+            if let Some(number) = self.0.take_number() {
+                return Ok(number);
+            }
+            let opening = tokio::time::timeout_at(attempt.deadline, self.0.opening.lock()).await;
+            let Ok(_opening) = opening else {
+                return Err(attempt.given_up());
+            };
+            if let Some(number) = self.0.take_number() {
+                return Ok(number);
+            }
+            if self.0.sessions.lock().len() >= self.0.config.sessions {
+                // A session whose oldest command hangs has no number free though there is a place.
+                attempt
+                    .pause("all sessions wait for their oldest command")
+                    .await?;
+                continue;
+            }
+            let command = Command::Session(SessionCommand::Open);
+            // A session that is opened twice is left alone and ends by itself, so what became of this says nothing of the command.
+            let may_have_run = attempt.may_have_run;
+            let opened = self.try_each(None, &command, attempt).await;
+            attempt.may_have_run = may_have_run;
+            match opened.map_err(|error| attempt.seen_so(error))? {
+                Outcome::Done(Done::SessionOpened(id)) => {
+                    self.0.sessions.lock().push(Numbers::new(id));
+                }
+                Outcome::Refused(refusal) => return Err(Error::Refused(refusal)),
+                other @ (Outcome::Done(_) | Outcome::Unknown(_)) => {
+                    return Err(unexpected(&other));
+                }
+            }
+        }
+    }
+
+    /// Sends a command until somebody says what became of it.
+    async fn try_each(
+        &self,
+        numbered: Option<&Numbered<'_>>,
+        command: &Command,
+        attempt: &mut Attempt,
+    ) -> Result<Outcome, Error> {
+        loop {
+            let (place, client) = self.0.favourite();
+            let request = CommandRequest {
+                ticket: numbered.and_then(Numbered::ticket),
+                command: command.clone(),
+            };
+            let options = attempt.options(self.0.config.attempt);
+            match client.with(options).command(&request).await {
+                Ok(outcome) => {
+                    // An outcome that is not known for good is so whoever says it.
+                    return Ok(outcome);
+                }
+                Err(CallError::App(refused)) => self.heed(place, refused, attempt).await?,
+                Err(CallError::Rpc(problem)) => self.move_on(place, &problem, attempt).await?,
+            }
+        }
+    }
+
+    /// Asks a question of whoever can answer it.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub async fn query(&self, query: Query, freshness: Freshness) -> Result<Answer, Error> {
+        let mut attempt = Attempt::new(self.0.config.timeout);
+        let request = QueryRequest { query, freshness };
+        loop {
+            let (place, client) = self.0.favourite();
+            let options = attempt.options(self.0.config.attempt);
+            match client.with(options).query(&request).await {
+                Ok(answer) => return Ok(answer),
+                Err(CallError::App(refused)) => self.heed(place, refused, &mut attempt).await?,
+                Err(CallError::Rpc(problem)) => {
+                    self.move_on(place, &problem, &mut attempt).await?;
+                }
+            }
+            // A question changes nothing.
+            attempt.may_have_run = false;
+        }
+    }
+
+    /// How the log does, as the node sees it that is asked first.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub async fn status(&self) -> Result<LogStatus, Error> {
+        let mut attempt = Attempt::new(self.0.config.timeout);
+        loop {
+            let (place, client) = self.0.favourite();
+            let options = attempt.options(self.0.config.attempt);
+            match client.with(options).status().await {
+                Ok(status) => return Ok(status),
+                Err(CallError::App(refused)) => self.heed(place, refused, &mut attempt).await?,
+                Err(CallError::Rpc(problem)) => {
+                    self.move_on(place, &problem, &mut attempt).await?;
+                }
+            }
+            attempt.may_have_run = false;
+        }
+    }
+
+    /// Has another voter lead.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub async fn transfer(&self, to: NodeId) -> Result<(), Error> {
+        let mut attempt = Attempt::new(self.0.config.timeout);
+        loop {
+            let (place, client) = self.0.favourite();
+            let options = attempt.options(self.0.config.attempt);
+            match client.with(options).transfer(&to).await {
+                Ok(()) => return Ok(()),
+                Err(CallError::App(refused)) => self.heed(place, refused, &mut attempt).await?,
+                Err(CallError::Rpc(problem)) => {
+                    self.move_on(place, &problem, &mut attempt).await?;
+                }
+            }
+        }
+    }
+
+    /// A client for the node asked first, and which one that is.
+    pub(crate) fn first(&self) -> (usize, KeeperClient) {
+        self.0.favourite()
+    }
+
+    /// Another node is asked first from now on.
+    pub(crate) fn turn_from(&self, place: usize, leader: Option<&Whereabouts>) {
+        self.0.turn(place, leader);
+    }
+
+    /// Does what a node advises.
+    async fn heed(
+        &self,
+        place: usize,
+        refused: Refused,
+        attempt: &mut Attempt,
+    ) -> Result<(), Error> {
+        let why = refused.to_string();
+        match refused {
+            Refused::NotLeader { leader } => {
+                let is_known = leader.is_some();
+                self.0.turn(place, leader.as_ref());
+                if is_known && attempt.pause == FIRST_PAUSE {
+                    // The first hint is followed at once.
+                    attempt.pause *= 2;
+                    attempt.why = why;
+                    return attempt.check();
+                }
+                attempt.pause(&why).await
+            }
+            Refused::Busy { retry_after_ms } => {
+                attempt.pause = attempt.pause.max(Duration::from_millis(retry_after_ms));
+                attempt.pause(&why).await
+            }
+            Refused::OutcomeUnknown => {
+                attempt.may_have_run = true;
+                self.0.turn(place, None);
+                attempt.pause(&why).await
+            }
+            Refused::Unavailable { .. } => {
+                self.0.turn(place, None);
+                attempt.pause(&why).await
+            }
+            Refused::Senseless { why } => Err(Error::Failed { why }),
+        }
+    }
+
+    /// A node did not answer.
+    async fn move_on(
+        &self,
+        place: usize,
+        problem: &Problem,
+        attempt: &mut Attempt,
+    ) -> Result<(), Error> {
+        attempt.may_have_run |= problem.changed != convoke_types::Changed::No;
+        debug!(%problem, "a node did not answer; trying another");
+        self.0.turn(place, None);
+        attempt.pause(&problem.to_string()).await
+    }
+}
+
+/// A number that is given back whatever becomes of the command.
+struct Numbered<'a> {
+    store: &'a Store,
+    session: SessionId,
+    sequence: u64,
+}
+
+impl Numbered<'_> {
+    fn ticket(&self) -> Option<Ticket> {
+        let sessions = self.store.0.sessions.lock();
+        let known = sessions
+            .iter()
+            .find(|numbers| numbers.session() == self.session);
+        // A session that somebody else found to be over is asked once more, to be told so as well.
+        Some(known.map_or(
+            Ticket {
+                session: self.session,
+                sequence: self.sequence,
+                settled_before: self.sequence,
+            },
+            |numbers| numbers.ticket(self.sequence),
+        ))
+    }
+}
+
+impl Drop for Numbered<'_> {
+    fn drop(&mut self) {
+        let mut sessions = self.store.0.sessions.lock();
+        let known = sessions
+            .iter_mut()
+            .find(|numbers| numbers.session() == self.session);
+        if let Some(numbers) = known {
+            numbers.settle(self.sequence);
+        }
+    }
+}
+
+impl Inner {
+    fn favourite(&self) -> (usize, KeeperClient) {
+        let nodes = self.nodes.lock();
+        (nodes.favourite, nodes.known[nodes.favourite].client.clone())
+    }
+
+    /// Asks somebody else than `place` first: the leader, if one is named. Whoever turned before us has done so for us.
+    fn turn(&self, place: usize, leader: Option<&Whereabouts>) {
+        let mut nodes = self.nodes.lock();
+        if nodes.favourite != place {
+            return;
+        }
+        let Some(leader) = leader else {
+            nodes.favourite = (place + 1) % nodes.known.len();
+            return;
+        };
+        let known = nodes.known.iter().position(|node| {
+            node.target.node == Some(leader.node) && node.target.addresses == leader.addresses
+        });
+        nodes.favourite = known.unwrap_or_else(|| {
+            let target = Target {
+                addresses: leader.addresses.clone(),
+                node: Some(leader.node),
+            };
+            if nodes.known.len() == nodes.given + NAMED_MOST {
+                let oldest = nodes.given;
+                nodes.known.remove(oldest);
+            }
+            nodes.known.push(node(&self.endpoint, target, &self.config));
+            nodes.known.len() - 1
+        });
+    }
+
+    fn take_number(&self) -> Option<(SessionId, u64)> {
+        let mut sessions = self.sessions.lock();
+        sessions
+            .iter_mut()
+            .find_map(|numbers| Some((numbers.session(), numbers.take()?)))
+    }
+
+    fn forget(&self, session: SessionId) {
+        self.sessions
+            .lock()
+            .retain(|numbers| numbers.session() != session);
+    }
+}
+
+fn node(endpoint: &Endpoint, target: Target, config: &StoreConfig) -> Node {
+    let channel = Channel::new(endpoint, target.clone(), config.channel.clone());
+    Node {
+        target,
+        client: KeeperClient::new(channel),
+    }
+}
+
+impl Attempt {
+    fn new(timeout: Duration) -> Self {
+        Self {
+            deadline: Instant::now() + timeout,
+            pause: FIRST_PAUSE,
+            may_have_run: false,
+            why: "no attempt was made in time".to_owned(),
+        }
+    }
+
+    fn options(&self, longest: Duration) -> CallOptions {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        CallOptions::new().timeout(left.min(longest)).attempts(1)
+    }
+
+    /// Waits before the next attempt, if there will be one.
+    async fn pause(&mut self, why: &str) -> Result<(), Error> {
+        why.clone_into(&mut self.why);
+        if Instant::now() + self.pause >= self.deadline {
+            return Err(self.given_up());
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if Instant::now() >= self.deadline {
+            return Err(self.given_up());
+        }
+        Ok(())
+    }
+
+    /// An error of something else on the way, as it is for the command.
+    fn seen_so(&self, error: Error) -> Error {
+        match error {
+            Error::Failed { why } | Error::OutcomeUnknown { why } => {
+                Self { why, ..*self }.given_up()
+            }
+            error @ (Error::Refused(_) | Error::Unexpected { .. }) => error,
+        }
+    }
+
+    fn given_up(&self) -> Error {
+        let why = self.why.clone();
+        if self.may_have_run {
+            Error::OutcomeUnknown { why }
+        } else {
+            Error::Failed { why }
+        }
+    }
+}
+
+fn unexpected(what: &impl std::fmt::Debug) -> Error {
+    Error::Unexpected {
+        what: format!("{what:?}"),
+    }
+}

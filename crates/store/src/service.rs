@@ -1,0 +1,226 @@
+//! What a node that keeps the log can be asked.
+//!
+//! Deliberately not here: who answers. That is the log engine, which depends on this crate and not the other way round, so that a
+//! program that only talks to a cluster brings no log with it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use convoke_rpc::{Context, Streaming, service};
+use convoke_types::NodeId;
+use convoke_types::wire::store::{Change, Command, Found, Outcome, Query, Revision, Ticket};
+use serde::{Deserialize, Serialize};
+
+/// Decided state, as any node that keeps the log serves it.
+#[service(name = "convoke.Store")]
+pub trait Keeper {
+    /// Has a command decided and carried out. With a ticket it can be sent again without being carried out twice.
+    #[rpc(deadline_ms = 10_000)]
+    async fn command(&self, ctx: &Context, request: CommandRequest) -> Result<Outcome, Refused>;
+
+    /// Answers a question about what was decided.
+    #[rpc(idempotent, deadline_ms = 10_000)]
+    async fn query(&self, request: QueryRequest) -> Result<Answer, Refused>;
+
+    /// Tells of changes as they are decided, without an end.
+    async fn watch(&self, request: WatchRequest) -> Result<Streaming<Heard, Refused>, Refused>;
+
+    /// How the log does, as this node sees it.
+    #[rpc(idempotent, deadline_ms = 2_000)]
+    async fn status(&self) -> Result<LogStatus, Refused>;
+
+    /// Has another voter lead.
+    #[rpc(deadline_ms = 10_000, roles(master, worker))]
+    async fn transfer(&self, to: NodeId) -> Result<(), Refused>;
+}
+
+/// A command to be decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandRequest {
+    /// Makes it known when it comes again.
+    pub ticket: Option<Ticket>,
+    /// What is to be changed.
+    pub command: Command,
+}
+
+/// A question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueryRequest {
+    /// What is asked.
+    pub query: Query,
+    /// How new the answer has to be.
+    pub freshness: Freshness,
+}
+
+/// How new an answer has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Freshness {
+    /// It knows of everything that was answered before the question was asked.
+    #[default]
+    Linearizable,
+    /// It knows of this change and all before it.
+    AtLeast(Revision),
+    /// It is what this node knows now, with its age.
+    Stale,
+}
+
+/// What was found, and as of when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// What was found.
+    pub found: Found,
+    /// After which change.
+    pub revision: Revision,
+    /// How long ago this node last knew that it was up to date, if that was asked and it ever did.
+    pub age_ms: Option<u64>,
+}
+
+/// Which changes are watched.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct WatchRequest {
+    /// Keys that begin so.
+    #[serde(with = "serde_bytes")]
+    pub prefix: Vec<u8>,
+    /// Changes after this one; without it, first what is there, then what changes.
+    pub after: Option<Revision>,
+}
+
+/// What a watcher hears.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Heard {
+    /// A key changed.
+    Change(Change),
+    /// What was heard before is void: changes are no longer known as far back. What is there now follows, key by key, as changes.
+    Resync(Revision),
+    /// Everything up to this change was heard, also when none of it was for this watcher. Go on after it when the link is lost.
+    Caught(Revision),
+}
+
+/// Why a node does not do what it was asked. Nothing changed, except where it says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// Somebody else decides, or nobody does just now.
+    #[error("this node does not lead; {}", leader_told(.leader.as_ref()))]
+    NotLeader {
+        /// Who does, if that is known.
+        leader: Option<Whereabouts>,
+    },
+    /// Too much is waiting.
+    #[error("too much is waiting to be decided; try again in {retry_after_ms} ms")]
+    Busy {
+        /// When to try again.
+        retry_after_ms: u64,
+    },
+    /// It may or may not have been decided: leadership ended while it was on its way.
+    #[error("leadership ended meanwhile, so it is not known whether it was decided")]
+    OutcomeUnknown,
+    /// This node cannot know what is decided just now: no majority answers.
+    #[error("what is decided is not known here just now: {why}")]
+    Unavailable {
+        /// Why not.
+        why: String,
+    },
+    /// The request makes no sense.
+    #[error("{why}")]
+    Senseless {
+        /// Why not.
+        why: String,
+    },
+}
+
+impl Refused {
+    /// When the same may succeed at this node; never, if another one has to be asked.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Busy { retry_after_ms } => Some(Duration::from_millis(*retry_after_ms)),
+            Self::NotLeader { .. }
+            | Self::OutcomeUnknown
+            | Self::Unavailable { .. }
+            | Self::Senseless { .. } => None,
+        }
+    }
+}
+
+fn leader_told(leader: Option<&Whereabouts>) -> String {
+    leader.map_or_else(
+        || "nobody is known to".to_owned(),
+        |leader| format!("{} does", leader.node.short()),
+    )
+}
+
+/// A node and where it can be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whereabouts {
+    /// Which node.
+    pub node: NodeId,
+    /// Where, tried in order.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// How the log does, as one node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogStatus {
+    /// Who says so.
+    pub node: NodeId,
+    /// What it is in the log.
+    pub standing: Standing,
+    /// The term it is in.
+    pub term: u64,
+    /// Who leads, if that is known.
+    pub leader: Option<Whereabouts>,
+    /// Who votes.
+    pub voters: Vec<Whereabouts>,
+    /// Who follows without a vote.
+    pub learners: Vec<Whereabouts>,
+    /// The last entry of its log, …
+    pub last: u64,
+    /// … that known to be decided, …
+    pub committed: u64,
+    /// … that carried out, …
+    pub applied: u64,
+    /// … and that in its snapshot.
+    pub snapshot: u64,
+    /// The last change.
+    pub revision: Revision,
+    /// Keys, and what they and their values take.
+    pub keys: u64,
+    /// Bytes.
+    pub store_bytes: u64,
+    /// Open sessions.
+    pub sessions: u64,
+    /// Its log may have lost something, so it does not vote.
+    pub is_doubtful: bool,
+    /// What its disk is waiting for, for people; nothing if it is well.
+    pub disk: Option<String>,
+    /// How far others are behind, as the leader knows.
+    pub followers: Vec<Follower>,
+}
+
+/// What a node is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// It leads.
+    Leader,
+    /// It votes and follows.
+    Follower,
+    /// It would like to lead.
+    Candidate,
+    /// It follows without a vote.
+    Learner,
+    /// It has stopped.
+    Stopped,
+}
+
+/// How far somebody is, as the leader knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Follower {
+    /// Who.
+    pub node: NodeId,
+    /// The last entry known to be safe there.
+    pub matched: u64,
+    /// How long ago it last answered, if it did.
+    pub heard_ms_ago: Option<u64>,
+}
