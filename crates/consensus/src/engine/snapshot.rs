@@ -135,7 +135,11 @@ pub(super) fn pieces_of(
     };
     let label = codec::to_vec(&label).expect("a label is within the codec's limits");
     let bodies = std::iter::once(label).chain(frozen.chunks());
-    Box::new((0..).zip(bodies).map(move |(number, body)| seal(position, number, &body)))
+    Box::new(
+        (0..)
+            .zip(bodies)
+            .map(move |(number, body)| seal(position, number, &body)),
+    )
 }
 
 fn checksum(position: Position, number: u64, body: &[u8]) -> u32 {

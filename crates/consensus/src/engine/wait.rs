@@ -63,10 +63,7 @@ impl<T: Copy + PartialEq> Gauge<T> {
 }
 
 fn remember(waiting: &mut Vec<Waker>, context: &Context<'_>) {
-    if !waiting
-        .iter()
-        .any(|waker| waker.will_wake(context.waker()))
-    {
+    if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
         waiting.push(context.waker().clone());
     }
 }
