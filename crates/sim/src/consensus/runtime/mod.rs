@@ -413,7 +413,7 @@ mod tests {
             let seen = Arc::clone(&seen);
             spawn_in(Life(life), async move {
                 for _ in 0..3 {
-                    sleep(10).await;
+                    sleep(10).await; // tidy: time is virtual
                     seen.lock().push((life, now()));
                 }
             });
