@@ -188,3 +188,48 @@ fn members(label: &[u8]) -> Option<StoredMembership> {
     let is_known = label.version == VERSION;
     is_known.then(|| StoredMembership::new(log_id(Position { term, index }), membership))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image() -> MemoryImage {
+        let position = Position { term: 2, index: 7 };
+        let frozen = Decided::new().freeze();
+        MemoryImage {
+            position,
+            pieces: pieces_of(position, &StoredMembership::default(), &frozen).collect(),
+        }
+    }
+
+    #[test]
+    fn a_snapshot_is_proven_and_no_turned_bit_passes() {
+        let good = image();
+        let (membership, decided) = prove(&good).expect("it was made a moment ago");
+        assert!(membership == StoredMembership::default());
+        assert_eq!(decided.revision(), Decided::new().revision());
+        for (number, piece) in good.pieces.iter().enumerate() {
+            for byte in 0..piece.len() {
+                let mut bad = good.clone();
+                let mut bytes = piece.to_vec();
+                bytes[byte] ^= 4;
+                bad.pieces[number] = bytes.into();
+                assert!(prove(&bad).is_err(), "byte {byte} of piece {number}");
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_in_the_wrong_place_or_of_another_snapshot_are_refused() {
+        let good = image();
+        let mut swapped = good.clone();
+        swapped.pieces.swap(0, 1);
+        assert!(prove(&swapped).is_err());
+        let mut other = good.clone();
+        other.position.index += 1;
+        assert!(prove(&other).is_err());
+        let mut cut = good;
+        cut.pieces.pop();
+        assert!(prove(&cut).is_err());
+    }
+}
