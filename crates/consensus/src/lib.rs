@@ -5,5 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod engine;
+#[cfg(feature = "host")]
+pub mod host;
 pub mod journal;
 pub mod log;

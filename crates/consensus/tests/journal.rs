@@ -57,7 +57,14 @@ fn what_is_safe_is_there_after_a_start() {
     let first = open(place.path());
     assert!(first.is_new);
     work(&first.journal, vec![append(1, entries(1, &["a", "b"]))]).expect("it is written");
-    work(&first.journal, vec![Work::Vote { term: 3, vote: None }]).expect("it is written");
+    work(
+        &first.journal,
+        vec![Work::Vote {
+            term: 3,
+            vote: None,
+        }],
+    )
+    .expect("it is written");
     drop(first);
     let second = open(place.path());
     assert!(

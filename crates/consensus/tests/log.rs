@@ -163,7 +163,10 @@ fn what_was_written_is_there_after_a_start() {
     assert_eq!(texts(&world), ["1@1 a", "2@1 b", "3@2 c"]);
     assert_eq!(world.log.last_position(), Position { term: 2, index: 3 });
     let register = world.log.register();
-    assert_eq!((register.term, register.vote, register.opened), (2, ballot(5), 2));
+    assert_eq!(
+        (register.term, register.vote, register.opened),
+        (2, ballot(5), 2)
+    );
     assert!(world.is_sound());
     world.append(4, vec![entry(3, "d")]);
     world.reopen();
@@ -347,10 +350,13 @@ fn decided_entries_that_are_missing_are_noticed_even_at_a_clean_end() {
     world.append(1, vec![entry(1, "a")]);
     let before = world.disk.clone();
     world.append(2, vec![entry(1, "b")]);
-    world.work(&[Work::Commit(2), Work::Vote {
+    world.work(&[
+        Work::Commit(2),
+        Work::Vote {
             term: 2,
             vote: ballot(1),
-        }]);
+        },
+    ]);
     let segment = world.segments()[0];
     let old = before.read(segment).expect("it was there");
     let rollback = Op::Write {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use convoke_types::Timestamp;
 use convoke_types::codec::{self, DecodeError};
-use convoke_types::wire::store::{Revision, SessionId};
+use convoke_types::wire::store::{Found, Query, Revision, SessionId};
 use serde::{Deserialize, Serialize};
 
 use crate::kv::{Kv, Stored};
@@ -55,6 +55,12 @@ impl Frozen {
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.state.revision
+    }
+
+    /// The answer as of then.
+    #[must_use]
+    pub fn find(&self, query: &Query) -> Found {
+        self.state.kv.find(query)
     }
 
     /// Its bytes, a chunk at a time.

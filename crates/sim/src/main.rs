@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use convoke_sim::Loss;
-use convoke_sim::member::large::{STORIES, Scale, Story};
 use convoke_sim::consensus;
+use convoke_sim::member::large::{STORIES, Scale, Story};
 use convoke_sim::member::tale::{self, MISTAKES, Mistake, Tale};
 
 /// Stories of seeds are told by so many threads.
@@ -116,13 +116,19 @@ impl Planted {
 
 fn mistake(name: &str) -> Result<Planted, String> {
     let in_membership = MISTAKES.iter().find(|mistake| mistake.name == name);
-    let in_log = consensus::Mistake::ALL.iter().find(|(_, known, _)| *known == name);
+    let in_log = consensus::Mistake::ALL
+        .iter()
+        .find(|(_, known, _)| *known == name);
     let known = in_membership
         .map(|mistake| Planted::Membership(*mistake))
         .or_else(|| in_log.map(|(mistake, ..)| Planted::Log(*mistake)));
     known.ok_or_else(|| {
         let of_log = consensus::Mistake::ALL.iter().map(|(_, name, _)| *name);
-        let names: Vec<&str> = MISTAKES.iter().map(|mistake| mistake.name).chain(of_log).collect();
+        let names: Vec<&str> = MISTAKES
+            .iter()
+            .map(|mistake| mistake.name)
+            .chain(of_log)
+            .collect();
         format!("there are: {}", names.join(", "))
     })
 }
@@ -305,7 +311,9 @@ fn tell_log(line: &CommandLine) -> bool {
         for broken in &told.broken {
             println!("  {broken}");
         }
-        let name = consensus::Mistake::ALL.iter().find(|(it, ..)| Some(*it) == planted);
+        let name = consensus::Mistake::ALL
+            .iter()
+            .find(|(it, ..)| Some(*it) == planted);
         let planted = name.map_or_else(String::new, |(_, name, _)| format!(" --planted {name}"));
         println!("again: cargo xtask sim --story log --seeds 1 --first-seed {seed}{planted}\n");
         false

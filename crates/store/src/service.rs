@@ -176,8 +176,6 @@ pub struct LogStatus {
     pub learners: Vec<Whereabouts>,
     /// The last entry of its log, …
     pub last: u64,
-    /// … that known to be decided, …
-    pub committed: u64,
     /// … that carried out, …
     pub applied: u64,
     /// … and that in its snapshot.
@@ -206,8 +204,6 @@ pub enum Standing {
     Leader,
     /// It votes and follows.
     Follower,
-    /// It would like to lead.
-    Candidate,
     /// It follows without a vote.
     Learner,
     /// It has stopped.
@@ -221,6 +217,4 @@ pub struct Follower {
     pub node: NodeId,
     /// The last entry known to be safe there.
     pub matched: u64,
-    /// How long ago it last answered, if it did.
-    pub heard_ms_ago: Option<u64>,
 }

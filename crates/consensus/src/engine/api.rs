@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use convoke_decided::{BATCH_BYTES, Changed, Frozen};
+use convoke_decided::{BATCH_BYTES, Changed, Extent, Frozen};
 use convoke_types::wire::store::{Found, Revision};
 
 use super::types::Member;
@@ -26,6 +26,9 @@ pub struct Settings {
     pub keep: u64,
     /// Whoever proposes or reads is told after so long that nothing is known. A second to a minute.
     pub patience: Duration,
+    /// A piece of a snapshot, a megabyte, may take so long; the last one as long again for every one before, since all of it is made
+    /// safe then. A second to a minute: less gives up on slow links, more waits longer for what was lost.
+    pub piece: Duration,
     /// What keys and values may take in a new cluster; the same on every node.
     pub store_bytes: u64,
     /// What everybody who applies entries must be able to read.
@@ -42,6 +45,7 @@ impl Default for Settings {
             snapshot_every: 200_000,
             keep: 20_000,
             patience: Duration::from_secs(5),
+            piece: Duration::from_secs(5),
             store_bytes: convoke_decided::STORE_BYTES,
             feature_level: 1,
             weakened: None,
@@ -162,6 +166,9 @@ pub enum ChangeError {
         /// How far; all of them if nothing is known.
         entries: u64,
     },
+    /// The leader would not vote any more, or does not already. Hand leadership over first.
+    #[error("a leader does not leave itself out: hand leadership over first")]
+    WithoutLeader,
     /// It did not happen in time; it still may.
     #[error("it did not happen in time, and still may")]
     Unknown,
@@ -229,8 +236,12 @@ pub struct Status {
     pub term: u64,
     /// The last entry applied.
     pub applied: Position,
+    /// The last entry in its snapshot.
+    pub snapshot: Position,
     /// The last change.
     pub revision: Revision,
+    /// How much there is.
+    pub extent: Extent,
     /// The last entry of its log.
     pub last: Position,
     /// Its log may have lost entries, so it does not vote.

@@ -137,6 +137,16 @@ impl<R: AsyncRuntime> Core<R> {
         membership.get_node(&id).cloned().unwrap_or_default()
     }
 
+    /// Whether this node votes, as far as it knows.
+    fn is_voter(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics
+            .membership_config
+            .voter_ids()
+            .any(|id| id == self.me)
+    }
+
     /// On a leader with two sets of voters: where that was decided.
     pub(super) fn joint(&self) -> Option<LogId> {
         let metrics = self.raft.metrics();
@@ -144,7 +154,9 @@ impl<R: AsyncRuntime> Core<R> {
         let is_leader = metrics.current_leader == Some(self.me);
         let membership = &metrics.membership_config;
         let is_joint = membership.get_joint_config().len() > 1;
-        (is_leader && is_joint).then(|| *membership.log_id()).flatten()
+        (is_leader && is_joint)
+            .then(|| *membership.log_id())
+            .flatten()
     }
 }
 
@@ -197,6 +209,7 @@ impl<R: AsyncRuntime> Consensus<R> {
         let peers = Peers {
             me,
             transport: Arc::clone(&transport),
+            piece: settings.piece,
             grants_pre_votes: settings.weakened == Some(Weakness::FreePreVotes),
             runtime: PhantomData,
         };
@@ -333,12 +346,14 @@ impl<R: AsyncRuntime> Consensus<R> {
             is_remote: false,
             told,
         };
-        core.reads.push(reading, 1).map_err(|refused| match refused {
-            Refused::Full => ReadError::Busy {
-                retry_after: retry_after(core.settings.heartbeat),
-            },
-            Refused::Closed => ReadError::Stopped,
-        })?;
+        core.reads
+            .push(reading, 1)
+            .map_err(|refused| match refused {
+                Refused::Full => ReadError::Busy {
+                    retry_after: retry_after(core.settings.heartbeat),
+                },
+                Refused::Closed => ReadError::Stopped,
+            })?;
         match R::timeout(core.settings.patience, round).await {
             Ok(Ok(Round::Index(index))) => Ok(index),
             Ok(Ok(Round::NotLeader(_) | Round::NoQuorum)) | Err(_) => Err(ReadError::NoLeader),
@@ -385,6 +400,7 @@ impl<R: AsyncRuntime> Consensus<R> {
         let state = core.held.state.read();
         let applied = position_of(state.applied.as_ref());
         let revision = state.decided.revision();
+        let extent = state.decided.extent();
         drop(state);
         let metrics = core.raft.metrics();
         let metrics = metrics.borrow_watched();
@@ -395,10 +411,16 @@ impl<R: AsyncRuntime> Consensus<R> {
             leader: metrics.current_leader,
             term: metrics.current_term,
             applied,
+            snapshot: position_of(metrics.snapshot.as_ref()),
             revision,
+            extent,
             last: core.journal.last(),
             is_doubtful: core.is_doubtful(),
-            stopped: metrics.running_state.as_ref().err().map(ToString::to_string),
+            stopped: metrics
+                .running_state
+                .as_ref()
+                .err()
+                .map(ToString::to_string),
             voters: membership
                 .get_joint_config()
                 .iter()
@@ -454,7 +476,7 @@ impl<R: AsyncRuntime> Consensus<R> {
     /// nobody waits for it any more.
     ///
     /// # Errors
-    /// When this node does not lead, or it did not happen in time.
+    /// When this node does not lead or is left out, or it did not happen in time.
     pub async fn change_voters(
         &self,
         voters: BTreeMap<VoterId, Member>,
@@ -493,6 +515,14 @@ async fn change_voters<R: AsyncRuntime>(
     core: &Core<R>,
     voters: BTreeMap<VoterId, Member>,
 ) -> Result<(), ChangeError> {
+    // A leader that was left out still leads for a moment, and the engine's next change finds it leading as nobody (trap 17).
+    let leader = core.leader();
+    if leader != Some(core.me) {
+        return Err(ChangeError::NotLeader { leader });
+    }
+    if !voters.contains_key(&core.me) || !core.is_voter() {
+        return Err(ChangeError::WithoutLeader);
+    }
     if core.joint().is_some() {
         keeper::finish_change(core, core.settings.patience).await;
     }
@@ -517,9 +547,7 @@ async fn change_voters<R: AsyncRuntime>(
     change.map(|_| ()).map_err(refused)
 }
 
-fn refused<R: AsyncRuntime>(
-    error: RaftError<Types<R>, ClientWriteError<Types<R>>>,
-) -> ChangeError {
+fn refused<R: AsyncRuntime>(error: RaftError<Types<R>, ClientWriteError<Types<R>>>) -> ChangeError {
     match error {
         RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => ChangeError::NotLeader {
             leader: forward.leader_id,
@@ -554,7 +582,9 @@ impl<R: AsyncRuntime> Watch<R> {
         let state = self.core.held.state.read();
         match state.ring.after(seen, WATCHED) {
             Some(changes) => {
-                self.seen = changes.last().map_or(seen, convoke_decided::Changed::revision);
+                self.seen = changes
+                    .last()
+                    .map_or(seen, convoke_decided::Changed::revision);
                 Watched::Changes(changes)
             }
             None => {

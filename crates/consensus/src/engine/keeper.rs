@@ -71,7 +71,10 @@ async fn refill<R: AsyncRuntime>(core: &Core<R>, pause: Duration) {
         return;
     };
     let filled = core.held.progress.until(|now| now.index >= index);
-    if R::timeout(pause.max(core.settings.patience), filled).await.is_err() {
+    if R::timeout(pause.max(core.settings.patience), filled)
+        .await
+        .is_err()
+    {
         return;
     }
     if safely::<R>(&*core.journal, vec![Work::Trust]).await.is_ok() {

@@ -207,7 +207,9 @@ impl<R: AsyncRuntime> RaftStateMachine<Types<R>> for Machine<R> {
                 .map_err(io::Error::other)?;
             let pieces = (0..image.pieces()).map(move |number| image.piece(number));
             let pieces: Vec<Bytes> = pieces.collect::<io::Result<_>>()?;
-            self.snapshots.save(at, Box::new(pieces.into_iter())).await?;
+            self.snapshots
+                .save(at, Box::new(pieces.into_iter()))
+                .await?;
         }
         self.replace(at, membership, decided);
         Ok(())

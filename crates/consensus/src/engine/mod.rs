@@ -46,5 +46,5 @@ pub use wire::Kind;
 pub use openraft_rt as runtime;
 
 /// The runtime of real processes.
-#[cfg(feature = "tokio")]
+#[cfg(feature = "host")]
 pub use openraft::impls::TokioRuntime as Tokio;

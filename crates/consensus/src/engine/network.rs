@@ -35,9 +35,6 @@ use super::wire::{
 };
 use crate::log::VoterId;
 
-/// A piece of a snapshot may take so long; the last one as long again for every one before, since all of it is made safe then.
-const PIECE_PATIENCE: Duration = Duration::from_secs(5);
-
 /// Carries messages to other nodes of a log.
 pub trait Transport: Send + Sync + 'static {
     /// Brings a message to a node's [`serve`](super::Consensus::serve) and its answer back. Messages to one node are handed over in the
@@ -65,6 +62,8 @@ pub enum Unreached {
 pub(super) struct Peers<R> {
     pub(super) me: VoterId,
     pub(super) transport: Arc<dyn Transport>,
+    /// How long a piece of a snapshot may take.
+    pub(super) piece: Duration,
     /// Pre-votes count as granted, as the engine does by itself. Worlds that show that promises are watched set it.
     pub(super) grants_pre_votes: bool,
     pub(super) runtime: PhantomData<fn() -> R>,
@@ -79,6 +78,7 @@ impl<R: AsyncRuntime> RaftNetworkFactory<Types<R>> for Peers<R> {
             to,
             member: member.clone(),
             transport: Arc::clone(&self.transport),
+            piece: self.piece,
             grants_pre_votes: self.grants_pre_votes,
             runtime: PhantomData,
         }
@@ -91,6 +91,7 @@ pub(super) struct Peer<R> {
     to: VoterId,
     member: Member,
     transport: Arc<dyn Transport>,
+    piece: Duration,
     grants_pre_votes: bool,
     runtime: PhantomData<fn() -> R>,
 }
@@ -176,8 +177,10 @@ impl<R: AsyncRuntime> Peer<R> {
         loop {
             let is_last = head.number.is_some_and(|number| number + 1 == head.pieces);
             let times = if is_last { head.pieces } else { 1 };
-            let patience = PIECE_PATIENCE * u32::try_from(times).unwrap_or(u32::MAX);
-            let answer = self.ask(RPCTypes::InstallSnapshot, message, patience).await?;
+            let patience = self.piece * u32::try_from(times).unwrap_or(u32::MAX);
+            let answer = self
+                .ask(RPCTypes::InstallSnapshot, message, patience)
+                .await?;
             let (taken, _) =
                 take::<PieceTaken>(Kind::Snapshot, &answer).ok_or_else(unreadable::<R>)?;
             let next = match taken {

@@ -130,7 +130,9 @@ pub(super) async fn run<R: AsyncRuntime>(core: Arc<Core<R>>) {
             batch.push(waiting.principal, waiting.ticket, waiting.command);
             tellers.push(waiting.told);
         }
-        let bytes = batch.encode().expect("commands are small, and batches bounded");
+        let bytes = batch
+            .encode()
+            .expect("commands are small, and batches bounded");
         in_flight.change(|entries| entries + 1);
         let place = Place(Arc::clone(&in_flight));
         let respond = Respond(Box::new(move |result| {

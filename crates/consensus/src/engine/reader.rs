@@ -53,9 +53,7 @@ pub(super) async fn run<R: AsyncRuntime>(core: Arc<Core<R>>) {
             readings.into_iter().partition(|reading| reading.is_remote);
         tell(remote, own);
         let round = match own {
-            Round::NotLeader(Some(leader)) if !local.is_empty() => {
-                ask_leader(&core, leader).await
-            }
+            Round::NotLeader(Some(leader)) if !local.is_empty() => ask_leader(&core, leader).await,
             Round::Index(_) | Round::NotLeader(_) | Round::NoQuorum | Round::Stopped => own,
         };
         tell(local, round);

@@ -126,7 +126,8 @@ impl<R: AsyncRuntime> Core<R> {
     }
 
     async fn serve_transfer(&self, from: NodeId, message: &Bytes) -> Result<Bytes, Unserved> {
-        let (handover, _) = take::<Handover>(Kind::Transfer, message).ok_or(Unserved::Unreadable)?;
+        let (handover, _) =
+            take::<Handover>(Kind::Transfer, message).ok_or(Unserved::Unreadable)?;
         let vote: Vote = handover.vote.into();
         is_of_leader(&vote, from)?;
         self.may_vote()?;

@@ -135,7 +135,11 @@ pub(super) fn pieces_of(
     };
     let label = codec::to_vec(&label).expect("a label is within the codec's limits");
     let bodies = std::iter::once(label).chain(frozen.chunks());
-    Box::new((0..).zip(bodies).map(move |(number, body)| seal(position, number, &body)))
+    Box::new(
+        (0..)
+            .zip(bodies)
+            .map(move |(number, body)| seal(position, number, &body)),
+    )
 }
 
 fn checksum(position: Position, number: u64, body: &[u8]) -> u32 {
@@ -183,4 +187,49 @@ fn members(label: &[u8]) -> Option<StoredMembership> {
     let membership = take_membership(&label.members)?;
     let is_known = label.version == VERSION;
     is_known.then(|| StoredMembership::new(log_id(Position { term, index }), membership))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image() -> MemoryImage {
+        let position = Position { term: 2, index: 7 };
+        let frozen = Decided::new().freeze();
+        MemoryImage {
+            position,
+            pieces: pieces_of(position, &StoredMembership::default(), &frozen).collect(),
+        }
+    }
+
+    #[test]
+    fn a_snapshot_is_proven_and_no_turned_bit_passes() {
+        let good = image();
+        let (membership, decided) = prove(&good).expect("it was made a moment ago");
+        assert!(membership == StoredMembership::default());
+        assert_eq!(decided.revision(), Decided::new().revision());
+        for (number, piece) in good.pieces.iter().enumerate() {
+            for byte in 0..piece.len() {
+                let mut bad = good.clone();
+                let mut bytes = piece.to_vec();
+                bytes[byte] ^= 4;
+                bad.pieces[number] = bytes.into();
+                assert!(prove(&bad).is_err(), "byte {byte} of piece {number}");
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_in_the_wrong_place_or_of_another_snapshot_are_refused() {
+        let good = image();
+        let mut swapped = good.clone();
+        swapped.pieces.swap(0, 1);
+        assert!(prove(&swapped).is_err());
+        let mut other = good.clone();
+        other.position.index += 1;
+        assert!(prove(&other).is_err());
+        let mut cut = good;
+        cut.pieces.pop();
+        assert!(prove(&cut).is_err());
+    }
 }

@@ -107,7 +107,11 @@ impl<R: AsyncRuntime> RaftLogReader<Types<R>> for Storage<R> {
         self.range(&range).map(|index| self.read(index)).collect()
     }
 
-    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<RaftEntry>> {
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> io::Result<Vec<RaftEntry>> {
         let mut entries = Vec::new();
         let mut size_bytes = 0;
         for index in start + 1..=end {

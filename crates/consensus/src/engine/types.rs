@@ -237,3 +237,56 @@ pub(super) fn take_entry(index: u64, entry: &Entry) -> Result<RaftEntry, Journal
     })?;
     Ok(RaftEntry { log_id, payload })
 }
+
+#[cfg(test)]
+mod tests {
+    use convoke_types::NodeId;
+
+    use super::*;
+    use crate::log::LogId as OfLog;
+
+    fn voter(byte: u8) -> VoterId {
+        VoterId {
+            node: NodeId::from_public_key([byte; 32]),
+            log: OfLog([byte; 16]),
+        }
+    }
+
+    #[test]
+    fn payloads_survive_the_journal_and_have_their_kind_in_front() {
+        let voters = vec![
+            BTreeSet::from([voter(1)]),
+            BTreeSet::from([voter(1), voter(2)]),
+        ];
+        let members = BTreeMap::from([
+            (voter(1), Member::default()),
+            (
+                voter(2),
+                Member {
+                    addresses: vec!["a:1".to_owned()],
+                },
+            ),
+        ]);
+        let membership = Membership::new(voters, members).expect("all voters are members");
+        for (kind, payload) in [
+            (1, EntryPayload::Blank),
+            (2, EntryPayload::Normal(Proposal(Bytes::from_static(b"ab")))),
+            (3, EntryPayload::Membership(membership)),
+        ] {
+            let bytes = put_payload(&payload);
+            assert_eq!(bytes.first(), Some(&kind));
+            assert!(take_payload(&bytes).as_ref() == Some(&payload));
+        }
+        assert!(take_payload(&Bytes::from_static(&[4])).is_none());
+        assert!(take_payload(&Bytes::new()).is_none());
+    }
+
+    #[test]
+    fn the_first_entry_is_ours_at_1_and_the_engines_at_0() {
+        let first = LogId::new_term_index(0, 0);
+        assert_eq!(position(&first), Position { term: 0, index: 1 });
+        assert_eq!(log_id(position(&first)), Some(first));
+        assert_eq!(log_id(Position::default()), None);
+        assert_eq!(position_of(None), Position::default());
+    }
+}

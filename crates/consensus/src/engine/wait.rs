@@ -63,10 +63,7 @@ impl<T: Copy + PartialEq> Gauge<T> {
 }
 
 fn remember(waiting: &mut Vec<Waker>, context: &Context<'_>) {
-    if !waiting
-        .iter()
-        .any(|waker| waker.will_wake(context.waker()))
-    {
+    if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
         waiting.push(context.waker().clone());
     }
 }
@@ -168,5 +165,46 @@ impl<T> Queue<T> {
         }
         self.size_bytes -= size_bytes;
         taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future as _;
+
+    use super::*;
+
+    fn take(inbox: &Inbox<u8>, most: usize, most_bytes: usize) -> Vec<u8> {
+        let mut taken = std::pin::pin!(inbox.take(most, most_bytes));
+        match taken.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(taken) => taken.expect("it is open"),
+            Poll::Pending => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_full_queue_takes_nothing_until_something_is_taken() {
+        let inbox = Inbox::new(2, 100);
+        assert_eq!(inbox.push(1, 60), Ok(()));
+        assert_eq!(inbox.push(2, 60), Err(Refused::Full), "too many bytes");
+        assert_eq!(inbox.push(2, 10), Ok(()));
+        assert_eq!(inbox.push(3, 1), Err(Refused::Full), "too many");
+        assert_eq!(take(&inbox, 10, 65), [1], "the second would be too much");
+        assert_eq!(inbox.push(3, 90), Ok(()));
+        assert_eq!(take(&inbox, 1, 1), [2], "one is always taken");
+        assert_eq!(take(&inbox, 10, 1), [3]);
+        assert!(take(&inbox, 10, 10).is_empty());
+        inbox.close();
+        assert_eq!(inbox.push(4, 1), Err(Refused::Closed));
+    }
+
+    #[test]
+    fn a_gauge_is_waited_for() {
+        let gauge = Gauge::new(1);
+        let mut waiting = std::pin::pin!(gauge.until(|value| value > 1));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(waiting.as_mut().poll(&mut context).is_pending());
+        gauge.change(|value| value + 1);
+        assert_eq!(waiting.as_mut().poll(&mut context), Poll::Ready(2));
     }
 }

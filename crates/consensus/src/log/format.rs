@@ -23,9 +23,7 @@ const SEGMENT_MAGIC: &[u8; 8] = b"CVKLOGS\n";
 const REGISTER_MAGIC: &[u8; 8] = b"CVKLOGR\n";
 
 /// Which log: made once, with the directory it lives in.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LogId(#[serde(with = "serde_bytes")] pub [u8; 16]);
 

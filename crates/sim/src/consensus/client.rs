@@ -96,7 +96,13 @@ impl Client {
                 Ok(outcome) => return Some(outcome),
                 Err(ProposeError::Busy { retry_after }) => Virtual::sleep(retry_after).await,
                 Err(ProposeError::NotLeader { leader }) => {
-                    let hosts = self.world.lock().hosts.iter().map(|it| it.id).collect::<Vec<_>>();
+                    let hosts = self
+                        .world
+                        .lock()
+                        .hosts
+                        .iter()
+                        .map(|it| it.id)
+                        .collect::<Vec<_>>();
                     let known = leader.and_then(|id| hosts.iter().position(|it| *it == id));
                     match known {
                         Some(host) if host != self.host => self.host = host,
@@ -115,11 +121,7 @@ impl Client {
         let value: Value = self.number << 32 | self.sequence;
         let bytes = value.to_le_bytes().to_vec();
         let (act, command, after) = match chance(|random| random.below(6)) {
-            0 => (
-                Act::Delete,
-                KvCommand::Delete { key: key.clone() },
-                None,
-            ),
+            0 => (Act::Delete, KvCommand::Delete { key: key.clone() }, None),
             1 | 2 => {
                 let expect = match self.last {
                     Some(last) => Expect::Value(last.to_le_bytes().to_vec()),
@@ -200,10 +202,7 @@ impl Client {
     async fn ask(&mut self, key: &[u8], freshness: Freshness) -> Option<(Option<Value>, Revision)> {
         let node: Consensus<Virtual> = self.world.node(self.host)?;
         let query = Query::Get(key.to_vec());
-        let asked = Virtual::timeout(
-            Duration::from_millis(600),
-            node.read(&query, freshness),
-        );
+        let asked = Virtual::timeout(Duration::from_millis(600), node.read(&query, freshness));
         match asked.await {
             Ok(Ok(answer)) => {
                 let Found::Item(item) = answer.found else {

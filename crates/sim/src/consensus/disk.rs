@@ -314,4 +314,3 @@ impl Snapshots for SimSnapshots {
         Box::pin(async move { Ok(image.map(|image| Arc::new(image) as Arc<dyn Image>)) })
     }
 }
-

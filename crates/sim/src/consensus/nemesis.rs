@@ -184,9 +184,14 @@ fn fill(world: &Worldwide, host: usize) {
 async fn rule(world: Worldwide, to: usize) {
     let hosts = world.lock().hosts.len();
     if hosts > VOTERS && below(2) == 0 {
+        // A leader does not leave itself out.
+        let stays = world.leader().map_or(0, |(host, _)| host);
         let mut set: BTreeSet<usize> = (0..hosts).collect();
         while set.len() > VOTERS {
-            set.remove(&(below(hosts as u64) as usize));
+            let leaves = below(hosts as u64) as usize;
+            if leaves != stays {
+                set.remove(&leaves);
+            }
         }
         change_voters(&world, &set).await;
         return;

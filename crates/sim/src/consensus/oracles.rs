@@ -117,7 +117,12 @@ impl Witness for Eye {
     fn applied(&self, at: Position, payload: &[u8], _outcomes: &[Outcome], changes: &[Changed]) {
         let host = self.host;
         let mut world = self.world.lock();
-        let found = hash(at.term.to_le_bytes().into_iter().chain(payload.iter().copied()));
+        let found = hash(
+            at.term
+                .to_le_bytes()
+                .into_iter()
+                .chain(payload.iter().copied()),
+        );
         world.note(host, &format!("applies {at:?} {found:x}"));
         if !Seen::same(&mut world.seen.entries, at.index, found) {
             world.broken(format!("#{host} applies another entry at {at:?}"));
@@ -184,7 +189,10 @@ fn look_at(world: &Worldwide, host: usize, node: &Consensus<Virtual>) {
         world.hosts[host].is_suspect = false;
     }
     if status.is_leader() && !Seen::same(&mut world.seen.leaders, status.term, status.me) {
-        world.broken(format!("#{host} leads term {}, as another did", status.term));
+        world.broken(format!(
+            "#{host} leads term {}, as another did",
+            status.term
+        ));
     }
 }
 
@@ -243,7 +251,10 @@ pub(super) fn judge_end(world: &Worldwide, calm_since: u64) {
         }
         let (applied, top) = (world.seen.applied_at(*host), world.seen.top());
         if applied != top {
-            world.broken(format!("#{host} applied {applied} of {top} at the end"));
+            let (term, last) = (status.term, status.last);
+            world.broken(format!(
+                "#{host} applied {applied} of {top} at the end; its log ends at {last:?}, it is in term {term}"
+            ));
         }
         if status.is_doubtful {
             world.broken(format!("#{host} is doubtful at the end"));
@@ -256,9 +267,13 @@ pub(super) fn judge_end(world: &Worldwide, calm_since: u64) {
     if world.seen.last_acknowledged < calm_since {
         world.broken("nothing was acknowledged at the end".to_owned());
     }
-    let lost = world.seen.acknowledged.iter().find(|(revision, key, value)| {
-        world.seen.changes.get(revision) != Some(&(key.clone(), *value))
-    });
+    let lost = world
+        .seen
+        .acknowledged
+        .iter()
+        .find(|(revision, key, value)| {
+            world.seen.changes.get(revision) != Some(&(key.clone(), *value))
+        });
     if let Some(lost) = lost {
         let what = format!("{lost:x?} was acknowledged, and is not there");
         world.broken(what);

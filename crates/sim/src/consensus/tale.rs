@@ -184,9 +184,13 @@ fn begin(world: &Worldwide, hosts: usize) {
     spawn_in(WORLD, async move {
         sleep(5 * MILLISECOND).await;
         let first = founder.node(0).expect("nothing went wrong yet");
-        let voters: BTreeMap<_, _> = (0..3).map(|host| (voter(host), Member::default())).collect();
+        let voters: BTreeMap<_, _> = (0..3)
+            .map(|host| (voter(host), Member::default()))
+            .collect();
         if let Err(error) = first.found(voters).await {
-            founder.lock().broken(format!("the cluster cannot begin: {error}"));
+            founder
+                .lock()
+                .broken(format!("the cluster cannot begin: {error}"));
         }
     });
     spawn_in(WORLD, watch_over(world.clone()));

@@ -157,6 +157,7 @@ impl Worldwide {
             snapshot_every: 60,
             keep: 20,
             patience: Duration::from_millis(500),
+            piece: Duration::from_millis(200),
             weakened,
             ..Settings::default()
         };

@@ -14,7 +14,6 @@ use std::task::{Context, Poll, Waker};
 use convoke_consensus::engine::runtime::{self as ort, OptionalSend, OptionalSync};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
-
 struct Slot<T> {
     value: Option<T>,
     closed: bool,
@@ -35,7 +34,11 @@ impl fmt::Display for Closed {
 impl std::error::Error for Closed {}
 
 pub(crate) fn oneshot<T>() -> (Sender<T>, Receiver<T>) {
-    let s = Arc::new(Mutex::new(Slot { value: None, closed: false, waker: None }));
+    let s = Arc::new(Mutex::new(Slot {
+        value: None,
+        closed: false,
+        waker: None,
+    }));
     (Sender(Some(s.clone())), Receiver(s))
 }
 impl<T> Sender<T> {
@@ -104,7 +107,6 @@ impl ort::Oneshot for Oneshots {
     }
 }
 
-
 struct Queue<T> {
     queue: VecDeque<T>,
     capacity: usize,
@@ -120,7 +122,14 @@ pub struct WeakTx<T>(Arc<Mutex<Queue<T>>>);
 /// Reads a queue.
 pub struct Rx<T>(Arc<Mutex<Queue<T>>>);
 pub(super) fn channel<T>(capacity: usize) -> (Tx<T>, Rx<T>) {
-    let c = Queue { queue: VecDeque::new(), capacity, senders: 1, receiver: true, rx: None, tx: vec![] };
+    let c = Queue {
+        queue: VecDeque::new(),
+        capacity,
+        senders: 1,
+        receiver: true,
+        rx: None,
+        tx: vec![],
+    };
     let c = Arc::new(Mutex::new(c));
     (Tx(c.clone()), Rx(c))
 }
@@ -235,7 +244,6 @@ impl ort::Mpsc for Channels {
     }
 }
 
-
 struct Meta {
     version: u64,
     senders: usize,
@@ -267,7 +275,11 @@ impl<T> Drop for WatchSender<T> {
         let wakers = {
             let mut m = self.0.meta.lock();
             m.senders -= 1;
-            if m.senders == 0 { std::mem::take(&mut m.wakers) } else { vec![] }
+            if m.senders == 0 {
+                std::mem::take(&mut m.wakers)
+            } else {
+                vec![]
+            }
         };
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -345,12 +357,19 @@ impl ort::Watch for Watches {
     type Receiver<T: OptionalSend + OptionalSync> = WatchReceiver<T>;
     type Ref<'a, T: OptionalSend + 'a> = RwLockReadGuard<'a, T>;
     fn channel<T: OptionalSend + OptionalSync>(init: T) -> (WatchSender<T>, WatchReceiver<T>) {
-        let meta = Meta { version: 0, senders: 1, receivers: 1, wakers: vec![] };
-        let s = Arc::new(Shared { value: RwLock::new(init), meta: Mutex::new(meta) });
+        let meta = Meta {
+            version: 0,
+            senders: 1,
+            receivers: 1,
+            wakers: vec![],
+        };
+        let s = Arc::new(Shared {
+            value: RwLock::new(init),
+            meta: Mutex::new(meta),
+        });
         (WatchSender(s.clone()), WatchReceiver(s, 0))
     }
 }
-
 
 /// A mutex for tasks.
 pub struct Guarded<T>(futures_util::lock::Mutex<T>);
@@ -364,7 +383,6 @@ impl<T: OptionalSend + 'static> ort::Mutex<T> for Guarded<T> {
     }
 }
 
-
 macro_rules! opaque {
     ($($name:ident),*) => {$(
         impl<T> fmt::Debug for $name<T> {
@@ -375,4 +393,13 @@ macro_rules! opaque {
     )*};
 }
 
-opaque!(Sender, Receiver, Tx, WeakTx, Rx, WatchSender, WatchReceiver, Guarded);
+opaque!(
+    Sender,
+    Receiver,
+    Tx,
+    WeakTx,
+    Rx,
+    WatchSender,
+    WatchReceiver,
+    Guarded
+);

@@ -226,7 +226,11 @@ pub(crate) fn run_until(until: u64) {
                 run(executor, task);
                 continue;
             }
-            let first = executor.timers.borrow().first_key_value().map(|(at, _)| *at);
+            let first = executor
+                .timers
+                .borrow()
+                .first_key_value()
+                .map(|(at, _)| *at);
             match first {
                 Some((at, _)) if at <= until => {
                     executor.now.set(at.max(executor.now.get()));
@@ -378,8 +382,14 @@ impl AsyncRuntime for Virtual {
             }
             let until = with(|executor| {
                 let is_idle = executor.ready.borrow().lock().is_empty();
-                let first = executor.timers.borrow().first_key_value().map(|(at, _)| at.0);
-                first.filter(|_| is_idle).unwrap_or_else(|| executor.now.get())
+                let first = executor
+                    .timers
+                    .borrow()
+                    .first_key_value()
+                    .map(|(at, _)| at.0);
+                first
+                    .filter(|_| is_idle)
+                    .unwrap_or_else(|| executor.now.get())
             });
             run_until(until);
         }
@@ -403,7 +413,7 @@ mod tests {
             let seen = Arc::clone(&seen);
             spawn_in(Life(life), async move {
                 for _ in 0..3 {
-                    sleep(10).await;
+                    sleep(10).await; // tidy: time is virtual
                     seen.lock().push((life, now()));
                 }
             });

@@ -1,0 +1,256 @@
+//! A node of the log in a real process: its directory, its links, and what it answers to others.
+//!
+//! - [`LogNode`]: opens the log and the snapshots in a directory, takes part, and offers two RPC services: [`Raft`] for the
+//!   other nodes of the log, and the store for everybody who may ask.
+//! - `transport`: messages of the engine as calls. `keeper`: the store. `snapshots`: snapshots as files.
+//!
+//! Deliberately not here: who should vote. [`LogNode::found`] makes a log with given voters, [`LogNode::change_voters`] changes them.
+
+mod keeper;
+mod snapshots;
+mod transport;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use convoke_rpc::{CallError, Channel, ChannelConfig, Endpoint, NoError, Service, Target};
+use convoke_types::{ClusterId, NodeId};
+
+pub use transport::{Hello, Message, Raft, RaftClient, RaftServer, Unanswered};
+
+use self::keeper::Answering;
+use self::snapshots::SnapshotFiles;
+use self::transport::{Links, Listening};
+use crate::engine::{ChangeError, Consensus, Member, Parts, Settings, StartError, Status, Tokio};
+use crate::journal::{Condition, DiskJournal};
+use crate::log::{LogId, OpenError, Owner, SEGMENT_BYTES, State, VoterId};
+
+/// How a node keeps the log.
+#[derive(Clone, Debug)]
+pub struct HostSettings {
+    /// Where the log and its snapshots are kept. Nobody else writes there.
+    pub directory: PathBuf,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The id of the log if one has to be made: sixteen random bytes.
+    pub fresh: LogId,
+    /// Bytes of a segment of the log. At least 64 KiB; default 64 MiB. Larger ones are changed less often and take longer to make.
+    pub segment_bytes: u64,
+    /// How the node takes part.
+    pub engine: Settings,
+}
+
+impl HostSettings {
+    /// The defaults, in this directory.
+    #[must_use]
+    pub fn new(directory: impl Into<PathBuf>, cluster: ClusterId, fresh: LogId) -> Self {
+        Self {
+            directory: directory.into(),
+            cluster,
+            fresh,
+            segment_bytes: SEGMENT_BYTES,
+            engine: Settings::default(),
+        }
+    }
+}
+
+/// Why a node does not keep the log.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// The log cannot be opened.
+    #[error("open the log in {directory}: {error}", directory = directory.display())]
+    Log {
+        /// Where it should be.
+        directory: PathBuf,
+        /// Why not.
+        error: OpenError,
+    },
+    /// The snapshots cannot be opened.
+    #[error("open the snapshots in {directory}: {error}", directory = directory.display())]
+    Snapshots {
+        /// Where they should be.
+        directory: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// It cannot take part.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A node that should vote does not say who it is.
+    #[error("ask {address} who it is: {error}")]
+    Hello {
+        /// Where it should be.
+        address: SocketAddr,
+        /// Why not.
+        error: CallError<NoError>,
+    },
+    /// The log cannot be made or changed so.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+}
+
+/// A node of the log.
+#[derive(Clone, Debug)]
+pub struct LogNode {
+    consensus: Consensus<Tokio>,
+    journal: Arc<DiskJournal>,
+    me: VoterId,
+    endpoint: Endpoint,
+    state: State,
+    is_new: bool,
+}
+
+impl LogNode {
+    /// Opens the log, or makes one, and takes part over the links of this endpoint. The [services](Self::services) have to be
+    /// served at it.
+    ///
+    /// # Errors
+    /// As [`HostError`] says.
+    pub async fn start(endpoint: &Endpoint, settings: HostSettings) -> Result<Self, HostError> {
+        let node = endpoint.identity().node_id();
+        let directory = settings.directory.join("log");
+        let owner = |log| Owner {
+            cluster: settings.cluster,
+            node,
+            log,
+        };
+        let opened = DiskJournal::open(&directory, owner, settings.fresh, settings.segment_bytes)
+            .map_err(|error| HostError::Log { directory, error })?;
+        let journal = Arc::new(opened.journal);
+        let me = VoterId {
+            node,
+            log: journal.owner().log,
+        };
+        let directory = settings.directory.join("snapshots");
+        let snapshots = SnapshotFiles::open(&directory)
+            .map_err(|error| HostError::Snapshots { directory, error })?;
+        let parts = Parts {
+            me,
+            journal: Arc::clone(&journal) as _,
+            snapshots: Arc::new(snapshots),
+            transport: Arc::new(Links::new(endpoint)),
+            witness: None,
+        };
+        Ok(Self {
+            consensus: Consensus::start(settings.engine, parts).await?,
+            journal,
+            me,
+            endpoint: endpoint.clone(),
+            state: opened.state,
+            is_new: opened.is_new,
+        })
+    }
+
+    /// What this node answers: to the other nodes of the log, and to whoever uses the store.
+    #[must_use]
+    pub fn services(&self) -> (impl Service + use<>, impl Service + use<>) {
+        let raft = RaftServer::new(Listening {
+            consensus: self.consensus.clone(),
+            me: self.me,
+        });
+        let store = Answering {
+            consensus: self.consensus.clone(),
+            journal: Arc::clone(&self.journal),
+        };
+        (raft, convoke_store::KeeperServer::new(store))
+    }
+
+    /// Makes a new log whose voters are this node, reachable at `own`, and those at `others`, which have to be running.
+    ///
+    /// # Errors
+    /// When one of them does not answer, or there is a log already.
+    pub async fn found(&self, own: SocketAddr, others: &[SocketAddr]) -> Result<(), HostError> {
+        let mut voters = BTreeMap::from([(self.me, member(own))]);
+        for address in others {
+            voters.insert(self.ask(*address).await?, member(*address));
+        }
+        Ok(self.consensus.found(voters).await?)
+    }
+
+    /// Makes these nodes the voters; those that are new get the log first.
+    ///
+    /// # Errors
+    /// When one of them does not answer, or this node does not lead.
+    pub async fn change_voters(&self, voters: &[SocketAddr]) -> Result<(), HostError> {
+        let mut wanted = BTreeMap::new();
+        for address in voters {
+            wanted.insert(self.ask(*address).await?, member(*address));
+        }
+        Ok(self.consensus.change_voters(wanted).await?)
+    }
+
+    /// Who lives at an address.
+    async fn ask(&self, address: SocketAddr) -> Result<VoterId, HostError> {
+        let target = Target::from(address);
+        let channel = Channel::new(&self.endpoint, target, ChannelConfig::default());
+        let hello = RaftClient::new(channel).hello().await;
+        let hello = hello.map_err(|error| HostError::Hello { address, error })?;
+        Ok(hello.voter)
+    }
+
+    /// The handle on the log.
+    #[must_use]
+    pub fn consensus(&self) -> &Consensus<Tokio> {
+        &self.consensus
+    }
+
+    /// Who this node is in the log.
+    #[must_use]
+    pub fn me(&self) -> VoterId {
+        self.me
+    }
+
+    /// How it sees itself and the log.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.consensus.status()
+    }
+
+    /// How its disk does.
+    #[must_use]
+    pub fn disk(&self) -> Condition {
+        self.journal.condition()
+    }
+
+    /// What the log was found to be when it was opened.
+    #[must_use]
+    pub fn found_state(&self) -> &State {
+        &self.state
+    }
+
+    /// Whether the log was made at this start.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Takes no part any more. What was submitted to the log is written before the last clone is gone.
+    pub async fn stop(&self) {
+        self.consensus.stop().await;
+    }
+}
+
+fn member(address: SocketAddr) -> Member {
+    Member {
+        addresses: vec![address.to_string()],
+    }
+}
+
+/// How long the disk may be busy before people are told.
+const SLOW_DISK: Duration = Duration::from_secs(1);
+
+/// A directory that is there, and its name safe.
+fn make_directory(path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(path)?;
+    let parent = path.parent().unwrap_or(path);
+    std::fs::File::open(parent)?.sync_all()
+}
+
+fn is_from_a_voter(status: &Status, node: NodeId) -> bool {
+    status.members.keys().any(|member| member.node == node)
+}

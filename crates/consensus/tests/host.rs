@@ -1,0 +1,302 @@
+//! Nodes of the log with real disks and real links, in one process.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use convoke_consensus::host::{HostSettings, LogNode};
+use convoke_consensus::log::LogId;
+use convoke_rpc::identity::{Development, Identity};
+use convoke_rpc::{Carriers, Endpoint, Limits, Server, Target};
+use convoke_store::{Event, Freshness, Standing, Store, StoreConfig};
+use convoke_types::RoleSet;
+use convoke_types::wire::store::{Expect, Found, Query, Range, Revision};
+
+/// Only a failure takes this long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Node {
+    log: LogNode,
+    server: Server,
+    endpoint: Endpoint,
+}
+
+/// What of a node outlives it.
+struct Home {
+    identity: Identity,
+    directory: PathBuf,
+    address: std::net::SocketAddr,
+    fresh: u8,
+}
+
+struct World {
+    development: Development,
+    homes: Vec<Home>,
+    nodes: Vec<Option<Node>>,
+    _place: tempfile::TempDir,
+}
+
+impl World {
+    /// Nodes at addresses of their own, so that nobody else takes their ports while they are away.
+    async fn new(nodes: u8, net: u8) -> Self {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let development = Development::new();
+        let mut world = Self {
+            homes: Vec::new(),
+            nodes: Vec::new(),
+            development,
+            _place: place,
+        };
+        for number in 0..nodes {
+            let mut home = Home {
+                identity: world.development.identity(RoleSet::ALL),
+                directory: world._place.path().join(number.to_string()),
+                address: ([127, 91, net, number + 1], 0).into(),
+                fresh: number + 1,
+            };
+            std::fs::create_dir(&home.directory).expect("there is room");
+            let node = world.start(&home).await;
+            home.address = node.endpoint.local_address().expect("it is open");
+            world.homes.push(home);
+            world.nodes.push(Some(node));
+        }
+        let others: Vec<_> = world.homes[1..].iter().map(|home| home.address).collect();
+        let first = world.nodes[0].as_ref().expect("it is running");
+        first
+            .log
+            .found(world.homes[0].address, &others)
+            .await
+            .expect("all of them answer");
+        world
+    }
+
+    async fn start(&self, home: &Home) -> Node {
+        let endpoint = self.bind(home).await;
+        let cluster = self.development.cluster();
+        let settings = HostSettings {
+            segment_bytes: 1 << 20,
+            ..HostSettings::new(&home.directory, cluster, LogId([home.fresh; 16]))
+        };
+        let log = LogNode::start(&endpoint, settings)
+            .await
+            .expect("its log can be opened");
+        let (raft, store) = log.services();
+        let server = Server::builder().service(raft).service(store);
+        Node {
+            log,
+            server: server.serve(&endpoint).expect("it can listen"),
+            endpoint,
+        }
+    }
+
+    /// Its socket may outlive a closed endpoint for a moment.
+    async fn bind(&self, home: &Home) -> Endpoint {
+        let binding = async {
+            loop {
+                let (identity, trust) = (home.identity.clone(), self.development.trust());
+                let limits = Limits::default();
+                let bound =
+                    Endpoint::bind_with(Carriers::Tcp, home.address, identity, trust, limits);
+                if let Ok(endpoint) = bound {
+                    return endpoint;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await; // tidy: until the address is free, with a deadline
+            }
+        };
+        tokio::time::timeout(PATIENCE, binding).await.expect("the address becomes free")
+    }
+
+    /// A client that knows all nodes.
+    fn store(&self) -> Store {
+        let endpoint = Endpoint::development(&self.development).expect("loopback is there");
+        let config = StoreConfig {
+            timeout: PATIENCE,
+            attempt: Duration::from_millis(500),
+            ..StoreConfig::default()
+        };
+        let targets = self.homes.iter().map(|home| Target::from(home.address));
+        Store::new(&endpoint, targets, config)
+    }
+
+    async fn stop(&mut self, place: usize) {
+        let node = self.nodes[place].take().expect("it is running");
+        node.log.stop().await;
+        node.server.shutdown(Duration::from_secs(5)).await;
+        node.endpoint.close().await;
+        drop(node.log);
+    }
+
+    async fn come_back(&mut self, place: usize) {
+        let node = self.start(&self.homes[place]).await;
+        self.nodes[place] = Some(node);
+    }
+
+    fn leader(&self) -> Option<usize> {
+        self.nodes.iter().position(|node| {
+            node.as_ref()
+                .is_some_and(|node| node.log.status().is_leader())
+        })
+    }
+
+    async fn end(mut self) {
+        for place in 0..self.nodes.len() {
+            if self.nodes[place].is_some() {
+                self.stop(place).await;
+            }
+        }
+    }
+}
+
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(5)).await; // tidy: waits for a state, with a deadline
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting)
+        .await
+        .unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_acknowledged_outlives_every_node() {
+    let mut world = World::new(3, 1).await;
+    let store = world.store();
+    for number in 0..50 {
+        store
+            .put(format!("k{number:02}"), "1")
+            .await
+            .expect("a majority is there");
+    }
+    let leader = world.leader().expect("somebody has decided");
+    world.stop(leader).await;
+    for number in 0..50 {
+        store
+            .put(format!("k{number:02}"), "2")
+            .await
+            .expect("a majority is there");
+    }
+    world.come_back(leader).await;
+    for place in 0..3 {
+        if world.nodes[place].is_some() {
+            world.stop(place).await;
+        }
+    }
+    for place in 0..3 {
+        world.come_back(place).await;
+    }
+    let page = store
+        .list(Range::prefix("k"))
+        .await
+        .expect("all of them are there");
+    assert_eq!(page.items.len(), 50);
+    assert!(
+        page.items
+            .iter()
+            .all(|listed| listed.item.value == b"2" && listed.item.version == 2)
+    );
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_node_answers_questions_and_tells_watchers() {
+    let world = World::new(3, 2).await;
+    let store = world.store();
+    let first = store.put("a/1", "x").await.expect("a majority is there");
+    let swapped = store
+        .swap("a/1", Expect::Revision(first), Some(b"y".to_vec()))
+        .await;
+    assert_eq!(swapped, Ok(Ok(Some(Revision(2)))));
+    store.put("b", "z").await.expect("a majority is there");
+    for home in &world.homes {
+        let endpoint = Endpoint::development(&world.development).expect("loopback is there");
+        let own = Store::new(
+            &endpoint,
+            [Target::from(home.address)],
+            StoreConfig::default(),
+        );
+        let item = own
+            .get("a/1")
+            .await
+            .expect("it asks the leader how far it has to be");
+        assert_eq!(item.map(|item| item.value), Some(b"y".to_vec()));
+        let fresh = Freshness::AtLeast(Revision(3));
+        let answer = own
+            .query(Query::Get(b"b".to_vec()), fresh)
+            .await
+            .expect("it has it");
+        assert!(matches!(answer.found, Found::Item(Some(_))) && answer.revision == Revision(3));
+        let stale = own.query(Query::Get(b"b".to_vec()), Freshness::Stale).await;
+        assert!(stale.is_ok());
+        let mut watch = own.watch("a/", None);
+        let Ok(Event::Change(change)) = watch.next().await else {
+            panic!("what is there comes first");
+        };
+        assert_eq!(
+            (change.key.as_slice(), change.revision),
+            (b"a/1".as_slice(), Revision(2))
+        );
+        let status = own.status().await.expect("it knows itself");
+        assert_eq!(
+            (status.voters.len(), status.keys, status.is_doubtful),
+            (3, 2, false)
+        );
+    }
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_is_handed_over_without_an_error() {
+    let world = World::new(3, 3).await;
+    let store = world.store();
+    store.put("k", "0").await.expect("a majority is there");
+    let before = world.leader().expect("somebody has decided");
+    let to = world.nodes[(before + 1) % 3]
+        .as_ref()
+        .expect("it is running")
+        .log
+        .me()
+        .node;
+    let followed = || {
+        let status = world.nodes[before]
+            .as_ref()
+            .expect("it is running")
+            .log
+            .status();
+        let mut matching = status.matching.values();
+        matching.all(|position| position.index == status.last.index)
+    };
+    until("all of them have the log", followed).await;
+    let writer = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for number in 1..=200 {
+                store.put("k", number.to_string()).await?;
+            }
+            Ok::<_, convoke_store::Error>(())
+        })
+    };
+    store.transfer(to).await.expect("it is up to date");
+    writer
+        .await
+        .expect("it did not panic")
+        .expect("no write is lost");
+    until("the other one leads", || {
+        world.leader() == Some((before + 1) % 3)
+    })
+    .await;
+    let status = store.status().await.expect("somebody answers");
+    assert!(matches!(
+        status.standing,
+        Standing::Leader | Standing::Follower
+    ));
+    let item = store
+        .get("k")
+        .await
+        .expect("a majority is there")
+        .expect("it was put");
+    assert_eq!(
+        (item.value.as_slice(), item.version),
+        (b"200".as_slice(), 201)
+    );
+    world.end().await;
+}
