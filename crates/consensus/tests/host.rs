@@ -102,7 +102,9 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(5)).await; // tidy: until the address is free, with a deadline
             }
         };
-        tokio::time::timeout(PATIENCE, binding).await.expect("the address becomes free")
+        tokio::time::timeout(PATIENCE, binding)
+            .await
+            .expect("the address becomes free")
     }
 
     /// A client that knows all nodes.
@@ -266,20 +268,16 @@ async fn leadership_is_handed_over_without_an_error() {
         matching.all(|position| position.index == status.last.index)
     };
     until("all of them have the log", followed).await;
-    let writer = {
-        let store = store.clone();
-        tokio::spawn(async move {
-            for number in 1..=200 {
-                store.put("k", number.to_string()).await?;
-            }
-            Ok::<_, convoke_store::Error>(())
-        })
+    let writing = async {
+        for number in 1..=200 {
+            store
+                .put("k", number.to_string())
+                .await
+                .expect("no write is lost");
+        }
     };
-    store.transfer(to).await.expect("it is up to date");
-    writer
-        .await
-        .expect("it did not panic")
-        .expect("no write is lost");
+    let (handed, ()) = tokio::join!(store.transfer(to), writing);
+    handed.expect("it is up to date");
     until("the other one leads", || {
         world.leader() == Some((before + 1) % 3)
     })
