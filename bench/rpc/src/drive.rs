@@ -20,6 +20,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use bench_measure::{Counts, Histogram, Process};
 use bytes::Bytes;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
@@ -35,7 +36,6 @@ use crate::{
     cases::{LARGE_BYTES, Load, Method, PACED_PER_SECOND, Scale},
     certs::Certs,
     end,
-    measure::{Counts, Histogram, Process},
     message::{Message, Order, body},
     spin,
     system::{System, SystemName, with_system},

@@ -1,16 +1,14 @@
 //! What a serving and a driving process have in common: their CPUs, their runtime, and that they do not outlive the
 //! bench.
 
-use std::{future::Future, io::Read as _, process, thread, time::Duration};
+use std::{future::Future, time::Duration};
 
 use anyhow::Context as _;
+use bench_measure::{allow_descriptors, end_with_standard_input};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{args::EndArguments, spin};
-
-/// A server of many connections needs a descriptor for each.
-const DESCRIPTORS: u64 = 8192;
 
 /// Keeps this process to its CPUs, gives it enough descriptors and makes it end with the bench. Before any other thread
 /// exists.
@@ -66,33 +64,4 @@ fn pin(cpus: &[usize]) -> anyhow::Result<()> {
         set.set(*cpu);
     }
     sched_setaffinity(None, &set).with_context(|| format!("keep to the CPUs {cpus:?}"))
-}
-
-fn allow_descriptors() -> anyhow::Result<()> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= DESCRIPTORS) {
-        return Ok(());
-    }
-    let current = limit
-        .maximum
-        .map_or(DESCRIPTORS, |most| most.min(DESCRIPTORS));
-    let wanted = Rlimit {
-        current: Some(current),
-        ..limit
-    };
-    setrlimit(Resource::Nofile, wanted).context("allow more open descriptors")
-}
-
-/// The bench holds the other end of our standard input and never writes; when it closes, the bench is done with us or
-/// gone.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "it leaves nothing behind but closed sockets, and ends even while its runtime hangs"
-)]
-fn end_with_standard_input() {
-    thread::spawn(|| {
-        let _ = std::io::stdin().read(&mut [0]);
-        process::exit(0);
-    });
 }

@@ -2,7 +2,7 @@
 //!
 //! One program in three roles: [`run`] starts a `serve` and a `drive` process for every measurement, [`serve`] is the
 //! one end and [`drive`] the other. [`cases`] says what is asked, [`system`] whom, [`systems`] how each of them is
-//! brought to answer, [`measure`] how it is counted. `bench/README.md` explains the results.
+//! brought to answer; `bench-measure` counts. `bench/README.md` explains the results.
 
 use std::process::ExitCode;
 
@@ -13,10 +13,8 @@ use crate::args::{Arguments, Role};
 mod args;
 mod cases;
 mod certs;
-mod child;
 mod drive;
 mod end;
-mod measure;
 mod message;
 mod path;
 mod run;

@@ -7,13 +7,13 @@
 use std::{env, net::Ipv4Addr, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::Context as _;
+use bench_measure::Running;
 use bench_report::{Report, Row, short};
 
 use crate::{
     args::{Measurement, Pin, RunArguments},
     cases::Scale,
     certs::Certs,
-    child::Running,
     drive::Values,
     end,
     path::{Path, Place},

@@ -1,18 +1,15 @@
-//! The instruments: a histogram of latencies, and a process's CPU time and memory as the kernel counts them.
+//! A histogram of latencies.
 
 use std::{
-    fs,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
-
-use anyhow::Context as _;
 
 /// Latencies in buckets whose width is at most 1/32 of their value, from 256 ns to about 70 s.
 ///
 /// Shared by callers, so that its memory stays in the cache however many callers there are.
 #[derive(Debug)]
-pub(crate) struct Histogram {
+pub struct Histogram {
     buckets: Vec<AtomicU64>,
 }
 
@@ -24,9 +21,15 @@ const LOWEST_BIT: u32 = 8;
 /// Everything of 2^37 ns and more is counted in the last bucket.
 const HIGHEST_BIT: u32 = 36;
 
+impl Default for Histogram {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Histogram {
     /// Nothing counted yet.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         let buckets = u64::from(HIGHEST_BIT - LOWEST_BIT + 1) * STEPS;
         Self {
             buckets: (0..buckets).map(|_| AtomicU64::new(0)).collect(),
@@ -34,13 +37,13 @@ impl Histogram {
     }
 
     /// Counts one latency.
-    pub(crate) fn record(&self, latency: Duration) {
+    pub fn record(&self, latency: Duration) {
         let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
         self.buckets[bucket_of(nanos)].fetch_add(1, Ordering::Relaxed);
     }
 
     /// What was counted until now.
-    pub(crate) fn counts(&self) -> Counts {
+    pub fn counts(&self) -> Counts {
         let read = |bucket: &AtomicU64| bucket.load(Ordering::Relaxed);
         Counts(self.buckets.iter().map(read).collect())
     }
@@ -48,11 +51,11 @@ impl Histogram {
 
 /// The counts of one or several histograms at one moment.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Counts(Vec<u64>);
+pub struct Counts(Vec<u64>);
 
 impl Counts {
     /// Adds another's.
-    pub(crate) fn add(&mut self, other: &Self) {
+    pub fn add(&mut self, other: &Self) {
         self.0.resize(self.0.len().max(other.0.len()), 0);
         for (sum, more) in self.0.iter_mut().zip(&other.0) {
             *sum += more;
@@ -60,12 +63,12 @@ impl Counts {
     }
 
     /// How many latencies were counted.
-    pub(crate) fn total(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 
     /// The latency that `share` of all were not above, in microseconds; `None` if there were none.
-    pub(crate) fn quantile_us(&self, share: f64) -> Option<f64> {
+    pub fn quantile_us(&self, share: f64) -> Option<f64> {
         let wanted = ((self.total() as f64 * share).ceil() as u64).max(1);
         let mut seen = 0;
         for (bucket, count) in self.0.iter().enumerate() {
@@ -92,85 +95,6 @@ fn middle_ns(bucket: usize) -> f64 {
     let width = 1u64 << (octave - STEP_BITS);
     let lower = (bucket % STEPS + STEPS) * width;
     lower as f64 + width as f64 / 2.0
-}
-
-/// A process on this machine, as `/proc` shows it. The driver reads both ends itself, so both are read at the same
-/// moments.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Process {
-    id: u32,
-}
-
-/// Resident memory.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Memory {
-    /// Right now.
-    pub(crate) now_bytes: u64,
-    /// The most there ever was.
-    pub(crate) peak_bytes: u64,
-}
-
-impl Process {
-    /// The process with that id.
-    pub(crate) fn of(id: u32) -> Self {
-        Self { id }
-    }
-
-    /// This process.
-    pub(crate) fn this() -> Self {
-        Self::of(std::process::id())
-    }
-
-    /// CPU time of all its threads, in nanoseconds rather than the ticks of `/proc/PID/stat`. A thread that ended takes
-    /// its time with it; the threads of a bench live as long as their process.
-    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
-        self.cpu_besides(None)
-    }
-
-    /// The same without the thread that asks.
-    pub(crate) fn cpu_of_others(&self) -> anyhow::Result<Duration> {
-        let asking = rustix::thread::gettid().as_raw_nonzero().to_string();
-        self.cpu_besides(Some(&asking))
-    }
-
-    fn cpu_besides(&self, left_out: Option<&str>) -> anyhow::Result<Duration> {
-        let threads = format!("/proc/{}/task", self.id);
-        let mut nanos = 0;
-        for thread in fs::read_dir(&threads).with_context(|| format!("list {threads}"))? {
-            let thread = thread?;
-            if left_out.is_some_and(|left_out| thread.file_name() == left_out) {
-                continue;
-            }
-            let path = thread.path().join("schedstat");
-            // A thread may end between the listing and here.
-            let Ok(text) = fs::read_to_string(&path) else {
-                continue;
-            };
-            nanos += nanos_on_cpu(&text).with_context(|| format!("parse {}", path.display()))?;
-        }
-        Ok(Duration::from_nanos(nanos))
-    }
-
-    /// Its resident memory.
-    pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
-        let path = format!("/proc/{}/status", self.id);
-        let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-        let field = |name| kibibytes(&text, name).with_context(|| format!("find {name} in {path}"));
-        Ok(Memory {
-            now_bytes: field("VmRSS:")? * 1024,
-            peak_bytes: field("VmHWM:")? * 1024,
-        })
-    }
-}
-
-/// The first of the three numbers in a `schedstat`.
-fn nanos_on_cpu(text: &str) -> Option<u64> {
-    text.split_whitespace().next()?.parse().ok()
-}
-
-fn kibibytes(status: &str, field: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
-    line.split_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -224,23 +148,5 @@ mod tests {
         counts.add(&other.counts());
 
         assert_eq!(counts.total(), 3);
-    }
-
-    #[test]
-    fn the_kernels_texts_are_understood() {
-        assert_eq!(nanos_on_cpu("1024916 0 2\n"), Some(1_024_916));
-        assert_eq!(
-            kibibytes("Name:\tx\nVmHWM:\t    2048 kB\n", "VmHWM:"),
-            Some(2048)
-        );
-        assert_eq!(kibibytes("Name:\tx\n", "VmHWM:"), None);
-    }
-
-    #[test]
-    fn this_process_uses_memory_and_cpu() {
-        let process = Process::this();
-        let memory = process.memory().unwrap();
-        assert!(memory.peak_bytes >= memory.now_bytes && memory.now_bytes > 0);
-        assert!(process.cpu().unwrap() > Duration::ZERO);
     }
 }

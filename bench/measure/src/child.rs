@@ -16,7 +16,7 @@ const UNREAD_LINES: usize = 64;
 
 /// A running child. Dropping it kills and reaps it, whatever state it is in.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub struct Running {
     child: Child,
     /// `None` only while it is dropped.
     lines: Option<Receiver<String>>,
@@ -25,7 +25,7 @@ pub(crate) struct Running {
 
 impl Running {
     /// Starts it with its standard input open and its standard output read; its errors go where ours go.
-    pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
+    pub fn start(command: &mut Command) -> anyhow::Result<Self> {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -48,12 +48,12 @@ impl Running {
     }
 
     /// Its process id.
-    pub(crate) fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Waits for a line that begins so, and gives the rest of it. Other lines are skipped.
-    pub(crate) fn line_after(&self, start: &str, patience: Duration) -> anyhow::Result<String> {
+    pub fn line_after(&self, start: &str, patience: Duration) -> anyhow::Result<String> {
         let lines = self.lines.as_ref().expect("it is not being dropped");
         let until = Instant::now() + patience;
         loop {
