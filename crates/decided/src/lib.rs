@@ -11,7 +11,7 @@
 //! 4. [`Frozen`] and [`Thawing`]: the state as chunks of bytes, made while commands go on, and back.
 //! 5. `shards`: how a large state is frozen in no time.
 //!
-//! A family of commands is a module with a part of the state, a variant of [`Command`](convoke_types::wire::store::Command) and a part of
+//! A family of commands is a module with a part of the state, a variant of [`Command`] and a part of
 //! the snapshot. Those to come (configuration, node records, tasks, rings, pins) get theirs beside `kv`.
 //!
 //! Deliberately not here: agreeing on the log and keeping it on disk, who may send which command, and waiting for anything.

@@ -6,7 +6,7 @@
 //!
 //! The engine asks for its runtime by type, not by value, so the executor is the thread's. Stories told by several threads do not meet.
 //!
-//! - [`Virtual`]: the runtime. [`reset`], [`run_until`]: the world's time. [`spawn_in`], [`kill`], [`pause`], [`resume`], [`jump`]: lives.
+//! - [`Virtual`]: the runtime. `reset`, `run_until`: the world's time. `spawn_in`, `kill`, `pause`, `resume`, `jump`: lives.
 //! - `channels`, `time`: what the runtime is made of.
 //!
 //! Deliberately not here: anything about the log.
