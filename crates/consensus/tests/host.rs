@@ -7,9 +7,9 @@ use convoke_consensus::host::{HostSettings, LogNode};
 use convoke_consensus::log::LogId;
 use convoke_rpc::identity::{Development, Identity};
 use convoke_rpc::{Carriers, Endpoint, Limits, Server, Target};
-use convoke_store::{Event, Freshness, Standing, Store, StoreConfig};
+use convoke_store::{Event, Standing, Store, StoreConfig};
 use convoke_types::RoleSet;
-use convoke_types::wire::store::{Expect, Found, Query, Range, Revision};
+use convoke_types::wire::store::{Expect, Found, Freshness, Query, Range, Revision};
 
 /// Only a failure takes this long.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 use convoke_consensus::log::{
-    Ballot, Entry, File, Files, Log, LogId, Op, OpenError, Owner, Position, State, TwinDisk,
-    VoterId, Work, WorkError,
+    Ballot, Entry, File, Files, Finding, Log, LogId, Op, OpenError, Owner, Position, State,
+    TwinDisk, VoterId, Work, WorkError,
 };
 use convoke_types::{ClusterId, NodeId};
 
@@ -104,6 +104,15 @@ impl World {
             .into_iter()
             .filter(|file| matches!(file, File::Segment(_)))
             .collect()
+    }
+
+    fn finding(&self) -> &Finding {
+        match &self.state {
+            State::Doubtful {
+                finding: Some(finding),
+            } => finding,
+            State::Doubtful { finding: None } | State::Sound => panic!("nothing was found"),
+        }
     }
 
     fn is_sound(&self) -> bool {
@@ -304,12 +313,7 @@ fn doubt_outlives_every_start_until_a_leader_ends_it() {
     let place = world.log.place(2).expect("it is there");
     world.disk.rot(place.file, place.offset as usize + 16, 0);
     world.reopen();
-    let State::Doubtful {
-        finding: Some(finding),
-    } = &world.state
-    else {
-        panic!("it is rotten: {:?}", world.state);
-    };
+    let finding = world.finding();
     assert!(!finding.is_rot, "nothing behind it says that it was safe");
     assert_eq!(texts(&world), ["1@1 a"]);
     world.reopen();
@@ -330,12 +334,7 @@ fn what_was_known_to_be_safe_and_is_rotten_is_no_torn_write() {
     let place = world.log.place(1).expect("it is there");
     world.disk.rot(place.file, place.offset as usize + 16, 0);
     world.reopen();
-    let State::Doubtful {
-        finding: Some(finding),
-    } = &world.state
-    else {
-        panic!("it is rotten: {:?}", world.state);
-    };
+    let finding = world.finding();
     assert!(finding.is_rot, "{finding}");
     assert_eq!(world.log.last(), 0);
     // What stood behind does not come back when the gap is filled.

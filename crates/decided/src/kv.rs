@@ -20,7 +20,7 @@ const PAGE_BYTES: usize = 1 << 20;
 
 /// A key with its value, as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stored {
+pub(crate) struct Stored {
     #[serde(with = "serde_bytes")]
     key: Box<[u8]>,
     #[serde(with = "serde_bytes")]
@@ -31,12 +31,6 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// The key.
-    #[must_use]
-    pub fn key(&self) -> &[u8] {
-        &self.key
-    }
-
     fn item(&self) -> Item {
         Item {
             value: self.value.to_vec(),

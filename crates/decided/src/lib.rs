@@ -27,7 +27,7 @@ use convoke_types::wire::store::{Command, Found, Outcome, Query, Revision, Sessi
 use convoke_types::{NodeId, Timestamp};
 
 pub use batch::{BATCH_BYTES, BATCH_COMMANDS, Batch, BatchError, Order};
-pub use kv::{Changed, Stored};
+pub use kv::Changed;
 pub use session::{IDLE, SESSIONS, SESSIONS_EACH};
 pub use snapshot::{CHUNK_BYTES, Chunks, Frozen, SnapshotError, Thawing};
 

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use convoke_rpc::{CallError, CallOptions, Channel, ChannelConfig, Endpoint, Target};
 use convoke_types::wire::store::{
-    Command, Done, Expect, Forgotten, Found, Item, KvCommand, Outcome, Page, Query, Range, Refusal,
-    Revision, SessionCommand, SessionId, Ticket, WINDOW,
+    Command, Done, Expect, Forgotten, Found, Freshness, Item, KvCommand, Outcome, Page, Query,
+    Range, Refusal, Revision, SessionCommand, SessionId, Ticket, WINDOW,
 };
 use convoke_types::{NodeId, Problem};
 use parking_lot::Mutex;
@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::service::{
-    Answer, CommandRequest, Freshness, KeeperClient, LogStatus, QueryRequest, Refused, Whereabouts,
+    Answer, CommandRequest, KeeperClient, LogStatus, QueryRequest, Refused, Whereabouts,
 };
 use crate::session::Numbers;
 use crate::watch::Watch;

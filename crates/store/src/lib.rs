@@ -16,7 +16,7 @@ mod watch;
 
 pub use client::{Error, Store, StoreConfig};
 pub use service::{
-    Answer, CommandRequest, Follower, Freshness, Heard, Keeper, KeeperClient, KeeperServer,
-    LogStatus, QueryRequest, Refused, Standing, WatchRequest, Whereabouts,
+    Answer, CommandRequest, Follower, Heard, Keeper, KeeperClient, KeeperServer, LogStatus,
+    QueryRequest, Refused, Standing, WatchRequest, Whereabouts,
 };
 pub use watch::{Event, Watch};

@@ -4,11 +4,12 @@
 //! program that only talks to a cluster brings no log with it.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use convoke_rpc::{Context, Streaming, service};
 use convoke_types::NodeId;
-use convoke_types::wire::store::{Change, Command, Found, Outcome, Query, Revision, Ticket};
+use convoke_types::wire::store::{
+    Change, Command, Found, Freshness, Outcome, Query, Revision, Ticket,
+};
 use serde::{Deserialize, Serialize};
 
 /// Decided state, as any node that keeps the log serves it.
@@ -50,18 +51,6 @@ pub struct QueryRequest {
     pub query: Query,
     /// How new the answer has to be.
     pub freshness: Freshness,
-}
-
-/// How new an answer has to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Freshness {
-    /// It knows of everything that was answered before the question was asked.
-    #[default]
-    Linearizable,
-    /// It knows of this change and all before it.
-    AtLeast(Revision),
-    /// It is what this node knows now, with its age.
-    Stale,
 }
 
 /// What was found, and as of when.
@@ -129,20 +118,6 @@ pub enum Refused {
     },
 }
 
-impl Refused {
-    /// When the same may succeed at this node; never, if another one has to be asked.
-    #[must_use]
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Busy { retry_after_ms } => Some(Duration::from_millis(*retry_after_ms)),
-            Self::NotLeader { .. }
-            | Self::OutcomeUnknown
-            | Self::Unavailable { .. }
-            | Self::Senseless { .. } => None,
-        }
-    }
-}
-
 fn leader_told(leader: Option<&Whereabouts>) -> String {
     leader.map_or_else(
         || "nobody is known to".to_owned(),
@@ -190,8 +165,8 @@ pub struct LogStatus {
     pub sessions: u64,
     /// Its log may have lost something, so it does not vote.
     pub is_doubtful: bool,
-    /// What its disk is waiting for, for people; nothing if it is well.
-    pub disk: Option<String>,
+    /// What ails it, for people: a slow, full or broken disk, or why it stopped. Nothing if it is well.
+    pub trouble: Option<String>,
     /// How far others are behind, as the leader knows.
     pub followers: Vec<Follower>,
 }

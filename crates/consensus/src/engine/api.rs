@@ -67,17 +67,6 @@ pub enum Weakness {
     ReadWithoutIndex,
 }
 
-/// How new an answer has to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Freshness {
-    /// Everything acknowledged before the question is in it.
-    Linearizable,
-    /// This change is in it.
-    AtLeast(Revision),
-    /// Whatever this node has; how old it may be is told.
-    Stale,
-}
-
 /// What was found, and how new it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
@@ -85,7 +74,7 @@ pub struct Answer {
     pub found: Found,
     /// The last change before it.
     pub revision: Revision,
-    /// When a leader was last heard of, if the answer may be older than the question.
+    /// How long ago this node last knew that it was up to date, if the answer may be older than the question and it ever knew.
     pub age: Option<Duration>,
 }
 

@@ -14,15 +14,14 @@ use std::time::Duration;
 
 use convoke_decided::{BATCH_BYTES, Decided, Frozen};
 use convoke_types::NodeId;
-use convoke_types::wire::store::{Command, Outcome, Query, Revision, Ticket};
+use convoke_types::wire::store::{Command, Freshness, Outcome, Query, Revision, Ticket};
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{Config, Raft, SnapshotPolicy};
 use openraft_rt::{AsyncRuntime, Instant as _, Oneshot, WatchReceiver as _};
 use parking_lot::Mutex;
 
 use super::api::{
-    Answer, ChangeError, Freshness, ProposeError, ReadError, Settings, StartError, Status, Watched,
-    Weakness,
+    Answer, ChangeError, ProposeError, ReadError, Settings, StartError, Status, Watched, Weakness,
 };
 use super::keeper;
 use super::machine::{Held, Machine, Witness};
@@ -324,19 +323,20 @@ impl<R: AsyncRuntime> Consensus<R> {
         Answer {
             found,
             revision,
-            age: may_be_old.then(|| self.age()),
+            age: may_be_old.then(|| self.age()).flatten(),
         }
     }
 
-    /// How long no leader was heard of; for ever if none ever was.
-    fn age(&self) -> Duration {
-        if self.core.leader() == Some(self.core.me) {
+    /// How long no leader was heard of, or on a leader no majority; nothing if none ever was.
+    fn age(&self) -> Option<Duration> {
+        let heard = if self.core.leader() == Some(self.core.me) {
             let metrics = self.core.raft.metrics();
             let acked = metrics.borrow_watched().last_quorum_acked;
-            return acked.map_or(Duration::MAX, |acked| R::Instant::now() - *acked);
-        }
-        let heard = *self.core.heard.lock();
-        heard.map_or(Duration::MAX, |heard| R::Instant::now() - heard)
+            acked.map(|acked| *acked)
+        } else {
+            *self.core.heard.lock()
+        };
+        heard.map(|heard| R::Instant::now() - heard)
     }
 
     async fn read_index(&self) -> Result<u64, ReadError> {

@@ -32,8 +32,8 @@ mod wait;
 mod wire;
 
 pub use api::{
-    Answer, ChangeError, Freshness, ProposeError, ReadError, Settings, StartError, Status,
-    Unserved, Watched, Weakness,
+    Answer, ChangeError, ProposeError, ReadError, Settings, StartError, Status, Unserved, Watched,
+    Weakness,
 };
 pub use handle::{Consensus, Parts, Watch};
 pub use machine::Witness;

@@ -7,7 +7,7 @@
 //!
 //! What is decided is remembered as a hint, never synced by itself (trap 12): after a start it says how far to apply.
 //!
-//! Deliberately not here: files (`log`), and what a doubtful log means for votes (`guard`).
+//! Deliberately not here: files (`log`), and what a doubtful log means for votes (`serve`).
 
 use std::fmt::Debug;
 use std::io;

@@ -8,17 +8,16 @@ use std::sync::Arc;
 use convoke_decided::Frozen;
 use convoke_rpc::{Context, Streaming};
 use convoke_store::{
-    Answer, CommandRequest, Follower, Freshness, Heard, Keeper, LogStatus, QueryRequest, Refused,
-    Standing, WatchRequest, Whereabouts,
+    Answer, CommandRequest, Follower, Heard, Keeper, LogStatus, QueryRequest, Refused, Standing,
+    WatchRequest, Whereabouts,
 };
 use convoke_types::NodeId;
 use convoke_types::wire::store::{Change, Found, Outcome, Query, Range, Revision};
 use futures_util::stream;
 
-use super::{SLOW_DISK, is_from_a_voter};
+use super::SLOW_DISK;
 use crate::engine::{
-    ChangeError, Consensus, Freshness as Wanted, ProposeError, ReadError, Status, Tokio, Watch,
-    Watched,
+    ChangeError, Consensus, ProposeError, ReadError, Status, Tokio, Watch, Watched,
 };
 use crate::journal::{Condition, DiskJournal, Wait};
 use crate::log::VoterId;
@@ -48,12 +47,7 @@ impl Keeper for Answering {
     }
 
     async fn query(&self, request: QueryRequest) -> Result<Answer, Refused> {
-        let freshness = match request.freshness {
-            Freshness::Linearizable => Wanted::Linearizable,
-            Freshness::AtLeast(revision) => Wanted::AtLeast(revision),
-            Freshness::Stale => Wanted::Stale,
-        };
-        let answer = self.consensus.read(&request.query, freshness).await;
+        let answer = self.consensus.read(&request.query, request.freshness).await;
         let answer = answer.map_err(|error| match error {
             ReadError::Busy { retry_after } => Refused::Busy {
                 retry_after_ms: in_ms(retry_after),
@@ -113,7 +107,7 @@ impl Keeper for Answering {
             store_bytes: status.extent.store_bytes,
             sessions: status.extent.sessions,
             is_doubtful: status.is_doubtful,
-            disk: disk(&self.journal.condition()).or_else(|| status.stopped.clone()),
+            trouble: disk(&self.journal.condition()).or_else(|| status.stopped.clone()),
             followers: status
                 .matching
                 .iter()
@@ -128,11 +122,6 @@ impl Keeper for Answering {
 
     async fn transfer(&self, to: NodeId) -> Result<(), Refused> {
         let status = self.consensus.status();
-        if !is_from_a_voter(&status, to) {
-            return Err(Refused::Senseless {
-                why: format!("{} is no member of the log", to.short()),
-            });
-        }
         let voter = status
             .voters
             .iter()

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use convoke_rpc::{CallError, Channel, ChannelConfig, Endpoint, NoError, Service, Target};
-use convoke_types::{ClusterId, NodeId};
+use convoke_types::ClusterId;
 
 pub use transport::{Hello, Message, Raft, RaftClient, RaftServer, Unanswered};
 
@@ -101,7 +101,6 @@ pub struct LogNode {
     journal: Arc<DiskJournal>,
     me: VoterId,
     endpoint: Endpoint,
-    state: State,
     is_new: bool,
 }
 
@@ -126,6 +125,11 @@ impl LogNode {
             node,
             log: journal.owner().log,
         };
+        if let State::Doubtful { finding } = &opened.state {
+            let finding = finding.as_ref().map(ToString::to_string);
+            let finding = finding.unwrap_or_else(|| "found at an earlier start".to_owned());
+            tracing::warn!(%me, %finding, "the log may have lost entries; no vote until a leader has brought it up to date");
+        }
         let directory = settings.directory.join("snapshots");
         let snapshots = SnapshotFiles::open(&directory)
             .map_err(|error| HostError::Snapshots { directory, error })?;
@@ -141,7 +145,6 @@ impl LogNode {
             journal,
             me,
             endpoint: endpoint.clone(),
-            state: opened.state,
             is_new: opened.is_new,
         })
     }
@@ -217,12 +220,6 @@ impl LogNode {
         self.journal.condition()
     }
 
-    /// What the log was found to be when it was opened.
-    #[must_use]
-    pub fn found_state(&self) -> &State {
-        &self.state
-    }
-
     /// Whether the log was made at this start.
     #[must_use]
     pub fn is_new(&self) -> bool {
@@ -249,8 +246,4 @@ fn make_directory(path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(path)?;
     let parent = path.parent().unwrap_or(path);
     std::fs::File::open(parent)?.sync_all()
-}
-
-fn is_from_a_voter(status: &Status, node: NodeId) -> bool {
-    status.members.keys().any(|member| member.node == node)
 }

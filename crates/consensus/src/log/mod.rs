@@ -24,7 +24,7 @@
 //! Every start goes on in a new segment, which says where the one before ended: bytes of a write that a crash tore can never come back
 //! to life behind something new.
 //!
-//! Deliberately not here: files, threads and time (`writer`), what entries mean, and when to trust again.
+//! Deliberately not here: files, threads and time (`journal`), what entries mean, and when to trust again.
 
 mod format;
 mod twin;

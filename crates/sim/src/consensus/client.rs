@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use convoke_consensus::engine::runtime::AsyncRuntime as _;
-use convoke_consensus::engine::{Consensus, Freshness, ProposeError, ReadError};
+use convoke_consensus::engine::{Consensus, ProposeError, ReadError};
 use convoke_types::NodeId;
 use convoke_types::wire::store::{
-    Command, Done, Expect, Found, KvCommand, Outcome, Query, Revision, SessionCommand, SessionId,
-    Ticket,
+    Command, Done, Expect, Found, Freshness, KvCommand, Outcome, Query, Revision, SessionCommand,
+    SessionId, Ticket,
 };
 
 use super::oracles::{Value, value_of};

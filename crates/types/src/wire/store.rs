@@ -227,6 +227,18 @@ pub enum Query {
     List(Range),
 }
 
+/// How new an answer has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Freshness {
+    /// It knows of everything that was answered before the question was asked.
+    #[default]
+    Linearizable,
+    /// It knows of this change and all before it.
+    AtLeast(Revision),
+    /// It is what this node knows now, with its age.
+    Stale,
+}
+
 /// Which keys are asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Range {
