@@ -208,7 +208,7 @@ fn more_letters_than_may_wait_break_the_way() {
     }
     world.inject(What::Heal);
     world.run_for(20 * SECOND);
-    assert_eq!(scribe(&world, B).letters(), []);
+    assert!(scribe(&world, B).letters().is_empty());
     assert_eq!(scribe(&world, A).received(), [Seen::Unreachable(B)]);
 }
 
