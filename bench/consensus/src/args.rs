@@ -81,6 +81,9 @@ pub(crate) struct ServeArguments {
     /// The process that has to be alive for it.
     #[arg(long)]
     pub(crate) driver: u32,
+    /// The network namespace in which it lives, if not in that of its driver.
+    #[arg(long)]
+    pub(crate) namespace: Option<String>,
 }
 
 /// The cluster that a server belongs to.

@@ -11,11 +11,11 @@ use std::{
 
 use anyhow::Context as _;
 use bench_measure::Process;
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tokio::time::{Instant, sleep};
 
 use crate::{
     args::ClusterArguments,
+    site::Site,
     system::{Layout, NODES, System, SystemName, View},
 };
 
@@ -30,7 +30,9 @@ pub(crate) struct Cluster {
     program: PathBuf,
     system: SystemName,
     pub(crate) layout: Layout,
+    /// Servers go before their network.
     servers: Vec<Child>,
+    site: Option<Site>,
 }
 
 /// How a leader fails.
@@ -38,18 +40,23 @@ pub(crate) struct Cluster {
 pub(crate) enum Fault {
     /// It is killed in the middle of whatever it does (`kill -9`).
     Killed,
-    /// It stands still and so says nothing to anybody (`SIGSTOP`), while its sockets stay open.
-    Silent,
+    /// All its links are cut, while it runs on and its sockets stay open. Only in a [`Site`].
+    Cut,
 }
 
 impl Cluster {
-    /// Starts one on free ports, with empty data.
-    pub(crate) fn start(system: SystemName, layout: Layout) -> anyhow::Result<Self> {
+    /// Starts one with empty data, in a site if there is one.
+    pub(crate) fn start(
+        system: SystemName,
+        layout: Layout,
+        site: Option<Site>,
+    ) -> anyhow::Result<Self> {
         let mut cluster = Self {
             program: std::env::current_exe().context("find this program")?,
             system,
             layout,
             servers: Vec::new(),
+            site,
         };
         for node in 0..NODES {
             let data = cluster.layout.data(node);
@@ -62,8 +69,10 @@ impl Cluster {
 
     fn spawn(&self, node: usize) -> anyhow::Result<Child> {
         let words = self.words(node)?;
+        let namespace = self.site.as_ref().map(|site| site.namespace(node));
         Command::new(&self.program)
             .arg("serve")
+            .args(namespace.into_iter().flat_map(|name| ["--namespace", name]))
             .args(["--node", &node.to_string()])
             .args(["--driver", &std::process::id().to_string()])
             .args(ClusterArguments::written(self.system, &self.layout))
@@ -127,7 +136,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Makes a node fail, and returns when none of its threads does anything any more.
+    /// Makes a node fail, and returns when nobody can hear of it any more.
     pub(crate) fn fail(&mut self, node: usize, fault: Fault) -> anyhow::Result<()> {
         match fault {
             Fault::Killed => {
@@ -135,11 +144,7 @@ impl Cluster {
                 server.kill().context("kill the leader")?;
                 server.wait().context("wait until it is dead")?;
             }
-            Fault::Silent => {
-                self.signal(node, Signal::STOP)?;
-                let id = Pid::from_child(&self.servers[node]);
-                waitpid(Some(id), WaitOptions::UNTRACED).context("wait until it stands")?;
-            }
+            Fault::Cut => self.site()?.cut(node)?,
         }
         Ok(())
     }
@@ -148,14 +153,15 @@ impl Cluster {
     pub(crate) fn mend(&mut self, node: usize, fault: Fault) -> anyhow::Result<()> {
         match fault {
             Fault::Killed => self.servers[node] = self.spawn(node)?,
-            Fault::Silent => self.signal(node, Signal::CONT)?,
+            Fault::Cut => self.site()?.join(node)?,
         }
         Ok(())
     }
 
-    fn signal(&self, node: usize, signal: Signal) -> anyhow::Result<()> {
-        // It is our child and not reaped, so the number is still its own.
-        kill_process(Pid::from_child(&self.servers[node]), signal).context("signal a server")
+    fn site(&self) -> anyhow::Result<&Site> {
+        self.site
+            .as_ref()
+            .context("links can be cut only in a network of the cluster's own")
     }
 
     /// An error with what the servers said last.
@@ -175,7 +181,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         for server in &mut self.servers {
-            // Both only fail for a server that has ended. One that stands still can be killed, too.
+            // Both only fail for a server that has ended.
             let _ = server.kill();
             let _ = server.wait();
         }

@@ -14,6 +14,7 @@ use crate::{
     cluster::Cluster,
     failover::failover,
     load::{gets, puts},
+    site::Site,
     snapshot::snapshot,
     system::{Layout, System, SystemName, with_system},
 };
@@ -34,9 +35,16 @@ pub(crate) fn drive(arguments: &DriveArguments) -> anyhow::Result<()> {
 }
 
 fn drive_system<S: System>(arguments: &DriveArguments) -> anyhow::Result<Values> {
+    // A site is entered by this thread, so before anything opens a socket.
+    let (layout, site) = if arguments.case.load == Load::Failover {
+        let site = Site::make().context("make a network whose links can be cut")?;
+        let layout = Layout::in_site(&arguments.shared, &arguments.directory);
+        (layout, Some(site))
+    } else {
+        (Layout::new(&arguments.shared, &arguments.directory)?, None)
+    };
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let layout = Layout::new(&arguments.shared, &arguments.directory)?;
-    let cluster = Cluster::start(arguments.system, layout)?;
+    let cluster = Cluster::start(arguments.system, layout, site)?;
     runtime.block_on(measure::<S>(arguments, cluster))
 }
 

@@ -4,7 +4,7 @@
 //! them that is acknowledged ends the time; writes that began before do not count, as their answers may have been on their way
 //! already. So the time is right to 5 ms, and includes what clients lose by asking nodes that cannot answer.
 //!
-//! Every second fault kills, the others silence. The load goes on through all of it, and after each fault everything that was
+//! Every second fault kills, the others cut all links. The load goes on through all of it, and after each fault everything that was
 //! acknowledged right before it is read again. Keys are written once, so that an attempt whose outcome nobody knew can do no harm
 //! when it is carried out late.
 
@@ -197,7 +197,7 @@ fn fault(number: usize) -> Fault {
     if number.is_multiple_of(2) {
         Fault::Killed
     } else {
-        Fault::Silent
+        Fault::Cut
     }
 }
 

@@ -3,7 +3,7 @@
 //! One program in three roles: [`run`] starts a `drive` process for every measurement, [`drive`] starts the three `serve` processes
 //! of its cluster and puts a load on them, [`serve`] becomes one server. [`cases`] says what is asked, [`system`] whom,
 //! [`systems`] how each of them is brought to answer. The driver's parts: [`cluster`] holds the servers, [`load`] measures
-//! callers, [`failover`] breaks leaders, [`snapshot`] fills a million keys; [`record`] is what is written and [`place`] where.
+//! callers, [`failover`] breaks leaders in a [`site`] whose cables can be pulled, [`snapshot`] fills a million keys; [`record`] is what is written and [`place`] where.
 //! `bench/README.md` explains the results.
 
 use std::process::ExitCode;
@@ -22,6 +22,7 @@ mod place;
 mod record;
 mod run;
 mod serve;
+mod site;
 mod snapshot;
 mod system;
 mod systems;

@@ -7,6 +7,7 @@ use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
 use crate::{
     args::ServeArguments,
+    site,
     system::{Layout, System, SystemName, with_system},
 };
 
@@ -18,6 +19,9 @@ pub(crate) fn serve(arguments: &ServeArguments) -> anyhow::Result<()> {
         parent.is_some_and(|parent| parent.get().cast_unsigned() == arguments.driver),
         "the driver ended before this began"
     );
+    if let Some(namespace) = &arguments.namespace {
+        site::enter(namespace)?;
+    }
     with_system!(
         arguments.cluster.system,
         become_node(&arguments.cluster.layout(), arguments.node)

@@ -11,6 +11,8 @@ use std::{
 use anyhow::Context as _;
 use clap::ValueEnum;
 
+use crate::site;
+
 /// Servers of a cluster.
 pub(crate) const NODES: usize = 3;
 
@@ -120,6 +122,20 @@ impl Layout {
             clients: clients?,
             peers: peers?,
         })
+    }
+
+    /// A cluster in a site, where all ports are free.
+    pub(crate) fn in_site(shared: &Path, directory: &Path) -> Self {
+        let at = |port| {
+            let address = move |node| SocketAddr::from((site::address_of(node), port));
+            (0..NODES).map(address).collect()
+        };
+        Self {
+            shared: shared.to_owned(),
+            directory: directory.to_owned(),
+            clients: at(2379),
+            peers: at(2380),
+        }
     }
 
     /// Where a node keeps its data.

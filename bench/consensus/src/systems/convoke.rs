@@ -6,7 +6,12 @@
 //! Callers talk to the leader through the client that users have, with sessions, so that every write is carried out once. The client
 //! for failovers is the same one, knowing all three nodes.
 
-use std::{convert::Infallible, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    convert::Infallible,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use convoke_consensus::{
@@ -59,7 +64,11 @@ impl System for Convoke {
 
     fn connector(layout: &Layout) -> anyhow::Result<Connector> {
         let development = Development::in_dir(layout.shared.join(CLUSTER))?;
-        let endpoint = Endpoint::development(&development)?;
+        // Nodes are on loopback or in a site.
+        let anywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let identity = development.identity(RoleSet::ALL);
+        let trust = development.trust();
+        let endpoint = Endpoint::bind(anywhere, identity, trust, Limits::default())?;
         let look = |address: &SocketAddr| {
             let target = Target::from(*address);
             KeeperClient::new(Channel::new(&endpoint, target, ChannelConfig::default()))
