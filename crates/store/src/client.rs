@@ -36,6 +36,9 @@ use crate::watch::Watch;
 const NAMED_MOST: usize = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// A node that did not answer is not asked again for so long while another one can be, whoever says that it leads: the others
+/// go on naming a dead leader until they have elected somebody, and each visit to it costs an attempt.
+const AVOIDED: Duration = Duration::from_millis(250);
 
 /// How a client behaves.
 #[derive(Debug, Clone)]
@@ -116,6 +119,15 @@ struct Nodes {
 struct Node {
     target: Target,
     client: KeeperClient,
+    /// It did not answer lately.
+    avoided_until: Option<Instant>,
+}
+
+impl Node {
+    fn is_avoided(&self) -> bool {
+        self.avoided_until
+            .is_some_and(|until| Instant::now() < until)
+    }
 }
 
 /// Where one command stands.
@@ -470,6 +482,7 @@ impl Store {
     ) -> Result<(), Error> {
         attempt.may_have_run |= problem.changed != convoke_types::Changed::No;
         debug!(%problem, "a node did not answer; trying another");
+        self.0.avoid(place);
         self.0.turn(place, None);
         attempt.pause(&problem.to_string()).await
     }
@@ -512,6 +525,19 @@ impl Drop for Numbered<'_> {
     }
 }
 
+impl Nodes {
+    /// Who comes after a place: the next one that answered lately, or if none did the next one.
+    fn next(&self, place: usize) -> usize {
+        let all = self.known.len();
+        let after = |distance| (place + distance) % all;
+        let answering = (1..=all).map(after);
+        answering
+            .clone()
+            .find(|next| !self.known[*next].is_avoided())
+            .unwrap_or(after(1))
+    }
+}
+
 impl Inner {
     fn favourite(&self) -> (usize, KeeperClient) {
         let nodes = self.nodes.lock();
@@ -525,24 +551,36 @@ impl Inner {
             return;
         }
         let Some(leader) = leader else {
-            nodes.favourite = (place + 1) % nodes.known.len();
+            nodes.favourite = nodes.next(place);
             return;
         };
         let known = nodes.known.iter().position(|node| {
             node.target.node == Some(leader.node) && node.target.addresses == leader.addresses
         });
-        nodes.favourite = known.unwrap_or_else(|| {
-            let target = Target {
-                addresses: leader.addresses.clone(),
-                node: Some(leader.node),
-            };
-            if nodes.known.len() == nodes.given + NAMED_MOST {
-                let oldest = nodes.given;
-                nodes.known.remove(oldest);
+        nodes.favourite = match known {
+            Some(known) if nodes.known[known].is_avoided() => nodes.next(place),
+            Some(known) => known,
+            None => {
+                let target = Target {
+                    addresses: leader.addresses.clone(),
+                    node: Some(leader.node),
+                };
+                if nodes.known.len() == nodes.given + NAMED_MOST {
+                    let oldest = nodes.given;
+                    nodes.known.remove(oldest);
+                }
+                nodes.known.push(node(&self.endpoint, target, &self.config));
+                nodes.known.len() - 1
             }
-            nodes.known.push(node(&self.endpoint, target, &self.config));
-            nodes.known.len() - 1
-        });
+        };
+    }
+
+    /// It did not answer. Places may have moved since it was asked, then another one is spared for a moment.
+    fn avoid(&self, place: usize) {
+        let mut nodes = self.nodes.lock();
+        if let Some(node) = nodes.known.get_mut(place) {
+            node.avoided_until = Some(Instant::now() + AVOIDED);
+        }
     }
 
     fn take_number(&self) -> Option<(SessionId, u64)> {
@@ -564,6 +602,7 @@ fn node(endpoint: &Endpoint, target: Target, config: &StoreConfig) -> Node {
     Node {
         target,
         client: KeeperClient::new(channel),
+        avoided_until: None,
     }
 }
 
@@ -623,5 +662,56 @@ impl Attempt {
 fn unexpected(what: &impl std::fmt::Debug) -> Error {
     Error::Unexpected {
         what: format!("{what:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use convoke_rpc::identity::Development;
+
+    use super::*;
+
+    fn whereabouts(number: u8) -> Whereabouts {
+        Whereabouts {
+            node: NodeId::from_public_key([number; 32]),
+            addresses: vec![([127, 0, 0, 1], u16::from(number)).into()],
+        }
+    }
+
+    fn target(number: u8) -> Target {
+        let Whereabouts { node, addresses } = whereabouts(number);
+        Target {
+            addresses,
+            node: Some(node),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_does_not_answer_is_left_alone_for_a_moment() {
+        let endpoint = Endpoint::development(&Development::new()).expect("loopback is there");
+        let store = Store::new(&endpoint, [1, 2, 3].map(target), StoreConfig::default());
+        let inner = &store.0;
+        let favourite = || inner.favourite().0;
+        inner.turn(0, Some(&whereabouts(3)));
+        assert_eq!(favourite(), 2, "a hint is followed");
+        inner.avoid(2);
+        inner.turn(2, None);
+        assert_eq!(favourite(), 0);
+        inner.turn(0, Some(&whereabouts(3)));
+        assert_eq!(favourite(), 1, "the others still name it");
+        inner.turn(1, None);
+        assert_eq!(favourite(), 0, "and it is not asked in its turn");
+        tokio::time::advance(AVOIDED).await;
+        inner.turn(0, Some(&whereabouts(3)));
+        assert_eq!(favourite(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_nobody_else_to_ask_asks_again() {
+        let endpoint = Endpoint::development(&Development::new()).expect("loopback is there");
+        let store = Store::new(&endpoint, [target(1)], StoreConfig::default());
+        store.0.avoid(0);
+        store.0.turn(0, None);
+        assert_eq!(store.0.favourite().0, 0);
     }
 }
