@@ -534,7 +534,7 @@ impl Nodes {
         answering
             .clone()
             .find(|next| !self.known[*next].is_avoided())
-            .unwrap_or(after(1))
+            .unwrap_or_else(|| after(1))
     }
 }
 
