@@ -161,12 +161,12 @@ impl Spent {
             ("ops_per_s", calls / self.time.as_secs_f64()),
             ("p50_us", quantile(0.50)),
             ("p99_us", quantile(0.99)),
-            ("bytes_per_op", written as f64 / calls),
+            ("charged_bytes_per_op", written as f64 / calls),
             ("cpu_us_per_op", cpu.as_secs_f64() * 1e6 / calls),
         ];
         if let (Some(before), Some(after)) = (before.disk_bytes, after.disk_bytes) {
             let written = after.saturating_sub(before);
-            found.push(("disk_bytes_per_op", written as f64 / calls));
+            found.push(("bytes_per_op", written as f64 / calls));
         }
         Ok(found)
     }
@@ -396,8 +396,8 @@ mod tests {
         let found = spent.found().unwrap();
 
         let of = |name| found.iter().find(|(found, _)| *found == name).unwrap().1;
-        assert_eq!((of("ops_per_s"), of("bytes_per_op")), (2.0, 200.0));
-        assert_eq!(of("disk_bytes_per_op"), 1_024.0);
+        assert_eq!((of("ops_per_s"), of("bytes_per_op")), (2.0, 1_024.0));
+        assert_eq!(of("charged_bytes_per_op"), 200.0);
         assert!((of("cpu_us_per_op") - 50.0).abs() < 1e-9);
     }
 
