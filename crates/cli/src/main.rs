@@ -8,21 +8,32 @@
 //! | 0 | it did what was asked, or was interrupted while all was well |
 //! | 1 | it failed; the reason is on the error output |
 //! | 2 | the command line makes no sense |
+//! | 3 | a change was asked for, and it is not known whether it was made |
+//! | 4 | the answer is no: a key is not there, or not as expected |
 //!
 //! The environment is read in this file only.
 #![forbid(unsafe_code)]
 
 mod demo;
 mod generate;
+mod kv;
 mod latencies;
+mod log;
+mod output;
+mod raft;
 mod rpc;
 mod text;
+mod up;
+mod way;
 
 use std::io::{IsTerminal, stderr, stdout};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Turns a handful of machines into one system.
 #[derive(Parser)]
@@ -34,6 +45,10 @@ struct CommandLine {
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 the command line makes no sense.";
 
+const EXIT_CODES_OF_CHANGES: &str = "\
+Exit codes: 0 done; 1 failed, and nothing was changed; 2 the command line makes no sense; 3 it is not known whether the change was made;
+4 the key is not there (get), or not as expected (cas).";
+
 #[derive(Subcommand)]
 enum Command {
     /// Shows a server and its clients on this machine, and what happens when the server crashes
@@ -42,6 +57,18 @@ enum Command {
     /// it again, and says what its clients noticed. Leaves nothing behind.
     #[command(after_help = EXIT_CODES)]
     Demo(demo::Arguments),
+    /// Runs a node that keeps the log
+    ///
+    /// Its key and its log are in the data directory, so started again it is the same node. It ends in order on SIGINT and SIGTERM,
+    /// and hands leadership over before.
+    #[command(after_help = up::EXAMPLE)]
+    Up(up::Arguments),
+    /// Reads and changes keys and values that the cluster decides
+    #[command(subcommand, after_help = EXIT_CODES_OF_CHANGES)]
+    Kv(kv::Command),
+    /// Looks after the log: how its nodes do, who leads, snapshots
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Raft(raft::Command),
     /// Asks servers what they offer, calls them with JSON, and measures them
     #[command(subcommand, after_help = EXIT_CODES)]
     Rpc(rpc::Command),
@@ -67,7 +94,10 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
-            ExitCode::FAILURE
+            match error.downcast_ref::<output::Ending>() {
+                Some(ending) => ending.exit_code().into(),
+                None => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -80,8 +110,14 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Rpc(command) => {
             let is_terminal = stdout().is_terminal();
-            rpc::run(command, rpc::Screen { is_terminal })
+            rpc::run(command, output::Screen { is_terminal })
         }
+        Command::Up(arguments) => up::run(arguments),
+        Command::Kv(command) => {
+            let is_terminal = stdout().is_terminal();
+            kv::run(command, output::Screen { is_terminal })
+        }
+        Command::Raft(command) => raft::run(command),
         Command::Gen(arguments) => generate::run(&arguments),
         Command::DemoServer(arguments) => demo::serve(&arguments),
         Command::DemoClient(arguments) => demo::call(&arguments),
@@ -103,11 +139,18 @@ fn look() -> demo::Look {
 }
 
 /// Warnings of the library go to the error output; the conductor of the demo passes on those of its children.
+///
+/// The engine of the log warns of every message that a dead node does not answer, dozens in a second. What people should know of that,
+/// `convoke up` and `convoke raft status` say.
 fn log_warnings() {
-    tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::WARN)
+    let filter = Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_target("openraft", LevelFilter::ERROR);
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(stderr)
-        .with_ansi(false)
+        .with_ansi(false);
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
         .init();
 }
 

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use convoke_consensus::host::{HostSettings, LogNode};
+use convoke_consensus::engine::SnapshotError;
+use convoke_consensus::host::{HostError, HostSettings, LogNode};
 use convoke_consensus::log::LogId;
 use convoke_rpc::identity::{Development, Identity};
-use convoke_rpc::{Carriers, Endpoint, Limits, Server, Target};
-use convoke_store::{Event, Standing, Store, StoreConfig};
+use convoke_rpc::{CallError, Carriers, Endpoint, Limits, Server, Target};
+use convoke_store::{Event, KeeperClient, Refused, Snapshotted, Standing, Store, StoreConfig};
 use convoke_types::RoleSet;
 use convoke_types::wire::store::{Expect, Found, Freshness, Query, Range, Revision};
 
@@ -296,5 +297,84 @@ async fn leadership_is_handed_over_without_an_error() {
         (item.value.as_slice(), item.version),
         (b"200".as_slice(), 201)
     );
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_is_written_when_somebody_asks_for_it() {
+    let world = World::new(3, 4).await;
+    let store = world.store();
+    let asked = |place: usize| {
+        let endpoint = Endpoint::development(&world.development).expect("loopback is there");
+        KeeperClient::new(endpoint.channel(Target::from(world.homes[place].address)))
+    };
+    for number in 0..20 {
+        let put = store.put(format!("k{number:02}"), "v").await;
+        put.expect("a majority is there");
+    }
+    for place in 0..3 {
+        let log = world.nodes[place]
+            .as_ref()
+            .expect("it is running")
+            .log
+            .clone();
+        until("it has all of them", || {
+            log.status().revision == Revision(20)
+        })
+        .await;
+        let applied = log.status().applied;
+        let client = asked(place);
+        let written = client.snapshot().await.expect("there is room");
+        assert!(written.index >= applied.index && written.size_bytes > 20 * 4);
+        let status = client.status().await.expect("it knows itself");
+        assert_eq!(status.snapshot, written.index);
+        let again = client.snapshot().await.expect("there is room");
+        assert!(again.index >= written.index, "one may follow another");
+    }
+    let (one, two) = (asked(0), asked(0));
+    let (one, two) = tokio::join!(one.snapshot(), two.snapshot());
+    let refused = |written: &Result<Snapshotted, CallError<Refused>>| {
+        matches!(written, Err(CallError::App(Refused::SnapshotUnderWay)))
+    };
+    assert!(one.is_ok() || two.is_ok(), "{one:?} {two:?}");
+    assert!(
+        [&one, &two].iter().all(|it| it.is_ok() || refused(it)),
+        "{one:?} {two:?}"
+    );
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_of_a_log_is_not_made_part_of_another() {
+    let world = World::new(3, 5).await;
+    let home = Home {
+        identity: world.development.identity(RoleSet::ALL),
+        directory: world._place.path().join("stranger"),
+        address: ([127, 91, 5, 9], 0).into(),
+        fresh: 9,
+    };
+    std::fs::create_dir(&home.directory).expect("there is room");
+    let stranger = world.start(&home).await;
+    let own = stranger.endpoint.local_address().expect("it is open");
+    until("all of them know the log", || {
+        let nodes = world.nodes.iter().flatten();
+        nodes.into_iter().all(|node| node.log.status().has_log())
+    })
+    .await;
+    for home in &world.homes {
+        let refused = stranger.log.found(own, &[home.address]).await;
+        assert!(
+            matches!(refused, Err(HostError::Taken { address }) if address == home.address),
+            "{refused:?}"
+        );
+    }
+    let twice = stranger.log.found(own, &[own]).await;
+    assert!(matches!(twice, Err(HostError::Twice { .. })), "{twice:?}");
+    assert!(!stranger.log.status().has_log());
+    let nothing = stranger.log.consensus().snapshot().await;
+    assert_eq!(nothing, Err(SnapshotError::Nothing));
+    stranger.log.stop().await;
+    stranger.server.shutdown(Duration::from_secs(5)).await;
+    stranger.endpoint.close().await;
     world.end().await;
 }

@@ -38,6 +38,7 @@
 //! - [`rpc::reflection`] lets a server describe itself, with the feature of that name, so that `convoke rpc` can call it with JSON.
 //! - [`cluster`] says who is there: nodes find each other, tell each other facts, and notice who is gone. It shares the endpoint
 //!   with calls, and `Gossip::members` has the addresses to call.
+//! - [`store`] reads, changes and watches what the cluster decided.
 //! - [`types`] has the words that all of Convoke shares.
 //!
 //! Deliberately not here: code. Everything is written in the crate that it is re-exported from.
@@ -65,6 +66,54 @@ pub mod cluster {
 
     #[doc(inline)]
     pub use convoke_driver::*;
+}
+
+pub mod store {
+    //! What the cluster decided: keys and values that are on the disks of a majority, and read as they are.
+    //!
+    //! A [`Store`] finds who leads by way of any node, tries again until its time is over, and never has anything carried out twice:
+    //!
+    //! ```no_run
+    //! use convoke::rpc::{Endpoint, Target, identity::Development};
+    //! use convoke::store::{Error, Event, Expect, Store, StoreConfig};
+    //!
+    //! #[tokio::main]
+    //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    //!     let cluster = Development::in_dir("dev")?; // that of the nodes: `convoke up --development dev …`
+    //!     let endpoint = Endpoint::development(&cluster)?;
+    //!     let node: std::net::SocketAddr = "127.0.0.1:4701".parse()?;
+    //!     let store = Store::new(&endpoint, [Target::from(node)], StoreConfig::default());
+    //!
+    //!     let revision = store.put("colour", "green").await?;
+    //!     match store.swap("colour", Expect::Revision(revision), Some(b"blue".to_vec())).await {
+    //!         Ok(Ok(_)) => println!("it is blue"),
+    //!         Ok(Err(changed)) => println!("somebody else was faster, in revision {changed:?}"),
+    //!         Err(Error::OutcomeUnknown { why }) => println!("read it and see: {why}"),
+    //!         Err(error) => return Err(error.into()),
+    //!     }
+    //!
+    //!     let mut watch = store.watch("col", None);
+    //!     loop {
+    //!         match watch.next().await? {
+    //!             Event::Change(change) => println!("{:?}: {:?}", change.key, change.item),
+    //!             Event::Resync(_) => println!("forget what was told; what is there follows"),
+    //!             Event::Complete(revision) => println!("that was all there is, as of revision {revision}"),
+    //!             _ => {}
+    //!         }
+    //!     }
+    //! }
+    //! ```
+    //!
+    //! `convoke kv` does the same from the command line.
+
+    #[doc(inline)]
+    pub use convoke_store::*;
+    #[doc(inline)]
+    pub use convoke_types::wire::store::{
+        Change, Command, Done, Expect, Forgotten, Found, Freshness, Item, KEY_BYTES, KvCommand,
+        Listed, Outcome, PAGE_ITEMS, Page, Query, Range, Refusal, Revision, SessionCommand,
+        SessionId, Ticket, VALUE_BYTES, WINDOW,
+    };
 }
 
 pub mod types {

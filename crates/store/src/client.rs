@@ -235,11 +235,26 @@ impl Store {
     /// # Errors
     /// As [`Error`] says.
     pub async fn get(&self, key: impl Into<Vec<u8>>) -> Result<Option<Item>, Error> {
-        let answer = self
-            .query(Query::Get(key.into()), Freshness::Linearizable)
-            .await?;
+        let read = self.get_as_of(key, Freshness::Linearizable).await?;
+        Ok(read.item)
+    }
+
+    /// The value of a key, as new as asked for, and how new that is.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub async fn get_as_of(
+        &self,
+        key: impl Into<Vec<u8>>,
+        freshness: Freshness,
+    ) -> Result<Read, Error> {
+        let answer = self.query(Query::Get(key.into()), freshness).await?;
         match answer.found {
-            Found::Item(item) => Ok(item),
+            Found::Item(item) => Ok(Read {
+                item,
+                revision: answer.revision,
+                age: answer.age_ms.map(Duration::from_millis),
+            }),
             other @ Found::Page(_) => Err(unexpected(&other)),
         }
     }
@@ -255,6 +270,16 @@ impl Store {
         match answer.found {
             Found::Page(page) => Ok(page),
             other @ Found::Item(_) => Err(unexpected(&other)),
+        }
+    }
+
+    /// All keys in a range, page by page. Each page is as of when it was asked for: keys that change meanwhile are told as they are then.
+    /// For one moment of all of them, [`watch`](Self::watch).
+    #[must_use]
+    pub fn pages(&self, range: Range) -> Pages {
+        Pages {
+            store: self.clone(),
+            rest: Some(range),
         }
     }
 
@@ -426,6 +451,23 @@ impl Store {
         }
     }
 
+    /// Closes the sessions, so that the cluster need not remember them for an hour more. Takes at most the timeout of the settings; one
+    /// that cannot be closed ends by itself. Commands that are under way in clones may be told that their outcome is unknown.
+    pub async fn close(&self) {
+        let sessions: Vec<SessionId> = {
+            let mut open = self.0.sessions.lock();
+            open.drain(..).map(|numbers| numbers.session()).collect()
+        };
+        let mut attempt = Attempt::new(self.0.config.timeout);
+        for session in sessions {
+            let command = Command::Session(SessionCommand::Close(session));
+            if let Err(error) = self.try_each(None, &command, &mut attempt).await {
+                debug!(%error, %session, "a session is left to end by itself");
+                return;
+            }
+        }
+    }
+
     /// A client for the node asked first, and which one that is.
     pub(crate) fn first(&self) -> (usize, KeeperClient) {
         self.0.favourite()
@@ -470,6 +512,8 @@ impl Store {
                 attempt.pause(&why).await
             }
             Refused::Senseless { why } => Err(Error::Failed { why }),
+            // It passes, but not for commands and questions, which never hear it.
+            Refused::SnapshotUnderWay => Err(Error::Failed { why }),
         }
     }
 
@@ -485,6 +529,48 @@ impl Store {
         self.0.avoid(place);
         self.0.turn(place, None);
         attempt.pause(&problem.to_string()).await
+    }
+}
+
+/// A key as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// What it holds, if it is there.
+    pub item: Option<Item>,
+    /// After which change of all.
+    pub revision: Revision,
+    /// Of a stale read: how long ago the node last knew that it was up to date, if it ever did.
+    pub age: Option<Duration>,
+}
+
+/// A list, page by page.
+#[derive(Debug)]
+pub struct Pages {
+    store: Store,
+    /// What was not told yet; nothing at the end.
+    rest: Option<Range>,
+}
+
+impl Pages {
+    /// The next page, or nothing at the end. Only the last one may be empty.
+    ///
+    /// # Errors
+    /// As [`Error`] says. Asked again, it goes on with the page that failed.
+    pub async fn next(&mut self) -> Result<Option<Page>, Error> {
+        let Some(range) = &self.rest else {
+            return Ok(None);
+        };
+        let page = self.store.list(range.clone()).await?;
+        let last = page.items.last().map(|listed| listed.key.clone());
+        self.rest = match (last, self.rest.take()) {
+            (Some(last), Some(range)) if page.more => Some(Range {
+                from: last,
+                after: true,
+                ..range
+            }),
+            _ => None,
+        };
+        Ok(Some(page))
     }
 }
 

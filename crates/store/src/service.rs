@@ -33,6 +33,10 @@ pub trait Keeper {
     /// Has another voter lead.
     #[rpc(deadline_ms = 10_000, roles(master, worker))]
     async fn transfer(&self, to: NodeId) -> Result<(), Refused>;
+
+    /// Writes this node's state as a snapshot now, and answers when it is safe.
+    #[rpc(deadline_ms = 600_000, roles(master, worker))]
+    async fn snapshot(&self) -> Result<Snapshotted, Refused>;
 }
 
 /// A command to be decided.
@@ -116,6 +120,9 @@ pub enum Refused {
         /// Why not.
         why: String,
     },
+    /// A snapshot is being written already.
+    #[error("a snapshot is being written already; wait for it")]
+    SnapshotUnderWay,
 }
 
 fn leader_told(leader: Option<&Whereabouts>) -> String {
@@ -132,6 +139,17 @@ pub struct Whereabouts {
     pub node: NodeId,
     /// Where, tried in order.
     pub addresses: Vec<SocketAddr>,
+}
+
+/// A snapshot that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshotted {
+    /// The term of …
+    pub term: u64,
+    /// … the last entry in it.
+    pub index: u64,
+    /// What the state takes in it.
+    pub size_bytes: u64,
 }
 
 /// How the log does, as one node sees it.

@@ -26,6 +26,9 @@ pub enum Event {
     Change(Change),
     /// What was heard before is void; what is there follows, as changes. The revision as of which nothing is known before, or 0.
     Resync(Revision),
+    /// All that was there has been told, as of this revision: at the end of a list, which a watch without a revision and one that had to
+    /// resynchronise begin with. What was not told is not there.
+    Complete(Revision),
 }
 
 /// Changes without an end.
@@ -34,7 +37,9 @@ pub struct Watch {
     store: Store,
     prefix: Vec<u8>,
     after: Option<Revision>,
-    /// Some of what is there was heard, and not yet all.
+    /// What is there is being told.
+    is_listing: bool,
+    /// Some of it was heard, and not yet all.
     is_partial: bool,
     stream: Option<Streaming<Heard, Refused>>,
     pause: Duration,
@@ -46,6 +51,7 @@ impl Watch {
             store,
             prefix,
             after,
+            is_listing: after.is_none(),
             is_partial: false,
             stream: None,
             pause: FIRST_PAUSE,
@@ -86,8 +92,12 @@ impl Watch {
                 Some(Ok(Heard::Caught(revision))) => {
                     self.is_partial = false;
                     self.after = Some(revision);
+                    if std::mem::take(&mut self.is_listing) {
+                        return Ok(Event::Complete(revision));
+                    }
                 }
                 Some(Ok(Heard::Resync(revision))) => {
+                    self.is_listing = true;
                     self.is_partial = false;
                     self.after = None;
                     return Ok(Event::Resync(revision));

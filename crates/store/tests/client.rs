@@ -10,7 +10,7 @@ use convoke_rpc::identity::Development;
 use convoke_rpc::{Context, Endpoint, Server, Streaming, Target};
 use convoke_store::{
     Answer, CommandRequest, Error, Event, Heard, Keeper, KeeperServer, LogStatus, QueryRequest,
-    Refused, Store, StoreConfig, WatchRequest, Whereabouts,
+    Refused, Snapshotted, Store, StoreConfig, WatchRequest, Whereabouts,
 };
 use convoke_types::wire::store::{Expect, Outcome, Range, Revision};
 use convoke_types::{NodeId, Timestamp};
@@ -131,6 +131,10 @@ impl Keeper for Pretender {
         self.leads(&shared)?;
         shared.leader = shared.nodes.iter().position(|known| known.node == to);
         Ok(())
+    }
+
+    async fn snapshot(&self) -> Result<Snapshotted, Refused> {
+        Err(Refused::SnapshotUnderWay)
     }
 }
 
@@ -329,6 +333,62 @@ async fn thousands_at_once_are_each_carried_out_once() {
 }
 
 #[tokio::test]
+async fn a_list_goes_on_over_pages_and_ends() {
+    let cluster = Cluster::new(1);
+    let store = cluster.store(0, LONG);
+    for number in 0..7 {
+        let put = store.put(format!("k{number}"), "v").await;
+        put.expect("it is decided");
+    }
+    store.put("z", "v").await.expect("it is decided");
+    let mut pages = store.pages(Range {
+        limit: 3,
+        ..Range::prefix("k")
+    });
+    let mut keys = Vec::new();
+    while let Some(page) = pages.next().await.expect("the leader answers") {
+        assert!(page.items.len() <= 3);
+        keys.extend(page.items.into_iter().map(|listed| listed.key));
+    }
+    let expected = (0..7).map(|number| format!("k{number}").into_bytes());
+    assert_eq!(keys, expected.collect::<Vec<_>>());
+    assert_eq!(
+        pages.next().await,
+        Ok(None),
+        "the end is told as often as asked"
+    );
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn sessions_that_are_closed_are_not_remembered_and_others_are_opened() {
+    let cluster = Cluster::new(1);
+    let store = cluster.store(0, LONG);
+    store.put("a", "1").await.expect("it is decided");
+    let sessions = || cluster.shared.lock().decided.extent().sessions;
+    assert_eq!(sessions(), 1);
+    store.close().await;
+    assert_eq!(sessions(), 0);
+    assert_eq!(store.put("a", "2").await, Ok(Revision(2)));
+    assert_eq!(sessions(), 1);
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn a_watch_says_when_all_that_is_there_was_told() {
+    let cluster = Cluster::new(1);
+    let store = cluster.store(0, LONG);
+    let mut watch = store.watch("", None);
+    assert_eq!(watch.next().await, Ok(Event::Complete(Revision(0))));
+    store.put("a", "1").await.expect("it is decided");
+    let mut watch = store.watch("", None);
+    assert!(matches!(watch.next().await, Ok(Event::Change(_))));
+    assert_eq!(watch.next().await, Ok(Event::Complete(Revision(1))));
+    assert_eq!(watch.caught(), Some(Revision(1)));
+    cluster.end().await;
+}
+
+#[tokio::test]
 async fn a_watch_goes_on_where_it_broke_off() {
     let cluster = Cluster::new(1);
     let store = cluster.store(0, LONG);
@@ -370,6 +430,8 @@ async fn a_watcher_is_told_when_what_it_missed_is_forgotten() {
         let event = watch.next().await.expect("it makes sense");
         assert!(matches!(event, Event::Change(change) if change.revision == Revision(number)));
     }
+    let complete = watch.next().await;
+    assert_eq!(complete, Ok(Event::Complete(Revision(3))));
     // A list that breaks off may have told of what is gone.
     cluster.shared.lock().watch_ends_after = Some(2);
     let mut watch = store.watch("", None);

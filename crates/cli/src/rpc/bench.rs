@@ -15,11 +15,12 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 
 use super::list::kind;
-use super::put;
 use super::remote::Remote;
-use super::way::{Screen, Way, duration};
+use super::way::Way;
 use crate::latencies::Latencies;
+use crate::output::{Screen, put};
 use crate::text::{grouped, human, plain};
+use crate::way::duration;
 
 /// What `convoke rpc bench` takes.
 #[derive(Args)]

@@ -19,9 +19,10 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::sync::oneshot;
 
+use super::json;
 use super::remote::{Method, Remote, bytes_of, json_of};
-use super::way::{Screen, Way};
-use super::{json, put};
+use super::way::Way;
+use crate::output::{Screen, put};
 use crate::text::plain;
 
 /// The longest line, or the whole input of a call with one request: what a message may have, by default.

@@ -7,9 +7,9 @@ use convoke_rpc::reflection::{Description, MethodDescription};
 use convoke_rpc::{MethodKind, NodeId, RoleSet};
 use serde::Serialize;
 
-use super::put;
 use super::remote::Remote;
 use super::way::Way;
+use crate::output::put;
 use crate::text::{human, plain};
 
 /// What `convoke rpc list` takes.

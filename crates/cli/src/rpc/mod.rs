@@ -5,7 +5,7 @@
 //!
 //! | file | what it does | kind |
 //! | --- | --- | --- |
-//! | `way.rs` | who we are and where the server is: from the command line to a channel | acts |
+//! | `way.rs` | where the server is: from the command line to a channel | acts |
 //! | `remote.rs` | a server as it described itself, and its messages translated | acts |
 //! | `list.rs` | the description as a table or JSON | decides |
 //! | `call.rs` | one call of any shape, requests from the command line or the input | acts |
@@ -13,8 +13,7 @@
 //! | `json.rs` | JSON as text: pretty, and harmless for a terminal | decides |
 //! | `near.rs` | names that may have been meant | decides |
 //!
-//! Deliberately not here: an identity that was enrolled. Until there is enrolment, `--development` names the directory of a
-//! development cluster, in which everybody may be anybody.
+//! Deliberately not here: as whom a server is called (`crate::way`).
 
 mod bench;
 mod call;
@@ -24,12 +23,9 @@ mod near;
 mod remote;
 mod way;
 
-use std::io::{self, Write};
-
-use anyhow::Context;
 use clap::Subcommand;
 
-pub(crate) use way::Screen;
+use crate::output::{self, Screen};
 
 /// What `convoke rpc` can do.
 #[derive(Subcommand)]
@@ -49,34 +45,11 @@ pub(crate) enum Command {
 
 /// Runs one of them to its end.
 pub(crate) fn run(command: Command, screen: Screen) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
-    let done = runtime.block_on(async {
+    output::run(async {
         match command {
             Command::List(arguments) => list::run(&arguments).await,
             Command::Call(arguments) => call::run(arguments, screen).await,
             Command::Bench(arguments) => bench::run(&arguments, screen).await,
         }
-    });
-    // A thread that still waits for input cannot be stopped, and nobody waits for what it would read.
-    runtime.shutdown_background();
-    match done {
-        Err(error) if is_broken_pipe(&error) => Ok(()),
-        done => done,
-    }
-}
-
-/// Whoever read our output has read enough.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let writing = error.downcast_ref::<io::Error>();
-    writing.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-}
-
-/// Prints, at once.
-fn put(text: &str) -> io::Result<()> {
-    let mut output = io::stdout().lock();
-    output.write_all(text.as_bytes())?;
-    output.flush()
+    })
 }

@@ -1,7 +1,11 @@
 //! The program as people run it: real processes on loopback, and nothing left of them afterwards.
 
 mod generate;
+mod kv;
+mod nodes;
+mod raft;
 mod rpc;
+mod up;
 
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -230,6 +234,20 @@ fn started(place: &TempDir) -> (Child, Lines<BufReader<ChildStdout>>) {
         .unwrap();
     let lines = BufReader::new(demo.stdout.take().unwrap()).lines();
     (demo, lines)
+}
+
+fn lines_of(child: &mut Child) -> Lines<BufReader<ChildStdout>> {
+    BufReader::new(child.stdout.take().unwrap()).lines()
+}
+
+/// The next object of this kind.
+async fn hear(lines: &mut Lines<BufReader<ChildStdout>>, kind: &str) -> Value {
+    loop {
+        let heard = next_object(lines).await;
+        if heard["kind"] == kind {
+            return heard;
+        }
+    }
 }
 
 async fn next_object(lines: &mut Lines<BufReader<ChildStdout>>) -> Value {

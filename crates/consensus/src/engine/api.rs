@@ -169,6 +169,36 @@ pub enum ChangeError {
     Stopped,
 }
 
+/// A snapshot that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The last entry in it.
+    pub at: Position,
+    /// What the state takes in it.
+    pub size_bytes: u64,
+}
+
+/// Why no snapshot was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// One at a time.
+    #[error("a snapshot is being written already; wait for it")]
+    UnderWay,
+    /// Nothing was decided yet, so there is nothing to write.
+    #[error("nothing was decided yet, so there is nothing to write")]
+    Nothing,
+    /// The disk refused, and the node stops.
+    #[error("the snapshot could not be written, and the node takes no part any more")]
+    Failed,
+    /// It did not end in time; it still may.
+    #[error("the snapshot is not written yet, and still may be")]
+    Late,
+    /// The node is stopping, or had to stop.
+    #[error("the node takes no part any more")]
+    Stopped,
+}
+
 /// Why a node does not take part.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -250,5 +280,11 @@ impl Status {
     #[must_use]
     pub fn is_leader(&self) -> bool {
         self.leader == Some(self.me)
+    }
+
+    /// Whether this node belongs to a log already: it has entries, or a snapshot, or knows who votes.
+    #[must_use]
+    pub fn has_log(&self) -> bool {
+        self.last.index > 0 || self.snapshot.index > 0 || !self.members.is_empty()
     }
 }

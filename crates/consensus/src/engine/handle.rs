@@ -21,7 +21,8 @@ use openraft_rt::{AsyncRuntime, Instant as _, Oneshot, WatchReceiver as _};
 use parking_lot::Mutex;
 
 use super::api::{
-    Answer, ChangeError, ProposeError, ReadError, Settings, StartError, Status, Watched, Weakness,
+    Answer, ChangeError, ProposeError, ReadError, Settings, SnapshotError, StartError, Status,
+    Watched, Weakness, Written,
 };
 use super::keeper;
 use super::machine::{Held, Machine, Witness};
@@ -42,6 +43,8 @@ const WATCHED: usize = 1_000;
 const LAG: u64 = 1_000;
 /// New voters learn so long before they vote.
 const LEARNING: Duration = Duration::from_secs(60);
+/// Who asks for a snapshot waits so long for it. A store that is full is two gigabytes.
+const WRITING: Duration = Duration::from_secs(600);
 
 /// The log of a cluster, as one node takes part in it.
 pub struct Consensus<R: AsyncRuntime> {
@@ -102,6 +105,8 @@ pub(super) struct Core<R: AsyncRuntime> {
     /// No vote before.
     pub(super) votes_from: R::Instant,
     is_doubtful: AtomicBool,
+    /// Somebody waits for a snapshot.
+    is_snapshot_wanted: AtomicBool,
     pub(super) stopping: Gauge<bool>,
     tasks: Mutex<Vec<R::JoinHandle<()>>>,
 }
@@ -233,6 +238,7 @@ impl<R: AsyncRuntime> Consensus<R> {
             heard: Mutex::new(None),
             votes_from: R::Instant::now() + lease,
             is_doubtful: AtomicBool::new(register.doubtful),
+            is_snapshot_wanted: AtomicBool::new(false),
             stopping: Gauge::new(false),
             tasks: Mutex::default(),
             settings,
@@ -436,6 +442,48 @@ impl<R: AsyncRuntime> Consensus<R> {
         }
     }
 
+    /// Writes the state as a snapshot now, whatever is in the one before, and lets the entries in it go as after any other.
+    ///
+    /// # Errors
+    /// As [`SnapshotError`] says.
+    pub async fn snapshot(&self) -> Result<Written, SnapshotError> {
+        let core = &self.core;
+        let before = core.held.making.get();
+        if core.held.progress.get().index == 0 {
+            return Err(SnapshotError::Nothing);
+        }
+        if before.is_under_way || core.is_snapshot_wanted.swap(true, Ordering::AcqRel) {
+            return Err(SnapshotError::UnderWay);
+        }
+        let _wanted = Wanted(&core.is_snapshot_wanted);
+        let triggered = core.raft.trigger().snapshot().await;
+        triggered.map_err(|_| SnapshotError::Stopped)?;
+        let ended = core
+            .held
+            .making
+            .until(|now| now.written > before.written || now.failed > before.failed);
+        let stopped = core.stopping.until(|is_stopping| is_stopping);
+        let ended = R::timeout(WRITING, R::select2(ended, stopped)).await;
+        let making = match ended {
+            Err(_) => return Err(SnapshotError::Late),
+            Ok(openraft_rt::Select2::Second(_)) => return Err(SnapshotError::Stopped),
+            Ok(openraft_rt::Select2::First(making)) => making,
+        };
+        if making.failed > before.failed {
+            return Err(SnapshotError::Failed);
+        }
+        let written = making.latest.expect("one was written");
+        // The engine hears of it a moment later; who asks for the status next sees it there.
+        let known = core.raft.wait(Some(core.settings.patience));
+        let known = known
+            .metrics(
+                |metrics| position_of(metrics.snapshot.as_ref()).index >= written.at.index,
+                "a snapshot that was asked for",
+            )
+            .await;
+        known.map(|_| written).map_err(|_| SnapshotError::Stopped)
+    }
+
     /// Hands leadership to a voter that has nearly all entries, and waits until it leads.
     ///
     /// # Errors
@@ -447,6 +495,9 @@ impl<R: AsyncRuntime> Consensus<R> {
             return Err(ChangeError::NotLeader {
                 leader: status.leader,
             });
+        }
+        if to == core.me {
+            return Ok(());
         }
         if !status.voters.iter().any(|set| set.contains(&to)) {
             return Err(ChangeError::NoVoter(to));
@@ -508,6 +559,15 @@ impl<R: AsyncRuntime> Consensus<R> {
         if let Err(error) = core.raft.shutdown().await {
             tracing::error!(%error, "the engine of the log ended badly");
         }
+    }
+}
+
+/// Takes the wish back when nobody waits any more.
+struct Wanted<'a>(&'a AtomicBool);
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 

@@ -12,6 +12,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use convoke_decided::{Applied, Batch, Changed, Decided, Frozen};
@@ -22,6 +23,7 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
 use openraft_rt::{AsyncRuntime, Instant as _};
 use parking_lot::RwLock;
 
+use super::api::Written;
 use super::ring::Ring;
 use super::snapshot::{Image, Snapshots, pieces_of, prove};
 use super::storage::safely;
@@ -50,10 +52,33 @@ pub(super) struct Progress {
     pub(super) revision: Revision,
 }
 
+/// What became of snapshots of this node's state since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Making {
+    /// One is being written.
+    pub(super) is_under_way: bool,
+    pub(super) written: u64,
+    pub(super) failed: u64,
+    /// The latest that was written.
+    pub(super) latest: Option<Written>,
+}
+
+impl Making {
+    fn ended(self, written: Option<Written>) -> Self {
+        Self {
+            is_under_way: false,
+            written: self.written + u64::from(written.is_some()),
+            failed: self.failed + u64::from(written.is_none()),
+            latest: written.or(self.latest),
+        }
+    }
+}
+
 /// The state, shared by those who apply and those who ask.
 pub(super) struct Held<R: AsyncRuntime> {
     pub(super) state: RwLock<State<R::Instant>>,
     pub(super) progress: Gauge<Progress>,
+    pub(super) making: Arc<Gauge<Making>>,
 }
 
 pub(super) struct State<I> {
@@ -77,6 +102,7 @@ impl<R: AsyncRuntime> Held<R> {
         Self {
             state: RwLock::new(state),
             progress: Gauge::new(Progress::default()),
+            making: Arc::new(Gauge::new(Making::default())),
         }
     }
 
@@ -190,6 +216,7 @@ impl<R: AsyncRuntime> RaftStateMachine<Types<R>> for Machine<R> {
             membership: state.membership.clone(),
             frozen: state.decided.freeze(),
             snapshots: Arc::clone(&self.snapshots),
+            making: Arc::clone(&self.held.making),
         }
     }
 
@@ -250,6 +277,7 @@ pub(super) struct Builder {
     membership: StoredMembership,
     frozen: Frozen,
     snapshots: Arc<dyn Snapshots>,
+    making: Arc<Gauge<Making>>,
 }
 
 impl<R: AsyncRuntime> RaftSnapshotBuilder<Types<R>> for Builder {
@@ -257,8 +285,22 @@ impl<R: AsyncRuntime> RaftSnapshotBuilder<Types<R>> for Builder {
 
     async fn build_snapshot(&mut self) -> io::Result<Carrying> {
         let at = position_of(self.at.as_ref());
-        let pieces = pieces_of(at, &self.membership, &self.frozen);
-        let image = self.snapshots.save(at, pieces).await?;
-        Ok(carry(image, self.membership.clone()))
+        let counted = Arc::new(AtomicU64::new(0));
+        let counting = Arc::clone(&counted);
+        let pieces = pieces_of(at, &self.membership, &self.frozen).inspect(move |piece| {
+            counting.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        });
+        self.making.change(|making| Making {
+            is_under_way: true,
+            ..making
+        });
+        let saved = self.snapshots.save(at, Box::new(pieces)).await;
+        let written = Written {
+            at,
+            size_bytes: counted.load(Ordering::Relaxed),
+        };
+        self.making
+            .change(|making| making.ended(saved.is_ok().then_some(written)));
+        Ok(carry(saved?, self.membership.clone()))
     }
 }

@@ -32,8 +32,8 @@ mod wait;
 mod wire;
 
 pub use api::{
-    Answer, ChangeError, ProposeError, ReadError, Settings, StartError, Status, Unserved, Watched,
-    Weakness,
+    Answer, ChangeError, ProposeError, ReadError, Settings, SnapshotError, StartError, Status,
+    Unserved, Watched, Weakness, Written,
 };
 pub use handle::{Consensus, Parts, Watch};
 pub use machine::Witness;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use convoke_decided::Frozen;
 use convoke_rpc::{Context, Streaming};
 use convoke_store::{
-    Answer, CommandRequest, Follower, Heard, Keeper, LogStatus, QueryRequest, Refused, Standing,
-    WatchRequest, Whereabouts,
+    Answer, CommandRequest, Follower, Heard, Keeper, LogStatus, QueryRequest, Refused, Snapshotted,
+    Standing, WatchRequest, Whereabouts,
 };
 use convoke_types::NodeId;
 use convoke_types::wire::store::{Change, Found, Outcome, Query, Range, Revision};
@@ -17,7 +17,7 @@ use futures_util::stream;
 
 use super::SLOW_DISK;
 use crate::engine::{
-    ChangeError, Consensus, ProposeError, ReadError, Status, Tokio, Watch, Watched,
+    ChangeError, Consensus, ProposeError, ReadError, SnapshotError, Status, Tokio, Watch, Watched,
 };
 use crate::journal::{Condition, DiskJournal, Wait};
 use crate::log::VoterId;
@@ -143,6 +143,23 @@ impl Keeper for Answering {
                 why: error.to_string(),
             },
             ChangeError::Stopped => unavailable(&error),
+        })
+    }
+
+    async fn snapshot(&self) -> Result<Snapshotted, Refused> {
+        let written = self.consensus.snapshot().await;
+        let written = written.map_err(|error| match error {
+            SnapshotError::UnderWay => Refused::SnapshotUnderWay,
+            SnapshotError::Nothing => Refused::Senseless {
+                why: error.to_string(),
+            },
+            SnapshotError::Late => Refused::OutcomeUnknown,
+            SnapshotError::Failed | SnapshotError::Stopped => unavailable(&error),
+        })?;
+        Ok(Snapshotted {
+            term: written.at.term,
+            index: written.at.index,
+            size_bytes: written.size_bytes,
         })
     }
 }

@@ -89,6 +89,21 @@ pub enum HostError {
         /// Why not.
         error: CallError<NoError>,
     },
+    /// A node that should vote in a new log belongs to one already. Two logs never become one.
+    #[error(
+        "the node at {address} belongs to a log already, and two logs never become one: found the new one without it, or start this node \
+         without founding and let that log take it in"
+    )]
+    Taken {
+        /// Where it is.
+        address: SocketAddr,
+    },
+    /// Two addresses lead to one node.
+    #[error("{address} leads to a node that was named before: name each node once")]
+    Twice {
+        /// The second one.
+        address: SocketAddr,
+    },
     /// The log cannot be made or changed so.
     #[error(transparent)]
     Change(#[from] ChangeError),
@@ -166,11 +181,17 @@ impl LogNode {
     /// Makes a new log whose voters are this node, reachable at `own`, and those at `others`, which have to be running.
     ///
     /// # Errors
-    /// When one of them does not answer, or there is a log already.
+    /// When one of them does not answer or belongs to a log already, or there is a log here.
     pub async fn found(&self, own: SocketAddr, others: &[SocketAddr]) -> Result<(), HostError> {
         let mut voters = BTreeMap::from([(self.me, member(own))]);
-        for address in others {
-            voters.insert(self.ask(*address).await?, member(*address));
+        for address in others.iter().copied() {
+            let Hello { voter, is_taken } = self.ask(address).await?;
+            if is_taken {
+                return Err(HostError::Taken { address });
+            }
+            if voters.insert(voter, member(address)).is_some() {
+                return Err(HostError::Twice { address });
+            }
         }
         Ok(self.consensus.found(voters).await?)
     }
@@ -182,18 +203,17 @@ impl LogNode {
     pub async fn change_voters(&self, voters: &[SocketAddr]) -> Result<(), HostError> {
         let mut wanted = BTreeMap::new();
         for address in voters {
-            wanted.insert(self.ask(*address).await?, member(*address));
+            wanted.insert(self.ask(*address).await?.voter, member(*address));
         }
         Ok(self.consensus.change_voters(wanted).await?)
     }
 
     /// Who lives at an address.
-    async fn ask(&self, address: SocketAddr) -> Result<VoterId, HostError> {
+    async fn ask(&self, address: SocketAddr) -> Result<Hello, HostError> {
         let target = Target::from(address);
         let channel = Channel::new(&self.endpoint, target, ChannelConfig::default());
         let hello = RaftClient::new(channel).hello().await;
-        let hello = hello.map_err(|error| HostError::Hello { address, error })?;
-        Ok(hello.voter)
+        hello.map_err(|error| HostError::Hello { address, error })
     }
 
     /// The handle on the log.

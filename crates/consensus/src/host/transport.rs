@@ -54,6 +54,9 @@ pub struct Unanswered {
 pub struct Hello {
     /// Its id and that of its log.
     pub voter: VoterId,
+    /// It has entries, or votes: it belongs to a log, and cannot be made part of a new one.
+    #[serde(default)]
+    pub is_taken: bool,
 }
 
 /// Answers to other nodes of the log.
@@ -73,7 +76,11 @@ impl Raft for Listening {
     }
 
     async fn hello(&self) -> Result<Hello, NoError> {
-        Ok(Hello { voter: self.me })
+        let status = self.consensus.status();
+        Ok(Hello {
+            voter: self.me,
+            is_taken: status.has_log(),
+        })
     }
 }
 

@@ -1,0 +1,154 @@
+//! Nodes of the log, as the commands talk to them: where they are, a client of all of them, and what a failure is called.
+//!
+//! Deliberately not here: what is asked.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+use clap::Args;
+use convoke_rpc::{CallOptions, Channel, Endpoint, Target};
+use convoke_store::{Error, KeeperClient, Store, StoreConfig};
+use serde_json::json;
+
+use crate::output::{Ending, json_line, put};
+use crate::way::{Means, address, duration, resolve};
+
+/// How long a session that was used may take to be closed; after that it ends by itself.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// A node that does not answer for so long is left for another one.
+const ATTEMPT: Duration = Duration::from_secs(2);
+
+/// Where the log is, and how long it may take.
+#[derive(Args, Debug)]
+pub(crate) struct Log {
+    /// Nodes to ask, as 127.0.0.1:4700 or name:4700, separated by commas
+    #[arg(long, value_name = "ADDR", required = true, value_delimiter = ',', value_parser = address)]
+    at: Vec<String>,
+    #[command(flatten)]
+    means: Means,
+    /// The longest to try, as 500ms, 10s or 2m; by default 10s, and 10m for a snapshot
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    timeout: Option<Duration>,
+    /// Prints JSON: an object, or a line for each of many
+    #[arg(long)]
+    json: bool,
+}
+
+/// A node of its own for one command, and the nodes it talks to.
+pub(crate) struct Client<'a> {
+    log: &'a Log,
+    endpoint: Endpoint,
+    /// The nodes as they were written, and where they are.
+    nodes: Vec<(String, Target)>,
+    /// How long it may take.
+    pub(crate) timeout: Duration,
+    /// All of them as one.
+    pub(crate) store: Store,
+}
+
+impl Log {
+    /// Opens a port and looks up names; nobody is asked anything yet. A name that is not known is passed over if another one is.
+    pub(crate) async fn open(&self, timeout: Duration) -> anyhow::Result<Client<'_>> {
+        let timeout = self.timeout.unwrap_or(timeout);
+        let mut nodes = Vec::new();
+        let mut unknown = None;
+        for address in &self.at {
+            match resolve(address).await {
+                Ok(addresses) => nodes.push((address.clone(), target(addresses))),
+                Err(error) => unknown = unknown.or(Some(error)),
+            }
+        }
+        let Some((_, first)) = nodes.first() else {
+            return Err(unknown.unwrap_or_else(|| anyhow!("no node was given")));
+        };
+        let endpoint = self.means.endpoint(first.addresses[0])?;
+        let config = StoreConfig {
+            timeout,
+            attempt: ATTEMPT,
+            sessions: 1,
+            channel: self.means.channel(),
+        };
+        let targets = nodes.iter().map(|(_, target)| target.clone());
+        Ok(Client {
+            store: Store::new(&endpoint, targets, config),
+            log: self,
+            endpoint,
+            nodes,
+            timeout,
+        })
+    }
+}
+
+fn target(addresses: Vec<std::net::SocketAddr>) -> Target {
+    Target {
+        addresses,
+        node: None,
+    }
+}
+
+impl Client<'_> {
+    /// Whether programs read the output.
+    pub(crate) fn is_json(&self) -> bool {
+        self.log.json
+    }
+
+    /// Each node that was given, as it was written.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (&str, &Target)> {
+        self.nodes
+            .iter()
+            .map(|(address, target)| (address.as_str(), target))
+    }
+
+    /// One node, asked once and for so long.
+    pub(crate) fn node(&self, target: &Target, timeout: Duration) -> KeeperClient {
+        let channel = Channel::new(&self.endpoint, target.clone(), self.log.means.channel());
+        KeeperClient::new(channel).with(CallOptions::new().timeout(timeout).attempts(1))
+    }
+
+    /// Whether anybody is there. A watch looks for a node for ever, which is right once it ran, and wrong when nobody ever was.
+    pub(crate) async fn reach(&self, what: &str) -> anyhow::Result<()> {
+        let found = self.store.status().await;
+        let found = found.map_err(|error| self.failed(what, reading(error)));
+        found.map(|_| ())
+    }
+
+    /// Says goodbye, to the log as well if a session was used.
+    pub(crate) async fn close(self) {
+        let _ = tokio::time::timeout(GOODBYE, self.store.close()).await;
+        drop(self.store);
+        self.endpoint.close().await;
+    }
+
+    /// What went wrong, as it is told, and as the program ends with it.
+    pub(crate) fn failed(&self, what: &str, error: Error) -> anyhow::Error {
+        let is_unknown = matches!(error, Error::OutcomeUnknown { .. });
+        let (kind, message) = if let Error::OutcomeUnknown { why } = &error {
+            let message = format!(
+                "{what}: it is not known whether it was carried out ({why}); look before you try again"
+            );
+            ("outcome-unknown", message)
+        } else if let Error::Refused(refusal) = &error {
+            ("refused", format!("{what}: refused: {refusal}"))
+        } else {
+            ("failed", format!("{what}: {error}"))
+        };
+        if self.is_json() {
+            let line = json!({"error": {"kind": kind, "message": message}});
+            if let Err(error) = put(&json_line(&line)) {
+                return error.into();
+            }
+        }
+        if is_unknown {
+            return Ending::OutcomeUnknown(message).into();
+        }
+        anyhow!(message)
+    }
+}
+
+/// What went wrong with a question, of which nobody asks whether it was carried out.
+pub(crate) fn reading(error: Error) -> Error {
+    if let Error::OutcomeUnknown { why } = error {
+        return Error::Failed { why };
+    }
+    error
+}

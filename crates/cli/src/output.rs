@@ -1,0 +1,150 @@
+//! What commands that talk to nodes have in common around their work: a runtime, the output, and how they end.
+//!
+//! Deliberately not here: what is printed.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use anyhow::Context;
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::text::is_obeyed;
+
+/// What is known of the output.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Screen {
+    /// It is a terminal.
+    pub(crate) is_terminal: bool,
+}
+
+/// Runs a command to its end. Whoever reads its output may leave before that; nothing is wrong then.
+pub(crate) fn run(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let done = runtime.block_on(command);
+    // A thread that still waits for input cannot be stopped, and nobody waits for what it would read.
+    runtime.shutdown_background();
+    match done {
+        Err(error) if is_broken_pipe(&error) => Ok(()),
+        done => done,
+    }
+}
+
+/// Whoever read our output has read enough.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let writing = error.downcast_ref::<io::Error>();
+    writing.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Prints, at once.
+pub(crate) fn put(text: &str) -> io::Result<()> {
+    put_bytes(text.as_bytes())
+}
+
+/// Prints bytes as they are, at once.
+pub(crate) fn put_bytes(bytes: &[u8]) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    output.write_all(bytes)?;
+    output.flush()
+}
+
+/// A value as one line of JSON, without characters that a terminal would obey.
+pub(crate) fn json_line(value: &impl Serialize) -> String {
+    let text = serde_json::to_string(value).expect("texts and numbers are JSON");
+    let mut line = String::with_capacity(text.len() + 1);
+    for character in text.chars() {
+        // What JSON does not escape by itself stands in strings only, where an escape means the same.
+        if is_obeyed(character) {
+            line.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            line.push(character);
+        }
+    }
+    line.push('\n');
+    line
+}
+
+/// Ctrl-C, or whatever else politely asks us to end.
+pub(crate) async fn interrupted() -> anyhow::Result<()> {
+    let listen = |kind| signal(kind).context("listen for signals");
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+/// Rows under a head, in columns as wide as their widest cell; the last one is as wide as it likes.
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(&format!("{cell:width$}  "));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// An end that scripts want to tell from a failure, each with an exit code of its own.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// A command may or may not have been carried out.
+    OutcomeUnknown(String),
+    /// All went well, and the answer is no: it is not there, or not as expected.
+    NotSo(String),
+}
+
+impl Ending {
+    /// What the program ends with.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::OutcomeUnknown(_) => 3,
+            Self::NotSo(_) => 4,
+        }
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutcomeUnknown(why) | Self::NotSo(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for Ending {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_says_the_same_and_nothing_to_a_terminal() {
+        let text = "\u{9b}2J\u{202e}\n\u{7f}";
+        let line = json_line(&text);
+        assert_eq!(line, "\"\\u009b2J\\u202e\\n\\u007f\"\n");
+        assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_what_is_in_them() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        let rows = [row(["KEY", "N", "VALUE"]), row(["grün", "1000", ""])];
+        assert_eq!(table(&rows), "KEY   N     VALUE\ngrün  1000\n");
+        assert_eq!(table(&[]), "");
+    }
+}
