@@ -62,7 +62,7 @@ pub(crate) struct Tuning {
     /// Connections over which the callers of a case are spread, the same number for every system.
     #[arg(long, default_value_t = CONNECTIONS, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) connections: u16,
-    /// Times that the leader fails, instead of 20, or 6 with --quick.
+    /// Times that the leader fails or hands over, instead of 20, or 6 with --quick.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) faults: Option<u16>,
 }

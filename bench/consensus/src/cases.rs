@@ -26,6 +26,8 @@ pub(crate) enum Load {
     },
     /// The leader fails, again and again, under load.
     Failover,
+    /// The leader hands over, again and again, under load.
+    Handover,
     /// A million keys, then a snapshot under load.
     Snapshot,
 }
@@ -45,6 +47,10 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "failover",
         load: Load::Failover,
+    },
+    Case {
+        name: "handover",
+        load: Load::Handover,
     },
     Case {
         name: "snapshot1m",
@@ -68,7 +74,7 @@ pub(crate) struct Scale {
     pub(crate) warm_up: Duration,
     /// Calls that end within this are counted.
     pub(crate) window: Duration,
-    /// Times that the leader fails in one repetition, half of each kind.
+    /// Times that the leader fails in one repetition, half of each kind, or hands over.
     pub(crate) faults: usize,
 }
 
@@ -97,7 +103,7 @@ impl Scale {
         let minutes = match load {
             Load::Put { .. } | Load::Get { .. } => 3,
             // Each fault has its own limits, see `failover`.
-            Load::Failover => 3 + 2 * self.faults as u64,
+            Load::Failover | Load::Handover => 3 + 2 * self.faults as u64,
             Load::Snapshot => 40,
         };
         Duration::from_secs(60 * minutes) + self.warm_up + self.window

@@ -13,6 +13,7 @@ use crate::{
     cases::Load,
     cluster::Cluster,
     failover::failover,
+    handover::handover,
     load::{gets, puts},
     site::Site,
     snapshot::snapshot,
@@ -67,6 +68,7 @@ async fn measure<S: System>(
         Load::Put { callers } => puts(&bench, callers).await,
         Load::Get { callers } => gets(&bench, callers).await,
         Load::Failover => failover(&mut bench, scale.faults).await,
+        Load::Handover => handover(&mut bench, scale.faults).await,
         Load::Snapshot => snapshot(&bench).await,
     }?;
     Ok(values

@@ -10,7 +10,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Clients that write all the time.
-const CALLERS: usize = 16;
+pub(crate) const CALLERS: usize = 16;
 /// A new write begins so often after a fault.
 const PROBE_EVERY: Duration = Duration::from_millis(5);
 /// Such writes on their way at the most; then no more begin.
@@ -41,7 +41,7 @@ const RECOVERY: Duration = Duration::from_secs(30);
 /// The failed leader stays away for so long after the cluster has recovered without it.
 const AWAY: Duration = Duration::from_millis(500);
 /// It is back and has caught up by then, or the case has failed.
-const WHOLE_AGAIN: Duration = Duration::from_secs(60);
+pub(crate) const WHOLE_AGAIN: Duration = Duration::from_secs(60);
 /// Between the moment when everything is well again and the next fault.
 const CALM: Duration = Duration::from_secs(1);
 
@@ -54,11 +54,7 @@ pub(crate) async fn failover<S: System>(
     faults: usize,
 ) -> anyhow::Result<Found> {
     let finder = S::finder(&bench.connector)?;
-    let load = Arc::new(Load::default());
-    let mut tasks = JoinSet::new();
-    for caller in 0..CALLERS {
-        tasks.spawn(write_on::<S>(finder.clone(), caller, Arc::clone(&load)));
-    }
+    let (load, mut tasks) = begin::<S>(&finder);
     sleep(bench.warm_up).await;
 
     let mut probes = key_of(CALLERS, 0)..;
@@ -85,12 +81,27 @@ pub(crate) async fn failover<S: System>(
     while let Some(ended) = tasks.join_next().await {
         ended??;
     }
+    Ok(quantiles(times))
+}
+
+/// Callers that write until they are told to stop.
+pub(crate) fn begin<S: System>(finder: &S::Finder) -> (Arc<Load>, JoinSet<anyhow::Result<()>>) {
+    let load = Arc::new(Load::default());
+    let mut tasks = JoinSet::new();
+    for caller in 0..CALLERS {
+        tasks.spawn(write_on::<S>(finder.clone(), caller, Arc::clone(&load)));
+    }
+    (load, tasks)
+}
+
+/// The rows of some times.
+pub(crate) fn quantiles(mut times: Vec<Duration>) -> Found {
     times.sort_unstable();
-    Ok(vec![
+    vec![
         ("p50_ms", milliseconds(quantile(&times, 0.50))),
         ("p95_ms", milliseconds(quantile(&times, 0.95))),
         ("max_ms", milliseconds(quantile(&times, 1.0))),
-    ])
+    ]
 }
 
 /// One fault, from a whole cluster to a whole cluster.
@@ -158,13 +169,41 @@ async fn first_write<S: System>(
 
 /// What the callers of the load do and did.
 #[derive(Debug, Default)]
-struct Load {
-    stop: AtomicBool,
+pub(crate) struct Load {
+    pub(crate) stop: AtomicBool,
     /// Of each caller, how many writes were acknowledged.
     written: [AtomicU64; CALLERS],
+    /// Writes that were given up.
+    pub(crate) failed: AtomicU64,
+    pub(crate) pauses: Mutex<Pauses>,
+}
+
+/// How long nothing was acknowledged to anybody.
+#[derive(Debug, Default)]
+pub(crate) struct Pauses {
+    last: Option<Instant>,
+    longest: Duration,
+}
+
+impl Pauses {
+    fn note(&mut self, now: Instant) {
+        if let Some(last) = self.last.replace(now) {
+            self.longest = self.longest.max(now - last);
+        }
+    }
+
+    /// The longest until now, one that goes on included, and begins anew.
+    pub(crate) fn take(&mut self, now: Instant) -> Duration {
+        let going_on = self.last.map_or(Duration::ZERO, |last| now - last);
+        std::mem::take(&mut self.longest).max(going_on)
+    }
 }
 
 impl Load {
+    fn note(&self, now: Instant) {
+        self.pauses.lock().expect("nobody panicked").note(now);
+    }
+
     /// The last key of each caller that was acknowledged to it.
     fn acknowledged(&self) -> Vec<u64> {
         let last = |(caller, written): (usize, &AtomicU64)| {
@@ -188,6 +227,9 @@ async fn write_on<S: System>(
             .is_ok()
         {
             load.written[caller].fetch_add(1, Ordering::Relaxed);
+            load.note(Instant::now());
+        } else {
+            load.failed.fetch_add(1, Ordering::Relaxed);
         }
     }
     Ok(())
@@ -225,6 +267,19 @@ mod tests {
         let found = [0.5, 0.95, 1.0].map(|share| milliseconds(quantile(&times, share)));
         assert_eq!(found, [10.0, 19.0, 20.0]);
         assert_eq!(quantile(&times[..1], 0.5), Duration::from_millis(1));
+    }
+
+    #[test]
+    fn a_pause_is_the_longest_time_without_an_acknowledgement() {
+        let began = Instant::now();
+        let at = |ms| began + Duration::from_millis(ms);
+        let mut pauses = Pauses::default();
+        [0, 3, 10, 12]
+            .map(at)
+            .into_iter()
+            .for_each(|now| pauses.note(now));
+        assert_eq!(pauses.take(at(13)), Duration::from_millis(7));
+        assert_eq!(pauses.take(at(32)), Duration::from_millis(20));
     }
 
     #[test]

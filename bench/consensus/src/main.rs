@@ -3,7 +3,7 @@
 //! One program in three roles: [`run`] starts a `drive` process for every measurement, [`drive`] starts the three `serve` processes
 //! of its cluster and puts a load on them, [`serve`] becomes one server. [`cases`] says what is asked, [`system`] whom,
 //! [`systems`] how each of them is brought to answer. The driver's parts: [`cluster`] holds the servers, [`load`] measures
-//! callers, [`failover`] breaks leaders in a [`site`] whose cables can be pulled, [`snapshot`] fills a million keys; [`record`] is what is written and [`place`] where.
+//! callers, [`failover`] breaks leaders in a [`site`] whose cables can be pulled, [`handover`] has them hand over, [`snapshot`] fills a million keys; [`record`] is what is written and [`place`] where.
 //! `bench/README.md` explains the results.
 
 use std::process::ExitCode;
@@ -17,6 +17,7 @@ mod cases;
 mod cluster;
 mod drive;
 mod failover;
+mod handover;
 mod load;
 mod place;
 mod record;

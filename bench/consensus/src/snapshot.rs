@@ -27,7 +27,6 @@ pub(crate) async fn snapshot<S: System>(bench: &Bench<S>) -> anyhow::Result<Foun
         .context("write a million keys")?;
     let resident_bytes = largest_resident_bytes(bench)?;
 
-    let mut connection = S::connect(&bench.connector, bench.leader).await?;
     let (mut writers, before) = Writers::begin(bench).await?;
     let measured = async {
         sleep(bench.warm_up).await;
@@ -44,7 +43,7 @@ pub(crate) async fn snapshot<S: System>(bench: &Bench<S>) -> anyhow::Result<Foun
         sleep(bench.warm_up).await;
         during.turn(Phase::Counting);
         let began = Instant::now();
-        let size_bytes = S::snapshot(&mut connection).await?;
+        let size_bytes = S::snapshot(&bench.connector, bench.leader).await?;
         let time = began.elapsed();
         during.turn(Phase::Stopping);
         anyhow::Ok((size_bytes, time))

@@ -70,8 +70,18 @@ pub(crate) trait System: 'static {
         value: Vec<u8>,
     ) -> impl Future<Output = anyhow::Result<()>> + Send;
 
-    /// Has the leader make a snapshot of everything, and gives its size in bytes.
-    fn snapshot(connection: &mut Self::Connection) -> impl Future<Output = anyhow::Result<u64>>;
+    /// Has a node make a snapshot of everything, and gives its size in bytes.
+    fn snapshot(
+        connector: &Self::Connector,
+        node: usize,
+    ) -> impl Future<Output = anyhow::Result<u64>>;
+
+    /// Has the node that leads hand over to another one.
+    fn hand_over(
+        connector: &Self::Connector,
+        leader: usize,
+        to: usize,
+    ) -> impl Future<Output = anyhow::Result<()>>;
 }
 
 /// How long one node is given to answer while leaders fail.

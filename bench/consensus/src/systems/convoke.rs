@@ -124,9 +124,15 @@ impl System for Convoke {
         Ok(())
     }
 
-    /// Nodes take snapshots by themselves; nobody can ask for one.
-    async fn snapshot(_store: &mut Store) -> anyhow::Result<u64> {
-        anyhow::bail!("snapshots cannot be asked for")
+    async fn snapshot(connector: &Connector, node: usize) -> anyhow::Result<u64> {
+        Ok(connector.looks[node].snapshot().await?.size_bytes)
+    }
+
+    async fn hand_over(connector: &Connector, leader: usize, to: usize) -> anyhow::Result<()> {
+        let options = CallOptions::new().timeout(LOOK);
+        let to = connector.looks[to].with(options).status().await?;
+        connector.looks[leader].transfer(&to.node).await?;
+        Ok(())
     }
 }
 

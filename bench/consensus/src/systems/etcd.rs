@@ -48,6 +48,7 @@ const QUOTA_BYTES: u64 = 8 << 30;
 const PUT: &str = "/etcdserverpb.KV/Put";
 const RANGE: &str = "/etcdserverpb.KV/Range";
 const STATUS: &str = "/etcdserverpb.Maintenance/Status";
+const MOVE_LEADER: &str = "/etcdserverpb.Maintenance/MoveLeader";
 const SNAPSHOT: &str = "/etcdserverpb.Maintenance/Snapshot";
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -169,7 +170,8 @@ impl System for Etcd {
     }
 
     /// Streams it to the driver, which is how etcd is backed up; a follower that is far behind gets the same bytes.
-    async fn snapshot(connection: &mut Grpc<Channel>) -> anyhow::Result<u64> {
+    async fn snapshot(nodes: &Vec<SocketAddr>, node: usize) -> anyhow::Result<u64> {
+        let mut connection = Self::connect(nodes, node).await?;
         connection.ready().await?;
         let codec = ProstCodec::<SnapshotRequest, SnapshotResponse>::default();
         let path = PathAndQuery::from_static(SNAPSHOT);
@@ -183,6 +185,14 @@ impl System for Etcd {
         }
         anyhow::ensure!(remaining == 0 && size > 0, "the snapshot is not whole");
         Ok(size)
+    }
+
+    async fn hand_over(nodes: &Vec<SocketAddr>, leader: usize, to: usize) -> anyhow::Result<()> {
+        let target = Self::view(nodes, to).await?.me;
+        let mut connection = Self::connect(nodes, leader).await?;
+        let request = MoveLeaderRequest { target };
+        let _: MoveLeaderResponse = unary(&mut connection, MOVE_LEADER, request).await?;
+        Ok(())
     }
 }
 
@@ -320,6 +330,15 @@ struct StatusResponse {
     #[prost(uint64, tag = "7")]
     raft_applied_index: u64,
 }
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct MoveLeaderRequest {
+    #[prost(uint64, tag = "1")]
+    target: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct MoveLeaderResponse {}
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct SnapshotRequest {}
