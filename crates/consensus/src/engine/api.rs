@@ -218,6 +218,9 @@ pub enum Unserved {
     /// It is none of ours, or of another version.
     #[error("the message cannot be read")]
     Unreadable,
+    /// It is for this node with another log: one that was lost, or never was here.
+    #[error("the message is for this node with a log it does not have")]
+    NotForUs,
     /// It speaks for somebody else.
     #[error("the message speaks for another node than its sender")]
     NotTheirs,
