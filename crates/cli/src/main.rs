@@ -45,6 +45,9 @@ struct CommandLine {
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 the command line makes no sense.";
 
+const EXIT_CODES_OF_RAFT: &str = "\
+Exit codes: 0 done; 1 failed, or nobody answered; 2 the command line makes no sense; 3 it is not known whether it was done.";
+
 const EXIT_CODES_OF_CHANGES: &str = "\
 Exit codes: 0 done; 1 failed, and nothing was changed; 2 the command line makes no sense; 3 it is not known whether the change was made;
 4 the key is not there (get), or not as expected (cas).";
@@ -67,7 +70,7 @@ enum Command {
     #[command(subcommand, after_help = EXIT_CODES_OF_CHANGES)]
     Kv(kv::Command),
     /// Looks after the log: how its nodes do, who leads, snapshots
-    #[command(subcommand, after_help = EXIT_CODES)]
+    #[command(subcommand, after_help = EXIT_CODES_OF_RAFT)]
     Raft(raft::Command),
     /// Asks servers what they offer, calls them with JSON, and measures them
     #[command(subcommand, after_help = EXIT_CODES)]

@@ -378,3 +378,38 @@ async fn a_node_of_a_log_is_not_made_part_of_another() {
     stranger.endpoint.close().await;
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_a_new_log_is_not_taken_for_the_voter_it_was() {
+    let mut world = World::new(3, 6).await;
+    let store = world.store();
+    store.put("k", "1").await.expect("a majority is there");
+    let leader = world.leader().expect("somebody has decided");
+    let (lost, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    world.stop(lost).await;
+    for name in ["log", "snapshots"] {
+        let directory = world.homes[lost].directory.join(name);
+        std::fs::remove_dir_all(directory).expect("it was there");
+    }
+    world.homes[lost].fresh += 100;
+    world.come_back(lost).await;
+    store.put("k", "2").await.expect("two of three are there");
+    world.stop(other).await;
+    let hasty = StoreConfig {
+        timeout: Duration::from_secs(3),
+        attempt: Duration::from_millis(500),
+        ..StoreConfig::default()
+    };
+    let endpoint = Endpoint::development(&world.development).expect("loopback is there");
+    let targets = world.homes.iter().map(|home| Target::from(home.address));
+    let alone = Store::new(&endpoint, targets, hasty);
+
+    let put = alone.put("k", "3").await;
+
+    assert!(put.is_err(), "one voter of three decided: {put:?}");
+    let stranger = world.nodes[lost].as_ref().expect("it is running");
+    assert!(!stranger.log.status().has_log());
+    world.come_back(other).await;
+    store.put("k", "4").await.expect("two of three are there");
+    world.end().await;
+}

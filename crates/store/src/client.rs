@@ -512,8 +512,8 @@ impl Store {
                 attempt.pause(&why).await
             }
             Refused::Senseless { why } => Err(Error::Failed { why }),
-            // It passes, but not for commands and questions, which never hear it.
-            Refused::SnapshotUnderWay => Err(Error::Failed { why }),
+            // Commands and questions never hear of snapshots.
+            Refused::SnapshotUnderWay | Refused::NoSnapshot { .. } => Err(Error::Failed { why }),
         }
     }
 

@@ -123,6 +123,12 @@ pub enum Refused {
     /// A snapshot is being written already.
     #[error("a snapshot is being written already; wait for it")]
     SnapshotUnderWay,
+    /// A snapshot that was asked for is not there.
+    #[error("no snapshot was written: {why}")]
+    NoSnapshot {
+        /// Why not.
+        why: String,
+    },
 }
 
 fn leader_told(leader: Option<&Whereabouts>) -> String {

@@ -35,7 +35,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use convoke_store::{Error, Event, Store};
 use convoke_types::wire::store::{Expect, Freshness, Item, Listed, PAGE_ITEMS, Range, Revision};
@@ -360,8 +360,8 @@ async fn write(write: Write) -> anyhow::Result<()> {
     // Interrupted, the command is on its way: nobody knows what became of it.
     let came = tokio::select! {
         came = changing => came,
-        interrupted = tokio::signal::ctrl_c() => {
-            interrupted.context("listen for Ctrl-C")?;
+        told = interrupted() => {
+            told?;
             Err(Error::OutcomeUnknown { why: "it was interrupted".to_owned() })
         }
     };
@@ -409,7 +409,7 @@ async fn ls(arguments: &Ls) -> anyhow::Result<()> {
     let client = arguments.log.open(TRYING).await?;
     let listed = tokio::select! {
         listed = list(&client, arguments) => listed,
-        interrupted = tokio::signal::ctrl_c() => interrupted.context("listen for Ctrl-C"),
+        told = interrupted() => told,
     };
     client.close().await;
     listed

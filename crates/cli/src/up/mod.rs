@@ -205,12 +205,12 @@ impl Node {
                 self.voice.tell(&Event::FoundedBefore);
                 return Ok(());
             }
-            if Instant::now() >= deadline {
-                bail!("no log was made: {why}; start that node, or found the log without it");
-            }
             if why != told {
                 self.voice.tell(&Event::Waiting { why: &why });
-                told = why;
+                told.clone_from(&why);
+            }
+            if Instant::now() >= deadline {
+                bail!("no log was made: {why}; start that node, or found the log without it");
             }
             tokio::time::sleep(FOUND_AGAIN).await;
         }

@@ -189,10 +189,10 @@ pub enum SnapshotError {
     #[error("nothing was decided yet, so there is nothing to write")]
     Nothing,
     /// The disk refused, and the node stops.
-    #[error("the snapshot could not be written, and the node takes no part any more")]
+    #[error("the disk refused, and the node takes no part any more")]
     Failed,
     /// It did not end in time; it still may.
-    #[error("the snapshot is not written yet, and still may be")]
+    #[error("it takes longer than anybody waits, and still may be written")]
     Late,
     /// The node is stopping, or had to stop.
     #[error("the node takes no part any more")]
@@ -218,6 +218,9 @@ pub enum Unserved {
     /// It is none of ours, or of another version.
     #[error("the message cannot be read")]
     Unreadable,
+    /// It is for this node with another log: one that was lost, or never was here.
+    #[error("the message is for this node with a log it does not have")]
+    NotForUs,
     /// It speaks for somebody else.
     #[error("the message speaks for another node than its sender")]
     NotTheirs,

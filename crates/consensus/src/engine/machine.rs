@@ -13,6 +13,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use convoke_decided::{Applied, Batch, Changed, Decided, Frozen};
@@ -32,8 +33,13 @@ use super::types::{
     position_of, put_payload,
 };
 use super::wait::Gauge;
-use crate::journal::Journal;
+use crate::journal::{Journal, is_full};
 use crate::log::Position;
+
+/// A snapshot that finds no room is tried again so often, …
+const ROOM_EVERY: Duration = Duration::from_secs(1);
+/// … for so long; then the node stops. Meanwhile it goes on, and only its log grows.
+const ROOM_MOST: Duration = Duration::from_secs(60 * 60);
 
 /// Hears of everything that is applied, in its order, before anybody else does. For worlds that judge, and for audits; slow ones slow
 /// the node down.
@@ -285,22 +291,110 @@ impl<R: AsyncRuntime> RaftSnapshotBuilder<Types<R>> for Builder {
 
     async fn build_snapshot(&mut self) -> io::Result<Carrying> {
         let at = position_of(self.at.as_ref());
+        self.making.change(|making| Making {
+            is_under_way: true,
+            ..making
+        });
+        let mut waited = Duration::ZERO;
+        let saved = loop {
+            let (size, saved) = self.save(at).await;
+            match saved {
+                Err(error) if is_full(&error) && waited < ROOM_MOST => {
+                    if waited.is_zero() {
+                        tracing::warn!(%error, "there is no room for a snapshot; the log cannot be shortened until there is");
+                    }
+                    R::sleep(ROOM_EVERY).await;
+                    waited += ROOM_EVERY;
+                }
+                saved => break saved.map(|image| (size, image)),
+            }
+        };
+        let written = saved.as_ref().ok().map(|(size_bytes, _)| Written {
+            at,
+            size_bytes: *size_bytes,
+        });
+        self.making.change(|making| making.ended(written));
+        let saved = saved.map(|(_, image)| image);
+        Ok(carry(saved?, self.membership.clone()))
+    }
+}
+
+impl Builder {
+    /// Saves it once; what its pieces took, and the image.
+    async fn save(&self, at: Position) -> (u64, io::Result<Arc<dyn Image>>) {
         let counted = Arc::new(AtomicU64::new(0));
         let counting = Arc::clone(&counted);
         let pieces = pieces_of(at, &self.membership, &self.frozen).inspect(move |piece| {
             counting.fetch_add(piece.len() as u64, Ordering::Relaxed);
         });
-        self.making.change(|making| Making {
-            is_under_way: true,
-            ..making
-        });
         let saved = self.snapshots.save(at, Box::new(pieces)).await;
-        let written = Written {
-            at,
-            size_bytes: counted.load(Ordering::Relaxed),
-        };
-        self.making
-            .change(|making| making.ended(saved.is_ok().then_some(written)));
-        Ok(carry(saved?, self.membership.clone()))
+        (counted.load(Ordering::Relaxed), saved)
+    }
+}
+
+#[cfg(all(test, feature = "host"))]
+mod tests {
+    use futures_util::FutureExt as _;
+    use futures_util::future::BoxFuture;
+    use parking_lot::Mutex;
+
+    use super::super::Tokio;
+    use super::super::snapshot::{MemoryImage, Pieces};
+    use super::*;
+
+    /// Has these errors first, and then room.
+    struct Small(Mutex<Vec<io::ErrorKind>>);
+
+    impl Snapshots for Small {
+        fn save(
+            &self,
+            position: Position,
+            pieces: Pieces,
+        ) -> BoxFuture<'static, io::Result<Arc<dyn Image>>> {
+            let pieces = pieces.collect();
+            let saved: io::Result<Arc<dyn Image>> = match self.0.lock().pop() {
+                Some(kind) => Err(kind.into()),
+                None => Ok(Arc::new(MemoryImage { position, pieces })),
+            };
+            async { saved }.boxed()
+        }
+
+        fn latest(&self) -> BoxFuture<'static, io::Result<Option<Arc<dyn Image>>>> {
+            async { Ok(None) }.boxed()
+        }
+    }
+
+    fn builder(errors: &[io::ErrorKind]) -> Builder {
+        Builder {
+            at: log_id(Position { term: 1, index: 3 }),
+            membership: StoredMembership::default(),
+            frozen: Decided::new().freeze(),
+            snapshots: Arc::new(Small(Mutex::new(errors.to_vec()))),
+            making: Arc::new(Gauge::new(Making::default())),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_waits_for_room_and_fails_at_once_for_all_else() {
+        let mut full = builder(&[io::ErrorKind::StorageFull]);
+        let built = RaftSnapshotBuilder::<Types<Tokio>>::build_snapshot(&mut full).await;
+        assert!(built.is_ok());
+        let made = full.making.get();
+        assert_eq!(
+            (made.written, made.failed, made.is_under_way),
+            (1, 0, false)
+        );
+        let written = made.latest.expect("one was written");
+        assert_eq!(written.at, Position { term: 1, index: 3 });
+        let again = builder(&[]).save(written.at).await.0;
+        assert_eq!(written.size_bytes, again, "only what was saved counts");
+
+        let mut broken = builder(&[io::ErrorKind::PermissionDenied]);
+        let built = RaftSnapshotBuilder::<Types<Tokio>>::build_snapshot(&mut broken).await;
+        assert!(built.is_err());
+        assert_eq!(
+            (broken.making.get().written, broken.making.get().failed),
+            (0, 1)
+        );
     }
 }

@@ -37,7 +37,7 @@ use crate::log::VoterId;
 
 /// Carries messages to other nodes of a log.
 pub trait Transport: Send + Sync + 'static {
-    /// Brings a message to a node's [`serve`](super::Consensus::serve) and its answer back. Messages to one node are handed over in the
+    /// Brings a message, and for which voter it is, to its node's [`serve`](super::Consensus::serve) and the answer back. Messages to one node are handed over in the
     /// order in which they were sent as long as nothing is lost. Whoever asks stops waiting by dropping the future.
     fn call(
         &self,

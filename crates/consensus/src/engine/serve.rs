@@ -1,5 +1,8 @@
 //! What a node does with messages of others.
 //!
+//! A message is for one voter, a node with its log: a node whose log is another one does not speak for the voter it was, or it would
+//! vote twice and acknowledge what it does not have.
+//!
 //! A message speaks for its sender only: votes and entries of a candidate come over a link of its node. A doubtful node neither votes nor
 //! says how it would, and takes no leadership; for the length of one lease after a start no node does, since it does not know whom it
 //! promised to wait for (trap 5 of design 008).
@@ -26,7 +29,7 @@ use super::wire::{
     Candidacy, Handover, Kind, PieceHead, PieceTaken, Question, ReadFrom, RefillTo, Stands, Voted,
     put, put_appended, take, take_append,
 };
-use crate::log::Position;
+use crate::log::{Position, VoterId};
 
 /// The most a snapshot that arrives may take.
 const SNAPSHOT_BYTES: usize = 8 << 30;
@@ -40,12 +43,20 @@ pub(super) struct Arriving {
 }
 
 impl<R: AsyncRuntime> Consensus<R> {
-    /// Answers a message of another node.
+    /// Answers a message of another node, which it meant for `to`.
     ///
     /// # Errors
     /// When there is no answer; the other node hears nothing then.
-    pub async fn serve(&self, from: NodeId, message: Bytes) -> Result<Bytes, Unserved> {
+    pub async fn serve(
+        &self,
+        from: NodeId,
+        to: VoterId,
+        message: Bytes,
+    ) -> Result<Bytes, Unserved> {
         let core = &self.core;
+        if to != core.me {
+            return Err(Unserved::NotForUs);
+        }
         match Kind::of(&message).ok_or(Unserved::Unreadable)? {
             Kind::Append => core.serve_append(from, &message).await,
             Kind::Vote => core.serve_vote(false, from, &message).await,

@@ -150,11 +150,12 @@ impl Keeper for Answering {
         let written = self.consensus.snapshot().await;
         let written = written.map_err(|error| match error {
             SnapshotError::UnderWay => Refused::SnapshotUnderWay,
-            SnapshotError::Nothing => Refused::Senseless {
+            SnapshotError::Nothing
+            | SnapshotError::Late
+            | SnapshotError::Failed
+            | SnapshotError::Stopped => Refused::NoSnapshot {
                 why: error.to_string(),
             },
-            SnapshotError::Late => Refused::OutcomeUnknown,
-            SnapshotError::Failed | SnapshotError::Stopped => unavailable(&error),
         })?;
         Ok(Snapshotted {
             term: written.at.term,

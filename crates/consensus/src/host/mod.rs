@@ -20,7 +20,7 @@ use std::time::Duration;
 use convoke_rpc::{CallError, Channel, ChannelConfig, Endpoint, NoError, Service, Target};
 use convoke_types::ClusterId;
 
-pub use transport::{Hello, Message, Raft, RaftClient, RaftServer, Unanswered};
+pub use transport::{Addressed, Hello, Message, Raft, RaftClient, RaftServer, Unanswered};
 
 use self::keeper::Answering;
 use self::snapshots::SnapshotFiles;

@@ -76,23 +76,11 @@ fn save(directory: &Path, position: Position, pieces: Pieces) -> io::Result<Arc<
     let name = format!("{:020}-{:020}.{EXTENSION}", position.index, position.term);
     let path = directory.join(name);
     let unfinished = path.with_added_extension(UNFINISHED);
-    let mut file = fs::File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(&unfinished)?;
-    let mut places = Vec::new();
-    let mut offset = 0;
-    for piece in pieces {
-        let length = u32::try_from(piece.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        file.write_all(&length.to_le_bytes())?;
-        file.write_all(&piece)?;
-        places.push((offset + 4, length));
-        offset += 4 + u64::from(length);
-    }
-    file.write_all(&trailer(places.len() as u64, position))?;
-    file.sync_all()?;
+    let written = write(&unfinished, position, pieces);
+    let (file, places) = written.inspect_err(|_| {
+        // What it took is given back, so that waiting for room can end.
+        let _ = fs::remove_file(&unfinished);
+    })?;
     fs::rename(&unfinished, &path)?;
     fs::File::open(directory)?.sync_all()?;
     for older in files(directory)? {
@@ -105,6 +93,32 @@ fn save(directory: &Path, position: Position, pieces: Pieces) -> io::Result<Arc<
         position,
         places,
     }))
+}
+
+/// Writes all of it, and makes it safe; where its pieces stand.
+fn write(
+    unfinished: &Path,
+    position: Position,
+    pieces: Pieces,
+) -> io::Result<(fs::File, Vec<(u64, u32)>)> {
+    let mut file = fs::File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(unfinished)?;
+    let mut places = Vec::new();
+    let mut offset = 0;
+    for piece in pieces {
+        let length = u32::try_from(piece.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        file.write_all(&length.to_le_bytes())?;
+        file.write_all(&piece)?;
+        places.push((offset + 4, length));
+        offset += 4 + u64::from(length);
+    }
+    file.write_all(&trailer(places.len() as u64, position))?;
+    file.sync_all()?;
+    Ok((file, places))
 }
 
 fn trailer(pieces: u64, position: Position) -> Vec<u8> {

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Consensus, Member, Tokio, Transport, Unreached};
-use crate::log::VoterId;
+use crate::log::{LogId, VoterId};
 
 /// No message takes longer than the engine waits for it; this is for whoever asks without it.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -30,11 +30,20 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub trait Raft {
     /// Hands over a message of the engine and brings its answer back.
     #[rpc(deadline_ms = 60_000, roles(master, worker, gateway, observer))]
-    async fn message(&self, ctx: &Context, message: Message) -> Result<Message, Unanswered>;
+    async fn message(&self, ctx: &Context, message: Addressed) -> Result<Message, Unanswered>;
 
     /// Who this node is in the log.
     #[rpc(idempotent, deadline_ms = 5_000)]
     async fn hello(&self) -> Result<Hello, NoError>;
+}
+
+/// A message for one voter: the node that is called, if it still has this log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Addressed {
+    /// The log of the voter.
+    pub log: LogId,
+    /// The message.
+    pub message: Message,
 }
 
 /// Bytes that only the engine understands.
@@ -67,8 +76,16 @@ pub(super) struct Listening {
 }
 
 impl Raft for Listening {
-    async fn message(&self, ctx: &Context, message: Message) -> Result<Message, Unanswered> {
-        let answer = self.consensus.serve(ctx.caller(), message.0.into()).await;
+    async fn message(&self, ctx: &Context, message: Addressed) -> Result<Message, Unanswered> {
+        let Addressed { log, message } = message;
+        let to = VoterId {
+            node: self.me.node,
+            log,
+        };
+        let answer = self
+            .consensus
+            .serve(ctx.caller(), to, message.0.into())
+            .await;
         let answer = answer.map_err(|error| Unanswered {
             why: error.to_string(),
         })?;
@@ -134,8 +151,12 @@ impl Transport for Links {
     ) -> BoxFuture<'static, Result<Bytes, Unreached>> {
         let options = CallOptions::new().timeout(LONGEST).attempts(1);
         let client = self.client(to, member).with(options);
+        let message = Addressed {
+            log: to.log,
+            message: Message(message.into()),
+        };
         async move {
-            match client.message(&Message(message.into())).await {
+            match client.message(&message).await {
                 Ok(answer) => Ok(answer.0.into()),
                 Err(CallError::Rpc(problem)) if problem.changed == Changed::No => {
                     Err(Unreached::Nobody)

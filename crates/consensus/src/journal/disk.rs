@@ -441,7 +441,8 @@ fn told(op: &Op) -> String {
     }
 }
 
-fn is_full(error: &io::Error) -> bool {
+/// Whether there was no room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded

@@ -317,7 +317,7 @@ async fn answer_to(
 ) {
     let kind = Kind::of(&message);
     let was_doubtful = node.status().is_doubtful;
-    let answer = node.serve(voter(from).node, message).await;
+    let answer = node.serve(voter(from).node, voter(to), message).await;
     let is_vote = matches!(kind, Some(Kind::Vote | Kind::PreVote));
     if is_vote && was_doubtful && answer.is_ok() {
         world.lock().broken(format!("#{to} votes in doubt"));
