@@ -102,7 +102,7 @@ pub(super) struct Core<R: AsyncRuntime> {
     /// No vote before.
     pub(super) votes_from: R::Instant,
     is_doubtful: AtomicBool,
-    pub(super) stopping: Gauge<bool>,
+    pub(super) stopping: Arc<Gauge<bool>>,
     tasks: Mutex<Vec<R::JoinHandle<()>>>,
 }
 
@@ -199,11 +199,13 @@ impl<R: AsyncRuntime> Consensus<R> {
         let may_stand = !register.doubtful || settings.weakened == Some(Weakness::VotesInDoubt);
         let config = config(&settings, !may_stand)?;
         let held = Arc::new(Held::new(Decided::with_store_bytes(settings.store_bytes)));
+        let stopping = Arc::new(Gauge::new(false));
         let machine = Machine {
             held: Arc::clone(&held),
             journal: Arc::clone(&journal),
             snapshots,
             witness,
+            stopping: Arc::clone(&stopping),
         };
         let peers = Peers {
             me,
@@ -233,7 +235,7 @@ impl<R: AsyncRuntime> Consensus<R> {
             heard: Mutex::new(None),
             votes_from: R::Instant::now() + lease,
             is_doubtful: AtomicBool::new(register.doubtful),
-            stopping: Gauge::new(false),
+            stopping,
             tasks: Mutex::default(),
             settings,
         });

@@ -7,11 +7,15 @@
 //! that replaces the state was proven before, and what the log was told before is safe first: else a crash could leave the new state
 //! beside entries that contradict it, and the node would not start any more.
 //!
+//! When there is no room for a snapshot it is tried again every second until there is, or the node stops: the engine takes an error
+//! of a snapshot for the end of the node, and a full disk is none. The log waits for room in the same way (`journal`).
+//!
 //! Deliberately not here: who proposes and who waits (`handle`), and what commands do (`convoke-decided`).
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use convoke_decided::{Applied, Batch, Changed, Decided, Frozen};
@@ -23,15 +27,18 @@ use openraft_rt::{AsyncRuntime, Instant as _};
 use parking_lot::RwLock;
 
 use super::ring::Ring;
-use super::snapshot::{Image, Snapshots, pieces_of, prove};
+use super::snapshot::{Image, Pieces, Snapshots, pieces_of, prove};
 use super::storage::safely;
 use super::types::{
     LogId, Outcomes, Proposal, RaftEntry, SnapshotMeta, StoredMembership, Types, log_id, position,
     position_of, put_payload,
 };
 use super::wait::Gauge;
-use crate::journal::Journal;
+use crate::journal::{Journal, is_full};
 use crate::log::Position;
+
+/// How long to wait for room before a snapshot is tried again.
+const ROOM_EVERY: Duration = Duration::from_secs(1);
 
 /// Hears of everything that is applied, in its order, before anybody else does. For worlds that judge, and for audits; slow ones slow
 /// the node down.
@@ -116,6 +123,8 @@ pub(super) struct Machine<R: AsyncRuntime> {
     pub(super) journal: Arc<dyn Journal>,
     pub(super) snapshots: Arc<dyn Snapshots>,
     pub(super) witness: Option<Arc<dyn Witness>>,
+    /// Nobody waits for room any more.
+    pub(super) stopping: Arc<Gauge<bool>>,
 }
 
 impl<R: AsyncRuntime> Machine<R> {
@@ -190,6 +199,7 @@ impl<R: AsyncRuntime> RaftStateMachine<Types<R>> for Machine<R> {
             membership: state.membership.clone(),
             frozen: state.decided.freeze(),
             snapshots: Arc::clone(&self.snapshots),
+            stopping: Arc::clone(&self.stopping),
         }
     }
 
@@ -207,9 +217,8 @@ impl<R: AsyncRuntime> RaftStateMachine<Types<R>> for Machine<R> {
                 .map_err(io::Error::other)?;
             let pieces = (0..image.pieces()).map(move |number| image.piece(number));
             let pieces: Vec<Bytes> = pieces.collect::<io::Result<_>>()?;
-            self.snapshots
-                .save(at, Box::new(pieces.into_iter()))
-                .await?;
+            let again = || Box::new(pieces.clone().into_iter()) as Pieces;
+            save_when_there_is_room::<R>(&*self.snapshots, &self.stopping, at, again).await?;
         }
         self.replace(at, membership, decided);
         Ok(())
@@ -250,6 +259,7 @@ pub(super) struct Builder {
     membership: StoredMembership,
     frozen: Frozen,
     snapshots: Arc<dyn Snapshots>,
+    stopping: Arc<Gauge<bool>>,
 }
 
 impl<R: AsyncRuntime> RaftSnapshotBuilder<Types<R>> for Builder {
@@ -257,8 +267,106 @@ impl<R: AsyncRuntime> RaftSnapshotBuilder<Types<R>> for Builder {
 
     async fn build_snapshot(&mut self) -> io::Result<Carrying> {
         let at = position_of(self.at.as_ref());
-        let pieces = pieces_of(at, &self.membership, &self.frozen);
-        let image = self.snapshots.save(at, pieces).await?;
+        let again = || pieces_of(at, &self.membership, &self.frozen);
+        let image =
+            save_when_there_is_room::<R>(&*self.snapshots, &self.stopping, at, again).await?;
         Ok(carry(image, self.membership.clone()))
+    }
+}
+
+/// Keeps a snapshot, however long that takes on a full disk.
+async fn save_when_there_is_room<R: AsyncRuntime>(
+    snapshots: &dyn Snapshots,
+    stopping: &Gauge<bool>,
+    at: Position,
+    pieces: impl Fn() -> Pieces,
+) -> io::Result<Arc<dyn Image>> {
+    let mut was_told = false;
+    loop {
+        let error = match snapshots.save(at, pieces()).await {
+            Err(error) if is_full(&error) => error,
+            done => return done,
+        };
+        if !std::mem::replace(&mut was_told, true) {
+            tracing::warn!(%error, index = at.index, "there is no room for a snapshot; it is tried again until there is");
+        }
+        let stopped = stopping.until(|is_stopping| is_stopping);
+        if R::timeout(ROOM_EVERY, stopped).await.is_ok() {
+            return Err(error);
+        }
+    }
+}
+
+#[cfg(all(test, feature = "host"))]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use futures_util::FutureExt as _;
+    use futures_util::future::BoxFuture;
+
+    use super::super::snapshot::MemoryImage;
+    use super::*;
+    use crate::engine::Tokio;
+
+    /// A disk that is full at first.
+    struct FullFor(AtomicU32);
+
+    impl Snapshots for FullFor {
+        fn save(
+            &self,
+            position: Position,
+            pieces: Pieces,
+        ) -> BoxFuture<'static, io::Result<Arc<dyn Image>>> {
+            let tries = self.0.load(Ordering::Relaxed);
+            self.0.store(tries.saturating_sub(1), Ordering::Relaxed);
+            let pieces = pieces.collect();
+            let image: Arc<dyn Image> = Arc::new(MemoryImage { position, pieces });
+            let is_full = tries > 0;
+            async move {
+                if is_full {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                Ok(image)
+            }
+            .boxed()
+        }
+
+        fn latest(&self) -> BoxFuture<'static, io::Result<Option<Arc<dyn Image>>>> {
+            async { Ok(None) }.boxed()
+        }
+    }
+
+    fn builder(full_for: u32) -> Builder {
+        Builder {
+            at: log_id(Position { term: 1, index: 3 }),
+            membership: StoredMembership::default(),
+            frozen: Decided::with_store_bytes(1 << 20).freeze(),
+            snapshots: Arc::new(FullFor(AtomicU32::new(full_for))),
+            stopping: Arc::new(Gauge::new(false)),
+        }
+    }
+
+    async fn build(builder: &mut Builder) -> io::Result<Carrying> {
+        RaftSnapshotBuilder::<Types<Tokio>>::build_snapshot(builder).await
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_waits_for_room_on_a_full_disk() {
+        let built = build(&mut builder(1))
+            .await
+            .expect("there is room in the end");
+        assert_eq!(built.snapshot.image.position().index, 3);
+        assert!(
+            built.snapshot.image.pieces() > 0,
+            "all of it is written again"
+        );
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_room_when_the_node_stops() {
+        let mut builder = builder(u32::MAX);
+        builder.stopping.change(|_| true);
+        let error = build(&mut builder).await.expect_err("it is full for ever");
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     }
 }

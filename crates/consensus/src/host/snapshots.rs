@@ -76,12 +76,32 @@ fn save(directory: &Path, position: Position, pieces: Pieces) -> io::Result<Arc<
     let name = format!("{:020}-{:020}.{EXTENSION}", position.index, position.term);
     let path = directory.join(name);
     let unfinished = path.with_added_extension(UNFINISHED);
+    let written = write(&unfinished, position, pieces)
+        .and_then(|image| fs::rename(&unfinished, &path).map(|()| image));
+    let image = match written {
+        Ok(image) => image,
+        Err(error) => {
+            // What it took is given back, so that waiting for room can end.
+            let _ = fs::remove_file(&unfinished);
+            return Err(error);
+        }
+    };
+    fs::File::open(directory)?.sync_all()?;
+    for older in files(directory)? {
+        if older != path {
+            fs::remove_file(older)?;
+        }
+    }
+    Ok(Arc::new(image))
+}
+
+fn write(path: &Path, position: Position, pieces: Pieces) -> io::Result<FileImage> {
     let mut file = fs::File::options()
         .read(true)
         .write(true)
         .create(true)
         .truncate(true)
-        .open(&unfinished)?;
+        .open(path)?;
     let mut places = Vec::new();
     let mut offset = 0;
     for piece in pieces {
@@ -93,18 +113,11 @@ fn save(directory: &Path, position: Position, pieces: Pieces) -> io::Result<Arc<
     }
     file.write_all(&trailer(places.len() as u64, position))?;
     file.sync_all()?;
-    fs::rename(&unfinished, &path)?;
-    fs::File::open(directory)?.sync_all()?;
-    for older in files(directory)? {
-        if older != path {
-            fs::remove_file(older)?;
-        }
-    }
-    Ok(Arc::new(FileImage {
+    Ok(FileImage {
         file,
         position,
         places,
-    }))
+    })
 }
 
 fn trailer(pieces: u64, position: Position) -> Vec<u8> {

@@ -441,7 +441,8 @@ fn told(op: &Op) -> String {
     }
 }
 
-fn is_full(error: &io::Error) -> bool {
+/// Whether an operation failed because there is no room for it.
+pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded

@@ -8,6 +8,7 @@
 mod directory;
 mod disk;
 
+pub(crate) use disk::is_full;
 pub use disk::{Condition, DiskJournal, Opened, Wait};
 
 use crate::log::{Entry, Position, Register, Work};
