@@ -103,6 +103,8 @@ pub(super) struct Core<R: AsyncRuntime> {
     pub(super) votes_from: R::Instant,
     is_doubtful: AtomicBool,
     pub(super) stopping: Arc<Gauge<bool>>,
+    /// This node leads, no majority answers it, and it says nothing for a while.
+    pub(super) is_quiet: Arc<Gauge<bool>>,
     tasks: Mutex<Vec<R::JoinHandle<()>>>,
 }
 
@@ -144,6 +146,19 @@ impl<R: AsyncRuntime> Core<R> {
             .membership_config
             .voter_ids()
             .any(|id| id == self.me)
+    }
+
+    /// On a leader that is not the only voter: how long ago it said something that a majority answered, if it ever did.
+    pub(super) fn without_majority_for(&self) -> Option<Duration> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let is_leader = metrics.current_leader == Some(self.me);
+        let others = metrics
+            .membership_config
+            .voter_ids()
+            .filter(|id| *id != self.me);
+        let acked = metrics.last_quorum_acked?.into_inner();
+        (is_leader && others.count() > 0).then(|| R::Instant::now() - acked)
     }
 
     /// On a leader with two sets of voters: where that was decided.
@@ -200,6 +215,7 @@ impl<R: AsyncRuntime> Consensus<R> {
         let config = config(&settings, !may_stand)?;
         let held = Arc::new(Held::new(Decided::with_store_bytes(settings.store_bytes)));
         let stopping = Arc::new(Gauge::new(false));
+        let is_quiet = Arc::new(Gauge::new(false));
         let machine = Machine {
             held: Arc::clone(&held),
             journal: Arc::clone(&journal),
@@ -212,6 +228,7 @@ impl<R: AsyncRuntime> Consensus<R> {
             transport: Arc::clone(&transport),
             piece: settings.piece,
             grants_pre_votes: settings.weakened == Some(Weakness::FreePreVotes),
+            is_quiet: Arc::clone(&is_quiet),
             runtime: PhantomData,
         };
         let storage = Storage::new(Arc::clone(&journal));
@@ -236,6 +253,7 @@ impl<R: AsyncRuntime> Consensus<R> {
             votes_from: R::Instant::now() + lease,
             is_doubtful: AtomicBool::new(register.doubtful),
             stopping,
+            is_quiet,
             tasks: Mutex::default(),
             settings,
         });
