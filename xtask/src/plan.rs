@@ -244,6 +244,12 @@ const END_TO_END: &[EndToEnd] = &[
         test: "short",
         folder: "crates/ordeal",
     },
+    EndToEnd {
+        name: "ordeal-apart",
+        package: "convoke-ordeal",
+        test: "apart",
+        folder: "crates/ordeal",
+    },
 ];
 
 /// The end-to-end tests, the long ones (`#[ignore = "long: …"]`) included.

@@ -240,3 +240,121 @@ fn batches(bytes: &[u8]) -> Vec<usize> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::sync::mpsc;
+
+    use convoke_consensus::journal::{DiskJournal, Journal as _};
+    use convoke_consensus::log::{Entry, LogId, Owner, State, Work};
+    use convoke_types::{ClusterId, NodeId};
+
+    use super::*;
+    use crate::ground::why_not_apart;
+
+    /// A disk in a directory that goes with it; nothing where there is none to be had.
+    fn disk() -> Option<(tempfile::TempDir, Disk)> {
+        if let Some(why) = why_not_apart() {
+            println!("skipped: {why}");
+            return None;
+        }
+        let place = tempfile::tempdir().unwrap();
+        let disk = Disk::make(place.path().join("image"), place.path().join("disk"));
+        Some((place, disk.unwrap()))
+    }
+
+    #[test]
+    fn what_was_not_synced_is_gone_with_the_power_and_what_was_is_there() {
+        let Some((_place, mut disk)) = disk() else {
+            return;
+        };
+        let path = disk.place.join("file");
+        let mut file = File::create(&path).unwrap();
+        file.write_all(b"safe").unwrap();
+        file.sync_all().unwrap();
+        File::open(&disk.place).unwrap().sync_all().unwrap();
+        file.write_all(b" and not").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"safe and not");
+        drop(file);
+
+        disk.lose_power().unwrap();
+
+        assert_eq!(fs::read(&path).unwrap(), b"safe");
+    }
+
+    #[test]
+    fn a_full_disk_takes_nothing_until_it_has_room_again() {
+        let Some((_place, mut disk)) = disk() else {
+            return;
+        };
+        let write = |disk: &Disk| {
+            let mut file = File::create(disk.place.join("file"))?;
+            file.write_all(&[7; 1 << 16])?;
+            file.sync_all()
+        };
+
+        disk.fill(true).unwrap();
+        assert_eq!(
+            write(&disk).unwrap_err().kind(),
+            std::io::ErrorKind::StorageFull
+        );
+        disk.fill(false).unwrap();
+        write(&disk).unwrap();
+    }
+
+    #[test]
+    fn a_frozen_disk_goes_on_where_it_stopped() {
+        let Some((_place, mut disk)) = disk() else {
+            return;
+        };
+        disk.freeze(true).unwrap();
+        let path = disk.place.join("file");
+        let (done, hears) = mpsc::sync_channel(1);
+        let writer = std::thread::spawn(move || {
+            let written = fs::write(path, "late");
+            done.send(()).unwrap();
+            written
+        });
+        let waits = hears.recv_timeout(std::time::Duration::from_millis(100));
+        assert_eq!(waits, Err(mpsc::RecvTimeoutError::Timeout));
+        disk.freeze(false).unwrap();
+        writer.join().unwrap().unwrap();
+    }
+
+    fn open(directory: &Path) -> (DiskJournal, State) {
+        let owner = |log| Owner {
+            cluster: ClusterId::from_bytes([1; 16]),
+            node: NodeId::from_public_key([2; 32]),
+            log,
+        };
+        let opened = DiskJournal::open(directory, owner, LogId([3; 16]), 1 << 20).unwrap();
+        (opened.journal, opened.state)
+    }
+
+    #[test]
+    fn a_log_whose_disk_lied_looks_whole_and_is_not() {
+        let place = tempfile::tempdir().unwrap();
+        let (journal, _) = open(place.path());
+        for index in 1..=150 {
+            let entries = vec![Entry {
+                term: 1,
+                payload: vec![7; 100].into(),
+            }];
+            let (done, safe) = mpsc::sync_channel(1);
+            let work = vec![Work::Append {
+                first: index,
+                entries,
+            }];
+            journal.submit(work, Box::new(move |result| done.send(result).unwrap()));
+            safe.recv().unwrap().unwrap();
+        }
+        drop(journal);
+
+        assert_eq!(lose_tail(place.path()).unwrap(), LOST);
+
+        let (journal, state) = open(place.path());
+        assert_eq!(state, State::Sound);
+        assert_eq!(journal.last().index, 150 - LOST as u64);
+    }
+}
