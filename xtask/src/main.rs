@@ -10,7 +10,7 @@
 //! | 2 | the command line makes no sense: unknown command, flag, bench |
 //! | 3 | the command has no content yet |
 //!
-//! `sim`, `bench`, `fuzz` and `demo` hand the program's own exit code on.
+//! `sim`, `ordeal`, `bench`, `fuzz` and `demo` hand the program's own exit code on.
 
 #![expect(
     clippy::print_stdout,
@@ -91,6 +91,13 @@ enum Command {
         #[arg(last = true)]
         args: Vec<String>,
     },
+    /// Do things to real processes that keep the log, and judge what their clients saw; `--help` says more
+    #[command(disable_help_flag = true)]
+    Ordeal {
+        /// Passed on: --fault NAME, --seconds N, --nodes 3|5, --seed S, --json, …
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Start a whole cluster on this machine, look at it, clean up
     Demo {
         /// Passed on to `convoke demo`
@@ -133,6 +140,7 @@ fn run(command: Command) -> Result<ExitCode> {
             seed,
             args,
         } => fuzz(target, seconds, seed, args),
+        Command::Ordeal { args } => hand_over(&plan::ordeal(args)),
         Command::Demo { args } => hand_over(&plan::demo(args)),
     }
 }
@@ -250,6 +258,15 @@ mod tests {
             panic!("asked for stories")
         };
         assert_eq!(args, ["--seeds", "9", "--help"]);
+    }
+
+    #[test]
+    fn everything_after_ordeal_is_for_the_nemesis() {
+        let line = CommandLine::parse_from(["xtask", "ordeal", "--fault", "kill", "--json"]);
+        let Command::Ordeal { args } = line.command else {
+            panic!("asked for an ordeal")
+        };
+        assert_eq!(args, ["--fault", "kill", "--json"]);
     }
 
     #[test]

@@ -238,6 +238,18 @@ const END_TO_END: &[EndToEnd] = &[
         test: "real",
         folder: "examples/who-is-there",
     },
+    EndToEnd {
+        name: "ordeal",
+        package: "convoke-ordeal",
+        test: "short",
+        folder: "crates/ordeal",
+    },
+    EndToEnd {
+        name: "ordeal-apart",
+        package: "convoke-ordeal",
+        test: "apart",
+        folder: "crates/ordeal",
+    },
 ];
 
 /// The end-to-end tests, the long ones (`#[ignore = "long: …"]`) included.
@@ -296,6 +308,11 @@ pub(crate) fn bench(name: &str, args: Vec<String>) -> Call {
 /// Tells stories in the virtual world.
 pub(crate) fn sim(args: impl IntoIterator<Item = String>) -> Call {
     Call::cargo("run --release --locked --package convoke-sim --").with(args)
+}
+
+/// Tries real processes that keep the log.
+pub(crate) fn ordeal(args: Vec<String>) -> Call {
+    Call::cargo("run --release --locked --package convoke-ordeal --").with(args)
 }
 
 /// Runs the fuzzer; without a target it goes through all of them.

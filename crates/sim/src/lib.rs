@@ -63,13 +63,11 @@ pub mod consensus;
 pub mod disk;
 pub mod fault;
 mod host;
-pub mod linear;
 mod links;
 pub mod member;
 pub mod network;
 pub mod oracle;
 mod queue;
-pub mod random;
 pub mod schedule;
 mod shrink;
 mod stalls;
@@ -85,10 +83,11 @@ pub use links::{Count, Traffic};
 pub use member::{Cluster, MemberActor};
 pub use network::{Acknowledgement, Handshake, Latency, Letters, LinkCost, Loss, Network, Regions};
 pub use oracle::{Broken, Judge, Oracle};
-pub use random::Random;
 pub use schedule::{Found, Plan, Shrunk, Sort, Trouble, draw, explore, shrink};
 pub use trace::Trace;
 pub use world::{Happened, Step, World};
+
+pub use convoke_trial::{Random, linear, random};
 
 /// World time as the inside counts it; 584 years at most.
 #[inline]

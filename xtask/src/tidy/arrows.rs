@@ -2,7 +2,7 @@
 //!
 //! What is reachable along the arrows may be used directly. Tests may look further than what they
 //! test: a dev-dependency may go against the arrows, with two limits — nothing depends on `sim`,
-//! `cli` or `xtask`, and a thinking crate's tests stay among thinking crates, because a test that
+//! `ordeal`, `cli` or `xtask`, and a thinking crate's tests stay among thinking crates, because a test that
 //! needs a socket shows that the decision does.
 
 use super::manifest::{Dependency, Kind, Manifest, members};
@@ -45,6 +45,7 @@ struct Place {
 /// The map of ARCHITECTURE.md, including crates that have not arrived yet.
 const MAP: &[Place] = &[
     thinks("types", &[]),
+    thinks("trial", &[]),
     thinks("membership", &["types"]),
     thinks("decided", &["types"]),
     thinks("content", &["types"]),
@@ -71,8 +72,10 @@ const MAP: &[Place] = &[
             "content",
             "planner",
             "consensus",
+            "trial",
         ],
     ),
+    acts("ordeal", &["trial", "consensus", "store", "rpc", "types"]),
     acts("xtask", &[]),
 ];
 
@@ -80,7 +83,7 @@ const MAP: &[Place] = &[
 const EXAMPLES_MAY_USE: &[&str] = &["convoke"];
 
 /// Nothing may depend on these, not even a test.
-const NOBODY_USES: &[&str] = &["sim", "cli", "xtask"];
+const NOBODY_USES: &[&str] = &["sim", "ordeal", "cli", "xtask"];
 
 const NAMES_OF_NOTHING: &[&str] = &[
     "util", "utils", "common", "core", "helper", "helpers", "misc", "shared", "base", "lib",

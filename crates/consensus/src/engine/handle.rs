@@ -107,7 +107,9 @@ pub(super) struct Core<R: AsyncRuntime> {
     is_doubtful: AtomicBool,
     /// Somebody waits for a snapshot.
     is_snapshot_wanted: AtomicBool,
-    pub(super) stopping: Gauge<bool>,
+    pub(super) stopping: Arc<Gauge<bool>>,
+    /// This node leads, no majority answers it, and it says nothing for a while.
+    pub(super) is_quiet: Arc<Gauge<bool>>,
     tasks: Mutex<Vec<R::JoinHandle<()>>>,
 }
 
@@ -149,6 +151,19 @@ impl<R: AsyncRuntime> Core<R> {
             .membership_config
             .voter_ids()
             .any(|id| id == self.me)
+    }
+
+    /// On a leader that is not the only voter: how long ago it said something that a majority answered, if it ever did.
+    pub(super) fn without_majority_for(&self) -> Option<Duration> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let is_leader = metrics.current_leader == Some(self.me);
+        let others = metrics
+            .membership_config
+            .voter_ids()
+            .filter(|id| *id != self.me);
+        let acked = metrics.last_quorum_acked?.into_inner();
+        (is_leader && others.count() > 0).then(|| R::Instant::now() - acked)
     }
 
     /// On a leader with two sets of voters: where that was decided.
@@ -204,17 +219,21 @@ impl<R: AsyncRuntime> Consensus<R> {
         let may_stand = !register.doubtful || settings.weakened == Some(Weakness::VotesInDoubt);
         let config = config(&settings, !may_stand)?;
         let held = Arc::new(Held::new(Decided::with_store_bytes(settings.store_bytes)));
+        let stopping = Arc::new(Gauge::new(false));
+        let is_quiet = Arc::new(Gauge::new(false));
         let machine = Machine {
             held: Arc::clone(&held),
             journal: Arc::clone(&journal),
             snapshots,
             witness,
+            stopping: Arc::clone(&stopping),
         };
         let peers = Peers {
             me,
             transport: Arc::clone(&transport),
             piece: settings.piece,
             grants_pre_votes: settings.weakened == Some(Weakness::FreePreVotes),
+            is_quiet: Arc::clone(&is_quiet),
             runtime: PhantomData,
         };
         let storage = Storage::new(Arc::clone(&journal));
@@ -239,7 +258,8 @@ impl<R: AsyncRuntime> Consensus<R> {
             votes_from: R::Instant::now() + lease,
             is_doubtful: AtomicBool::new(register.doubtful),
             is_snapshot_wanted: AtomicBool::new(false),
-            stopping: Gauge::new(false),
+            stopping,
+            is_quiet,
             tasks: Mutex::default(),
             settings,
         });

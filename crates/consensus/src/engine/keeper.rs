@@ -6,6 +6,10 @@
 //!   and writes that down first.
 //! - **A change of voters that was left half-way is finished.** It is two entries, and whoever wanted it may be gone after the first
 //!   (trap 7 of design 008).
+//! - **A leader that no majority answers falls silent**, and speaks again after a while, in turns. It may still be heard: by followers
+//!   whose answers get lost on their way, or are not given. They would wait for it for as long as that lasts, and elect nobody. It
+//!   keeps its term and may lead on when it is answered again; safety has no part in this. The engine has a setting of that kind, which
+//!   holds back heartbeats and no entries; entries that wait are sent again and again, and heard like heartbeats.
 //!
 //! Deliberately not here: elections and heartbeats, which are the engine's.
 
@@ -37,6 +41,10 @@ pub(super) async fn run<R: AsyncRuntime>(core: Arc<Core<R>>) {
         if R::timeout(pause, stopped).await.is_ok() {
             return;
         }
+        let is_quiet = core
+            .without_majority_for()
+            .is_some_and(|time| falls_silent(time, core.settings.election.1));
+        core.is_quiet.change(|_| is_quiet);
         if core.is_doubtful() {
             refill(&core, pause).await;
         }
@@ -49,6 +57,14 @@ pub(super) async fn run<R: AsyncRuntime>(core: Arc<Core<R>>) {
             finish_change(&core, pause).await;
         }
     }
+}
+
+/// For the length of one lease a leader may hope; then it gives others the time of a lease and of an election, and hopes as long.
+fn falls_silent(without_majority_for: Duration, lease: Duration) -> bool {
+    let Some(over) = without_majority_for.checked_sub(lease) else {
+        return false;
+    };
+    (over.as_nanos() / (lease * 2).as_nanos().max(1)).is_multiple_of(2)
 }
 
 async fn refill<R: AsyncRuntime>(core: &Core<R>, pause: Duration) {
@@ -90,5 +106,20 @@ pub(super) async fn finish_change<R: AsyncRuntime>(core: &Core<R>, patience: Dur
     // Whether it worked shows at the next look.
     if let Ok(Err(error)) = R::timeout(patience * LEFT_BEHIND, change).await {
         tracing::info!(%error, "a change of voters is not finished yet");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_without_a_majority_is_silent_and_speaks_in_turns() {
+        let lease = Duration::from_millis(250);
+        let silent = |millis| falls_silent(Duration::from_millis(millis), lease);
+        assert!(!silent(0) && !silent(249));
+        assert!(silent(250) && silent(749));
+        assert!(!silent(750) && !silent(1_249));
+        assert!(silent(1_250));
     }
 }

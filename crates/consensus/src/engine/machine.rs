@@ -7,6 +7,9 @@
 //! that replaces the state was proven before, and what the log was told before is safe first: else a crash could leave the new state
 //! beside entries that contradict it, and the node would not start any more.
 //!
+//! When there is no room for a snapshot it is tried again every second until there is, or the node stops: the engine takes an error
+//! of a snapshot for the end of the node, and a full disk is none. The log waits for room in the same way (`journal`).
+//!
 //! Deliberately not here: who proposes and who waits (`handle`), and what commands do (`convoke-decided`).
 
 use std::fmt;
@@ -26,7 +29,7 @@ use parking_lot::RwLock;
 
 use super::api::Written;
 use super::ring::Ring;
-use super::snapshot::{Image, Snapshots, pieces_of, prove};
+use super::snapshot::{Image, Pieces, Snapshots, pieces_of, prove};
 use super::storage::safely;
 use super::types::{
     LogId, Outcomes, Proposal, RaftEntry, SnapshotMeta, StoredMembership, Types, log_id, position,
@@ -36,10 +39,8 @@ use super::wait::Gauge;
 use crate::journal::{Journal, is_full};
 use crate::log::Position;
 
-/// A snapshot that finds no room is tried again so often, …
+/// How long to wait for room before a snapshot is tried again.
 const ROOM_EVERY: Duration = Duration::from_secs(1);
-/// … for so long; then the node stops. Meanwhile it goes on, and only its log grows.
-const ROOM_MOST: Duration = Duration::from_secs(60 * 60);
 
 /// Hears of everything that is applied, in its order, before anybody else does. For worlds that judge, and for audits; slow ones slow
 /// the node down.
@@ -148,6 +149,8 @@ pub(super) struct Machine<R: AsyncRuntime> {
     pub(super) journal: Arc<dyn Journal>,
     pub(super) snapshots: Arc<dyn Snapshots>,
     pub(super) witness: Option<Arc<dyn Witness>>,
+    /// Nobody waits for room any more.
+    pub(super) stopping: Arc<Gauge<bool>>,
 }
 
 impl<R: AsyncRuntime> Machine<R> {
@@ -223,6 +226,7 @@ impl<R: AsyncRuntime> RaftStateMachine<Types<R>> for Machine<R> {
             frozen: state.decided.freeze(),
             snapshots: Arc::clone(&self.snapshots),
             making: Arc::clone(&self.held.making),
+            stopping: Arc::clone(&self.stopping),
         }
     }
 
@@ -240,9 +244,8 @@ impl<R: AsyncRuntime> RaftStateMachine<Types<R>> for Machine<R> {
                 .map_err(io::Error::other)?;
             let pieces = (0..image.pieces()).map(move |number| image.piece(number));
             let pieces: Vec<Bytes> = pieces.collect::<io::Result<_>>()?;
-            self.snapshots
-                .save(at, Box::new(pieces.into_iter()))
-                .await?;
+            let again = || Box::new(pieces.clone().into_iter()) as Pieces;
+            save_when_there_is_room::<R>(&*self.snapshots, &self.stopping, at, again).await?;
         }
         self.replace(at, membership, decided);
         Ok(())
@@ -284,6 +287,7 @@ pub(super) struct Builder {
     frozen: Frozen,
     snapshots: Arc<dyn Snapshots>,
     making: Arc<Gauge<Making>>,
+    stopping: Arc<Gauge<bool>>,
 }
 
 impl<R: AsyncRuntime> RaftSnapshotBuilder<Types<R>> for Builder {
@@ -295,40 +299,46 @@ impl<R: AsyncRuntime> RaftSnapshotBuilder<Types<R>> for Builder {
             is_under_way: true,
             ..making
         });
-        let mut waited = Duration::ZERO;
-        let saved = loop {
-            let (size, saved) = self.save(at).await;
-            match saved {
-                Err(error) if is_full(&error) && waited < ROOM_MOST => {
-                    if waited.is_zero() {
-                        tracing::warn!(%error, "there is no room for a snapshot; the log cannot be shortened until there is");
-                    }
-                    R::sleep(ROOM_EVERY).await;
-                    waited += ROOM_EVERY;
-                }
-                saved => break saved.map(|image| (size, image)),
-            }
+        let counted = Arc::new(AtomicU64::new(0));
+        let again = || {
+            counted.store(0, Ordering::Relaxed);
+            let counting = Arc::clone(&counted);
+            let pieces = pieces_of(at, &self.membership, &self.frozen);
+            let pieces = pieces.inspect(move |piece| {
+                counting.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            });
+            Box::new(pieces) as Pieces
         };
-        let written = saved.as_ref().ok().map(|(size_bytes, _)| Written {
+        let saved = save_when_there_is_room::<R>(&*self.snapshots, &self.stopping, at, again).await;
+        let written = saved.is_ok().then(|| Written {
             at,
-            size_bytes: *size_bytes,
+            size_bytes: counted.load(Ordering::Relaxed),
         });
         self.making.change(|making| making.ended(written));
-        let saved = saved.map(|(_, image)| image);
         Ok(carry(saved?, self.membership.clone()))
     }
 }
 
-impl Builder {
-    /// Saves it once; what its pieces took, and the image.
-    async fn save(&self, at: Position) -> (u64, io::Result<Arc<dyn Image>>) {
-        let counted = Arc::new(AtomicU64::new(0));
-        let counting = Arc::clone(&counted);
-        let pieces = pieces_of(at, &self.membership, &self.frozen).inspect(move |piece| {
-            counting.fetch_add(piece.len() as u64, Ordering::Relaxed);
-        });
-        let saved = self.snapshots.save(at, Box::new(pieces)).await;
-        (counted.load(Ordering::Relaxed), saved)
+/// Keeps a snapshot, however long that takes on a full disk; the node's stop ends it.
+async fn save_when_there_is_room<R: AsyncRuntime>(
+    snapshots: &dyn Snapshots,
+    stopping: &Gauge<bool>,
+    at: Position,
+    pieces: impl Fn() -> Pieces,
+) -> io::Result<Arc<dyn Image>> {
+    let mut was_told = false;
+    loop {
+        let error = match snapshots.save(at, pieces()).await {
+            Err(error) if is_full(&error) => error,
+            done => return done,
+        };
+        if !std::mem::replace(&mut was_told, true) {
+            tracing::warn!(%error, index = at.index, "there is no room for a snapshot; it is tried again until there is");
+        }
+        let stopped = stopping.until(|is_stopping| is_stopping);
+        if R::timeout(ROOM_EVERY, stopped).await.is_ok() {
+            return Err(error);
+        }
     }
 }
 
@@ -371,14 +381,24 @@ mod tests {
             frozen: Decided::new().freeze(),
             snapshots: Arc::new(Small(Mutex::new(errors.to_vec()))),
             making: Arc::new(Gauge::new(Making::default())),
+            stopping: Arc::new(Gauge::new(false)),
         }
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_room_when_the_node_stops() {
+        let mut full = builder(&[io::ErrorKind::StorageFull; 2]);
+        full.stopping.change(|_| true);
+        let built = RaftSnapshotBuilder::<Types<Tokio>>::build_snapshot(&mut full).await;
+        let error = built.expect_err("it is full");
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert!(!full.making.get().is_under_way);
     }
 
     #[tokio::test]
     async fn a_snapshot_waits_for_room_and_fails_at_once_for_all_else() {
         let mut full = builder(&[io::ErrorKind::StorageFull]);
         let built = RaftSnapshotBuilder::<Types<Tokio>>::build_snapshot(&mut full).await;
-        assert!(built.is_ok());
         let made = full.making.get();
         assert_eq!(
             (made.written, made.failed, made.is_under_way),
@@ -386,8 +406,13 @@ mod tests {
         );
         let written = made.latest.expect("one was written");
         assert_eq!(written.at, Position { term: 1, index: 3 });
-        let again = builder(&[]).save(written.at).await.0;
-        assert_eq!(written.size_bytes, again, "only what was saved counts");
+        let image = built.expect("it was written").snapshot.image;
+        let pieces = (0..image.pieces()).map(|number| image.piece(number).expect("it is there"));
+        let size_bytes: usize = pieces.map(|piece| piece.len()).sum();
+        assert_eq!(
+            written.size_bytes, size_bytes as u64,
+            "only what was saved counts"
+        );
 
         let mut broken = builder(&[io::ErrorKind::PermissionDenied]);
         let built = RaftSnapshotBuilder::<Types<Tokio>>::build_snapshot(&mut broken).await;

@@ -29,6 +29,7 @@ use openraft_rt::{AsyncRuntime, Select2};
 use super::machine::Carried;
 use super::snapshot::Image;
 use super::types::{Member, Types, Vote, log_id, position_of};
+use super::wait::Gauge;
 use super::wire::{
     Candidacy, Handover, Kind, PieceHead, PieceTaken, Stands, Voted, put, put_append, put_piece,
     take, take_appended,
@@ -66,6 +67,8 @@ pub(super) struct Peers<R> {
     pub(super) piece: Duration,
     /// Pre-votes count as granted, as the engine does by itself. Worlds that show that promises are watched set it.
     pub(super) grants_pre_votes: bool,
+    /// A leader says nothing for a while, see `keeper`.
+    pub(super) is_quiet: Arc<Gauge<bool>>,
     pub(super) runtime: PhantomData<fn() -> R>,
 }
 
@@ -80,6 +83,7 @@ impl<R: AsyncRuntime> RaftNetworkFactory<Types<R>> for Peers<R> {
             transport: Arc::clone(&self.transport),
             piece: self.piece,
             grants_pre_votes: self.grants_pre_votes,
+            is_quiet: Arc::clone(&self.is_quiet),
             runtime: PhantomData,
         }
     }
@@ -93,6 +97,7 @@ pub(super) struct Peer<R> {
     transport: Arc<dyn Transport>,
     piece: Duration,
     grants_pre_votes: bool,
+    is_quiet: Arc<Gauge<bool>>,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -128,14 +133,18 @@ impl<R: AsyncRuntime> Peer<R> {
         let answer = ask::<R>(&*self.transport, self.to, &self.member, message, patience).await;
         answer.map_err(|unreached| match unreached {
             Unreached::Nobody => Unreachable::from_string(unreached).into(),
-            Unreached::Unanswered => openraft::errors::Timeout {
-                action: what,
-                id: self.me,
-                target: self.to,
-                timeout: patience,
-            }
-            .into(),
+            Unreached::Unanswered => self.unanswered(what, patience),
         })
+    }
+
+    fn unanswered(&self, action: RPCTypes, timeout: Duration) -> Failed<R> {
+        openraft::errors::Timeout {
+            action,
+            id: self.me,
+            target: self.to,
+            timeout,
+        }
+        .into()
     }
 
     async fn ask_vote(
@@ -204,10 +213,14 @@ impl<R: AsyncRuntime> RaftNetworkV2<Types<R>> for Peer<R> {
         request: AppendEntriesRequest<Types<R>>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types<R>>, Failed<R>> {
+        let patience = option.hard_ttl();
+        if self.is_quiet.get() {
+            // As if it had been lost, which takes its time; at once, it would be tried again at once.
+            R::sleep(patience).await;
+            return Err(self.unanswered(RPCTypes::AppendEntries, patience));
+        }
         let message = put_append(&request);
-        let answer = self
-            .ask(RPCTypes::AppendEntries, message, option.hard_ttl())
-            .await?;
+        let answer = self.ask(RPCTypes::AppendEntries, message, patience).await?;
         take_appended(&answer).ok_or_else(unreadable::<R>)
     }
 

@@ -3,11 +3,17 @@
 //! One call a message, on a lane of its own link, so that a large answer to somebody else never stands before a heartbeat. A call
 //! is dropped when the engine does not wait any more.
 //!
+//! **A link on which nothing is answered for [`STUCK`] is left for a new one**, at most once in that time. After a cut a carrier tries
+//! again after about as long as the cut lasted, whatever is waiting, and takes a link for dead only after the idle time of
+//! [`Limits`](convoke_rpc::Limits), for which as many left links wait; a new one finds a way
+//! that is there again at once.
+//!
 //! Deliberately not here: what the messages say.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use convoke_rpc::{
@@ -24,6 +30,9 @@ use crate::log::{LogId, VoterId};
 
 /// No message takes longer than the engine waits for it; this is for whoever asks without it.
 const LONGEST: Duration = Duration::from_secs(60);
+
+/// Without any answer for so long a link is left. Several elections; a node that is merely busy answers heartbeats sooner.
+const STUCK: Duration = Duration::from_secs(1);
 
 /// What nodes of a log ask each other.
 #[service(name = "convoke.Raft")]
@@ -106,7 +115,39 @@ impl Raft for Listening {
 pub(super) struct Links {
     endpoint: Endpoint,
     /// One for every member that was ever written to. Members are few.
-    clients: Mutex<BTreeMap<VoterId, (Member, RaftClient)>>,
+    clients: Mutex<BTreeMap<VoterId, Way>>,
+}
+
+/// The way to one of them.
+#[derive(Debug)]
+struct Way {
+    member: Member,
+    client: RaftClient,
+    silence: Arc<Mutex<Silence>>,
+}
+
+/// How long a link has been silent that was asked something.
+#[derive(Debug, Default)]
+struct Silence {
+    /// The first question since the last answer.
+    since: Option<Instant>,
+}
+
+impl Silence {
+    /// Something is asked. Says whether the link is to be left first.
+    fn asked(&mut self, now: Instant) -> bool {
+        let since = *self.since.get_or_insert(now);
+        let is_stuck = now.saturating_duration_since(since) >= STUCK;
+        if is_stuck {
+            self.since = Some(now);
+        }
+        is_stuck
+    }
+
+    /// Something came back.
+    fn answered(&mut self) {
+        self.since = None;
+    }
 }
 
 impl Links {
@@ -117,13 +158,28 @@ impl Links {
         }
     }
 
-    fn client(&self, to: VoterId, member: &Member) -> RaftClient {
+    fn client(&self, to: VoterId, member: &Member) -> (RaftClient, Arc<Mutex<Silence>>) {
         let mut clients = self.clients.lock();
-        if let Some((known, client)) = clients.get(&to)
-            && known == member
+        if let Some(way) = clients.get_mut(&to)
+            && way.member == *member
         {
-            return client.clone();
+            if way.silence.lock().asked(Instant::now()) {
+                tracing::debug!(%to, "nothing is answered on a link; opening a new one");
+                way.client = self.open(to, member);
+            }
+            return (way.client.clone(), Arc::clone(&way.silence));
         }
+        let way = Way {
+            member: member.clone(),
+            client: self.open(to, member),
+            silence: Arc::default(),
+        };
+        way.silence.lock().asked(Instant::now());
+        let way = clients.entry(to).insert_entry(way).into_mut();
+        (way.client.clone(), Arc::clone(&way.silence))
+    }
+
+    fn open(&self, to: VoterId, member: &Member) -> RaftClient {
         let addresses = member.addresses.iter();
         let target = Target {
             addresses: addresses
@@ -136,9 +192,7 @@ impl Links {
             longest_pause: Duration::from_millis(500),
             ..ChannelConfig::default()
         };
-        let client = RaftClient::new(Channel::new(&self.endpoint, target, config));
-        clients.insert(to, (member.clone(), client.clone()));
-        client
+        RaftClient::new(Channel::new(&self.endpoint, target, config))
     }
 }
 
@@ -150,13 +204,18 @@ impl Transport for Links {
         message: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, Unreached>> {
         let options = CallOptions::new().timeout(LONGEST).attempts(1);
-        let client = self.client(to, member).with(options);
+        let (client, silence) = self.client(to, member);
+        let client = client.with(options);
         let message = Addressed {
             log: to.log,
             message: Message(message.into()),
         };
         async move {
-            match client.message(&message).await {
+            let answer = client.message(&message).await;
+            if let Ok(_) | Err(CallError::App(_)) = &answer {
+                silence.lock().answered();
+            }
+            match answer {
                 Ok(answer) => Ok(answer.0.into()),
                 Err(CallError::Rpc(problem)) if problem.changed == Changed::No => {
                     Err(Unreached::Nobody)
@@ -165,5 +224,35 @@ impl Transport for Links {
             }
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_answers_nothing_is_left_once_in_a_while() {
+        let begun = Instant::now();
+        let at = |millis: u64| begun + Duration::from_millis(millis);
+        let mut silence = Silence::default();
+        assert!(!silence.asked(at(0)));
+        assert!(!silence.asked(at(999)));
+        assert!(silence.asked(at(1_000)));
+        assert!(!silence.asked(at(1_050)), "the new one gets its time");
+        assert!(silence.asked(at(2_000)));
+    }
+
+    #[test]
+    fn a_link_that_answers_now_and_then_is_kept_and_so_is_an_idle_one() {
+        let begun = Instant::now();
+        let at = |millis: u64| begun + Duration::from_millis(millis);
+        let mut silence = Silence::default();
+        for turn in 0..10 {
+            assert!(!silence.asked(at(turn * 900)));
+            assert!(!silence.asked(at(turn * 900 + 50)));
+            silence.answered();
+        }
+        assert!(!silence.asked(at(1_000_000)), "nothing was asked meanwhile");
     }
 }

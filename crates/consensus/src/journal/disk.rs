@@ -441,7 +441,7 @@ fn told(op: &Op) -> String {
     }
 }
 
-/// Whether there was no room.
+/// Whether an operation failed because there is no room for it.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),

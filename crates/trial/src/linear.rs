@@ -12,7 +12,7 @@
 //!
 //! Deliberately not here: recording histories, and rules beyond one key.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet}; // tidy: lookup only, never walked
 use std::fmt::Debug;
 use std::hash::Hash;
 
@@ -213,7 +213,7 @@ impl<'a, K, V: Clone + Eq + Hash> Search<'a, K, V> {
     fn run(mut self) -> Found {
         let mut value: Option<V> = None;
         let mut done = Done::new(self.operations.len());
-        let mut seen = HashSet::new();
+        let mut seen = HashSet::new(); // tidy: lookup only, never walked
         let mut stack: Vec<(usize, Option<V>)> = Vec::new();
         let (mut furthest, mut stuck_at) = (0, 0);
         let mut place = self.behind[0];

@@ -7,8 +7,6 @@
 
 use std::time::Duration;
 
-use crate::nanos;
-
 /// A stream of numbers that a seed decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Random {
@@ -61,7 +59,7 @@ impl Random {
     /// From `from` to `to`, both included; `from` when they stand the wrong way round.
     #[inline]
     pub fn between(&mut self, from: Duration, to: Duration) -> Duration {
-        let width = nanos(to.saturating_sub(from));
+        let width = u64::try_from(to.saturating_sub(from).as_nanos()).unwrap_or(u64::MAX);
         from + Duration::from_nanos(self.below(width.saturating_add(1)))
     }
 
