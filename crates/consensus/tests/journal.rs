@@ -105,7 +105,7 @@ fn text_at(journal: &DiskJournal, index: u64) -> String {
 }
 
 #[test]
-fn segments_follow_each_other_and_old_ones_are_used_again() {
+fn segments_follow_each_other_and_old_ones_go() {
     let place = tempfile::tempdir().expect("a temporary directory");
     let opened = open(place.path());
     let long = "x".repeat(20_000);

@@ -146,7 +146,7 @@ impl World {
         let ops = self.log.work(&[work]).expect("it follows what is there");
         let Some(until) = crash else {
             carry_out(&mut self.disk, &ops);
-            self.log.done(self.log.written());
+            self.log.done(self.log.mark());
             self.safe.truncate((known - cut) as usize);
             self.safe.extend(entries);
             return;
@@ -172,7 +172,7 @@ impl World {
     fn work(&mut self, work: Work) {
         let ops = self.log.work(&[work]).expect("it makes sense");
         carry_out(&mut self.disk, &ops);
-        self.log.done(self.log.written());
+        self.log.done(self.log.mark());
     }
 
     fn purge(&mut self, many: u8) {

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use rustix::fs::FlockOperation;
 
-use crate::log::{File, Files, Op};
+use crate::log::{File, Files, HEAD_BYTES, Op};
 
 /// Written at once when a file is made.
 const ZEROS: usize = 1 << 20;
@@ -150,6 +150,13 @@ impl Files for Directory {
         }
         files.sort_unstable();
         Ok(files)
+    }
+
+    fn head(&self, file: File) -> io::Result<Bytes> {
+        let mut bytes = Vec::with_capacity(HEAD_BYTES);
+        let file = fs::File::open(self.path_of(file))?;
+        file.take(HEAD_BYTES as u64).read_to_end(&mut bytes)?;
+        Ok(bytes.into())
     }
 
     fn read(&self, file: File) -> io::Result<Bytes> {

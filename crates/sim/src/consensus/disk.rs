@@ -17,7 +17,7 @@ use bytes::Bytes;
 use convoke_consensus::engine::{Image, MemoryImage, Pieces, Snapshots};
 use convoke_consensus::journal::{Done, Journal, JournalError};
 use convoke_consensus::log::{
-    Entry, Files as _, Log, Op, OpenError, Owner, Position, Register, State, TwinDisk, Work,
+    Entry, Files as _, Log, Mark, Op, OpenError, Owner, Position, Register, State, TwinDisk, Work,
 };
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -193,9 +193,9 @@ impl SimJournal {
         if let Some(failed) = self.inner.lock().failed.clone() {
             return Err(failed);
         }
-        let (ops, batch) = {
+        let (ops, mark) = {
             let mut inner = self.inner.lock();
-            (inner.log.work(work)?, inner.log.written())
+            (inner.log.work(work)?, inner.log.mark())
         };
         for op in ops {
             let takes = match op {
@@ -210,7 +210,7 @@ impl SimJournal {
                 what: error.to_string(),
             })?;
         }
-        self.inner.lock().log.done(batch);
+        self.inner.lock().log.done(mark);
         Ok(())
     }
 
@@ -283,6 +283,14 @@ impl Journal for SimJournal {
 
     fn register(&self) -> Register {
         self.inner.lock().register
+    }
+
+    fn safe(&self) -> Mark {
+        self.inner.lock().log.safe()
+    }
+
+    fn found(&self) -> Mark {
+        self.inner.lock().log.found()
     }
 }
 
