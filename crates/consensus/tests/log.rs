@@ -549,7 +549,7 @@ impl Model {
                 self.entries.clear();
                 self.purged = *position;
             }
-            Work::Commit(_) | Work::Trust => {}
+            Work::Commit(_) | Work::Trust | Work::Doubt(_) => {}
         }
     }
 

@@ -415,6 +415,31 @@ fn a_session_belongs_to_who_opened_it() {
 }
 
 #[test]
+fn time_never_goes_back_whatever_a_leader_says() {
+    let mut decided = Decided::new();
+    let session = open(&mut decided, at(100), ADA);
+    let idle = IDLE.as_secs();
+    tell(
+        &mut decided,
+        at(1),
+        ADA,
+        Some(ticket(session, 1)),
+        put("a", "1"),
+    );
+    assert_eq!(decided.time(), at(100), "the clock of another leader");
+    // Used at 100, not at 1.
+    let before_the_end = at(100 + idle - 1);
+    let second = tell(
+        &mut decided,
+        before_the_end,
+        ADA,
+        Some(ticket(session, 2)),
+        put("a", "2"),
+    );
+    assert_eq!(second, Outcome::Done(Done::Put(Revision(2))));
+}
+
+#[test]
 fn a_session_ends_when_it_is_idle_by_the_time_in_the_log() {
     let mut decided = Decided::new();
     let idle = IDLE.as_secs();

@@ -19,6 +19,7 @@ use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{Config, Raft, SnapshotPolicy};
 use openraft_rt::{AsyncRuntime, Instant as _, Oneshot, WatchReceiver as _};
 use parking_lot::Mutex;
+use rand::Rng as _;
 
 use super::api::{
     Answer, ChangeError, ProposeError, ReadError, Settings, StartError, Status, Watched, Weakness,
@@ -28,6 +29,7 @@ use super::machine::{Held, Machine, Witness};
 use super::network::{Peers, Transport};
 use super::proposer::{self, Waiting, retry_after, size_of};
 use super::reader::{self, Reading, Round};
+use super::recall::Recall;
 use super::serve::Arriving;
 use super::snapshot::Snapshots;
 use super::storage::Storage;
@@ -101,7 +103,13 @@ pub(super) struct Core<R: AsyncRuntime> {
     pub(super) heard: Mutex<Option<R::Instant>>,
     /// No vote before.
     pub(super) votes_from: R::Instant,
+    /// What others told of their logs.
+    pub(super) recall: Arc<Recall>,
+    /// Whom an entry was written for of late, so that it is refilled.
+    pub(super) refills: Mutex<BTreeMap<NodeId, R::Instant>>,
     is_doubtful: AtomicBool,
+    /// Nobody who was asked remembers more of this log than is in it.
+    is_vouched: AtomicBool,
     pub(super) stopping: Gauge<bool>,
     tasks: Mutex<Vec<R::JoinHandle<()>>>,
 }
@@ -113,6 +121,26 @@ impl<R: AsyncRuntime> Core<R> {
 
     pub(super) fn is_doubtful(&self) -> bool {
         self.is_doubtful.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_vouched(&self) -> bool {
+        self.is_vouched.load(Ordering::Acquire)
+    }
+
+    /// Whoever could be asked knows nothing against this log.
+    pub(super) fn vouch(&self) {
+        self.is_vouched.store(true, Ordering::Release);
+        self.recall.begin_to_tell();
+        if !self.is_doubtful() {
+            self.raft.runtime_config().elect(true);
+        }
+    }
+
+    /// The log lacks what it had. That is written down already.
+    pub(super) fn doubt(&self) {
+        self.is_doubtful.store(true, Ordering::Release);
+        self.is_vouched.store(true, Ordering::Release);
+        self.recall.begin_to_tell();
     }
 
     /// The log is whole again.
@@ -196,8 +224,13 @@ impl<R: AsyncRuntime> Consensus<R> {
             witness,
         } = parts;
         let register = journal.register();
-        let may_stand = !register.doubtful || settings.weakened == Some(Weakness::VotesInDoubt);
+        // A new log has told nobody anything, and a doubtful one does not vote anyway.
+        let is_vouched = register.opened <= 1 || register.doubtful;
+        let may_stand =
+            is_vouched && !register.doubtful || settings.weakened == Some(Weakness::VotesInDoubt);
         let config = config(&settings, !may_stand)?;
+        let life = R::thread_rng().next_u64();
+        let recall = Arc::new(Recall::new(life, &journal, is_vouched));
         let held = Arc::new(Held::new(Decided::with_store_bytes(settings.store_bytes)));
         let machine = Machine {
             held: Arc::clone(&held),
@@ -210,6 +243,7 @@ impl<R: AsyncRuntime> Consensus<R> {
             transport: Arc::clone(&transport),
             piece: settings.piece,
             grants_pre_votes: settings.weakened == Some(Weakness::FreePreVotes),
+            recall: Arc::clone(&recall),
             runtime: PhantomData,
         };
         let storage = Storage::new(Arc::clone(&journal));
@@ -232,7 +266,10 @@ impl<R: AsyncRuntime> Consensus<R> {
             arriving: Mutex::default(),
             heard: Mutex::new(None),
             votes_from: R::Instant::now() + lease,
+            recall,
+            refills: Mutex::default(),
             is_doubtful: AtomicBool::new(register.doubtful),
+            is_vouched: AtomicBool::new(is_vouched),
             stopping: Gauge::new(false),
             tasks: Mutex::default(),
             settings,
@@ -497,7 +534,7 @@ impl<R: AsyncRuntime> Consensus<R> {
     pub async fn stop(&self) {
         let core = &self.core;
         core.stopping.change(|_| true);
-        core.proposals.close();
+        proposer::let_go(core);
         core.reads.close();
         let tasks = std::mem::take(&mut *core.tasks.lock());
         for task in tasks {

@@ -27,6 +27,7 @@ use openraft::{AnyError, OptionalSend, RPCTypes};
 use openraft_rt::{AsyncRuntime, Select2};
 
 use super::machine::Carried;
+use super::recall::{Recall, Told};
 use super::snapshot::Image;
 use super::types::{Member, Types, Vote, log_id, position_of};
 use super::wire::{
@@ -66,6 +67,7 @@ pub(super) struct Peers<R> {
     pub(super) piece: Duration,
     /// Pre-votes count as granted, as the engine does by itself. Worlds that show that promises are watched set it.
     pub(super) grants_pre_votes: bool,
+    pub(super) recall: Arc<Recall>,
     pub(super) runtime: PhantomData<fn() -> R>,
 }
 
@@ -80,6 +82,7 @@ impl<R: AsyncRuntime> RaftNetworkFactory<Types<R>> for Peers<R> {
             transport: Arc::clone(&self.transport),
             piece: self.piece,
             grants_pre_votes: self.grants_pre_votes,
+            recall: Arc::clone(&self.recall),
             runtime: PhantomData,
         }
     }
@@ -93,6 +96,7 @@ pub(super) struct Peer<R> {
     transport: Arc<dyn Transport>,
     piece: Duration,
     grants_pre_votes: bool,
+    recall: Arc<Recall>,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -153,7 +157,9 @@ impl<R: AsyncRuntime> Peer<R> {
             },
         );
         let answer = self.ask(RPCTypes::Vote, message, option.hard_ttl()).await?;
-        let (voted, _) = take::<Voted>(kind, &answer).ok_or_else(unreadable::<R>)?;
+        let (voted, told) = take::<Voted>(kind, &answer).ok_or_else(unreadable::<R>)?;
+        let told = Told::take(told).ok_or_else(unreadable::<R>)?;
+        self.recall.note(self.to, told);
         let vote: Vote = voted.vote.into();
         Ok(VoteResponse::new(
             vote,
@@ -204,11 +210,13 @@ impl<R: AsyncRuntime> RaftNetworkV2<Types<R>> for Peer<R> {
         request: AppendEntriesRequest<Types<R>>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types<R>>, Failed<R>> {
-        let message = put_append(&request);
+        let message = put_append(&request, self.recall.own());
         let answer = self
             .ask(RPCTypes::AppendEntries, message, option.hard_ttl())
             .await?;
-        take_appended(&answer).ok_or_else(unreadable::<R>)
+        let (answer, told) = take_appended(&answer).ok_or_else(unreadable::<R>)?;
+        self.recall.note(self.to, told);
+        Ok(answer)
     }
 
     async fn vote(

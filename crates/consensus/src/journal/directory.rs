@@ -189,6 +189,23 @@ mod tests {
     }
 
     #[test]
+    fn a_sync_that_the_disk_refuses_is_an_error() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let directory = Directory::open(place.path()).expect("it is ours");
+        // It takes every write, and cannot be synced.
+        let nothing = place.path().join("00000000.segment");
+        std::os::unix::fs::symlink("/dev/null", nothing).expect("there is room");
+        let file = File::Segment(0);
+        let write = Op::Write {
+            file,
+            offset: 0,
+            bytes: Bytes::from_static(b"x"),
+        };
+        directory.carry_out(&write).expect("it takes every write");
+        assert!(directory.carry_out(&Op::Sync(file)).is_err());
+    }
+
+    #[test]
     fn one_process_has_a_directory_and_leftovers_are_swept() {
         let place = tempfile::tempdir().expect("a temporary directory");
         fs::write(place.path().join("00000003.segment.new"), "half").expect("there is room");

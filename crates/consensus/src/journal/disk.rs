@@ -126,7 +126,7 @@ impl Tail {
             }
             Work::Purge(position) => self.forget(position.index, 0),
             Work::Reset(_) => *self = Self::default(),
-            Work::Vote { .. } | Work::Commit(_) | Work::Trust => {}
+            Work::Vote { .. } | Work::Commit(_) | Work::Trust | Work::Doubt(_) => {}
         }
     }
 

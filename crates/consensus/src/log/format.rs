@@ -456,3 +456,53 @@ pub(crate) fn take_entry(bytes: &[u8]) -> Option<(u64, &[u8], &[u8])> {
     (entry_checksum(term, payload) == u32::from_le_bytes(*checksum))
         .then_some((term, payload, rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: LogId = LogId([9; 16]);
+
+    /// A batch of the log and of generation 5, as it stands at this offset.
+    fn batch(offset: u64) -> Vec<u8> {
+        let mut entries = Vec::new();
+        put_entry(1, &[b'x'; 700], &mut entries);
+        let header = BatchHeader {
+            length: u32::try_from(entries.len()).expect("small"),
+            entries: 1,
+            number: 3,
+            synced: 2,
+            first: 8,
+        };
+        let mut bytes = Vec::new();
+        header.put(LOG, 5, offset, &entries, &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn a_batch_of_another_generation_or_log_is_none() {
+        let bytes = batch(4_096);
+        assert!(BatchHeader::take(LOG, 5, 4_096, &bytes).is_ok());
+        let other = BatchHeader::take(LOG, 4, 4_096, &bytes);
+        assert_eq!(other, Err(Wrong::Checksum));
+        let other = BatchHeader::take(LogId([8; 16]), 5, 4_096, &bytes);
+        assert_eq!(other, Err(Wrong::Checksum));
+    }
+
+    #[test]
+    fn a_batch_lacks_a_sector_wherever_it_begins() {
+        for offset in (4_096..4_608).step_by(ALIGNMENT) {
+            let mut bytes = batch(offset);
+            let second = (SECTOR as u64 - offset % SECTOR as u64) as usize;
+            bytes[second..second + 64].fill(0);
+            let is_whole = second + SECTOR <= bytes.len();
+            if is_whole {
+                bytes[second..second + SECTOR].fill(0);
+            } else {
+                bytes[second..].fill(0);
+            }
+            let found = BatchHeader::take(LOG, 5, offset, &bytes);
+            assert_eq!(found, Err(Wrong::Torn), "at {offset}");
+        }
+    }
+}

@@ -138,6 +138,8 @@ pub enum Work {
     Reset(Position),
     /// A leader has brought this node up to date: it may vote again.
     Trust,
+    /// Others know more of this log than is in it, and its start counts at least so much: it may have been put back to an earlier day.
+    Doubt(u64),
 }
 
 /// How far a log has come. What it told others once it never falls behind, unless somebody puts an older log in its place: every start
@@ -404,6 +406,11 @@ impl Log {
                 }
                 Work::Trust => {
                     has_register_changed |= std::mem::take(&mut self.register.doubtful);
+                }
+                Work::Doubt(opened) => {
+                    self.register.doubtful = true;
+                    self.register.opened = self.register.opened.max(*opened);
+                    has_register_changed = true;
                 }
             }
         }

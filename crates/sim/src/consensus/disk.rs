@@ -35,6 +35,8 @@ pub(super) struct Disk {
     owner: Owner,
     is_made: bool,
     snapshot: Option<MemoryImage>,
+    /// The disk as it was on an earlier day.
+    image: Option<(TwinDisk, Option<MemoryImage>)>,
     /// A sync takes so much longer.
     pub(super) stall: u64,
     /// It says *safe* before it is; a mistake made on purpose.
@@ -50,6 +52,8 @@ pub(super) enum Loss {
     Torn,
     /// The same, and a bit of what was safe has turned round, in the last batch or before.
     Rotten,
+    /// Nothing is left: in its place is what the disk was when the last image was made, if one was.
+    Restored,
 }
 
 impl Disk {
@@ -59,6 +63,7 @@ impl Disk {
             owner,
             is_made: false,
             snapshot: None,
+            image: None,
             stall: 0,
             lies: false,
         }
@@ -79,12 +84,30 @@ impl Disk {
         Ok((log, state))
     }
 
-    /// Whether a bit was turned.
+    /// Keeps what is safe just now, to be put back later.
+    pub(super) fn take_image(&mut self) {
+        let mut twin = self.twin.clone();
+        twin.crash(|| false);
+        self.image = self.is_made.then(|| (twin, self.snapshot.clone()));
+    }
+
+    /// Whether something that was safe is not there any more.
     pub(super) fn crash(&mut self, loss: Loss) -> bool {
         let is_torn = loss != Loss::Clean;
         self.twin
             .crash(|| is_torn && chance(|random| random.chance(0.5)));
-        loss == Loss::Rotten && self.rot()
+        match loss {
+            Loss::Clean | Loss::Torn => false,
+            Loss::Rotten => self.rot(),
+            Loss::Restored => {
+                let image = self.image.take();
+                let is_there = image.is_some();
+                if let Some((twin, snapshot)) = image {
+                    (self.twin, self.snapshot) = (twin, snapshot);
+                }
+                is_there
+            }
+        }
     }
 
     /// Turns a bit of an entry that is there.
@@ -243,6 +266,10 @@ impl Inner {
                 self.register.purged = *position;
             }
             Work::Trust => self.register.doubtful = false,
+            Work::Doubt(opened) => {
+                self.register.doubtful = true;
+                self.register.opened = self.register.opened.max(*opened);
+            }
         }
     }
 }
