@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use convoke_consensus::engine::{Settings, Status};
-use convoke_consensus::host::{HostSettings, LogNode};
+use convoke_consensus::host::{HostError, HostSettings, LogNode};
 use convoke_consensus::log::LogId;
 use convoke_rpc::identity::{Development, Identity};
 use convoke_rpc::{Carriers, Endpoint, Limits, Server, Target};
@@ -77,6 +77,10 @@ impl World {
     }
 
     async fn start(&self, home: &Home) -> Node {
+        self.try_start(home).await.expect("its log can be opened")
+    }
+
+    async fn try_start(&self, home: &Home) -> Result<Node, HostError> {
         let endpoint = self.bind(home).await;
         let cluster = self.development.cluster();
         let settings = HostSettings {
@@ -88,16 +92,20 @@ impl World {
             },
             ..HostSettings::new(&home.directory, cluster, LogId([home.fresh; 16]))
         };
-        let log = LogNode::start(&endpoint, settings)
-            .await
-            .expect("its log can be opened");
+        let log = match LogNode::start(&endpoint, settings).await {
+            Ok(log) => log,
+            Err(error) => {
+                endpoint.close().await;
+                return Err(error);
+            }
+        };
         let (raft, store) = log.services();
         let server = Server::builder().service(raft).service(store);
-        Node {
+        Ok(Node {
             log,
             server: server.serve(&endpoint).expect("it can listen"),
             endpoint,
-        }
+        })
     }
 
     /// Its socket may outlive a closed endpoint for a moment.
@@ -445,5 +453,54 @@ async fn a_new_voter_catches_up_while_writes_go_on() {
     assert_eq!(status.voters, [world.status(leader).voters[0].clone()]);
     assert_eq!((status.voters[0].len(), status.extent.keys), (4, 300));
     assert!(status.snapshot.index > 0, "entries were purged long ago");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_lost_its_log_is_another_voter_and_takes_part_again_when_it_is_told_to() {
+    let mut world = World::new(3, 7).await;
+    let store = world.store();
+    store.put("a", "1").await.expect("a majority is there");
+    let place = world.settled_follower().await;
+    let before = world.nodes[place].as_ref().expect("it runs").log.me();
+    world.stop(place).await;
+    std::fs::remove_dir_all(world.log_of(place)).expect("it is there");
+    world.homes[place].fresh = 99;
+    world.come_back(place).await;
+    let me = world.nodes[place].as_ref().expect("it runs").log.me();
+    assert_eq!((me.node, me.log), (before.node, LogId([99; 16])));
+    store.put("b", "2").await.expect("the other two are there");
+    let leader = world.leader().expect("it answered");
+    let voters = world.status(leader).voters.concat();
+    assert!(voters.contains(&before) && !voters.contains(&me));
+    let all: Vec<_> = world.homes.iter().map(|home| home.address).collect();
+    let node = world.nodes[leader].as_ref().expect("it runs");
+    let changed = node.log.change_voters(&all).await;
+    changed.expect("the other two are there");
+    world.settled_follower().await;
+    let voters = world.status(place).voters.concat();
+    assert!(!voters.contains(&before) && voters.contains(&me));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_whose_snapshot_is_gone_is_not_taken_for_a_whole_one() {
+    let mut world = World::new(3, 8).await;
+    let store = world.store();
+    for number in 0..300 {
+        let key = format!("k{number}");
+        store.put(key, "1").await.expect("a majority is there");
+    }
+    let place = world.settled_follower().await;
+    until("entries are purged", || {
+        world.status(place).snapshot.index > 100
+    })
+    .await;
+    world.stop(place).await;
+    let snapshots = world.homes[place].directory.join("snapshots");
+    std::fs::remove_dir_all(&snapshots).expect("it is there");
+    let error = world.try_start(&world.homes[place]).await;
+    let error = error.err().expect("what was purged is nowhere").to_string();
+    assert!(error.contains("snapshot"), "{error}");
     world.end().await;
 }

@@ -266,6 +266,12 @@ fn a_log_of_somebody_else_is_not_opened() {
     };
     let error = Log::open(other, SEGMENT, &world.disk).expect_err("another node's");
     assert!(matches!(error, OpenError::NotOurs), "{error}");
+    let other = Owner {
+        cluster: ClusterId::from_bytes([8; 16]),
+        ..owner()
+    };
+    let error = Log::open(other, SEGMENT, &world.disk).expect_err("another cluster's");
+    assert!(matches!(error, OpenError::NotOurs), "{error}");
     assert_eq!(
         Log::identify(&world.disk).expect("it is whole"),
         Some(LogId([9; 16]))
@@ -273,6 +279,23 @@ fn a_log_of_somebody_else_is_not_opened() {
     assert_eq!(
         Log::identify(&TwinDisk::new()).expect("nothing is there"),
         None
+    );
+}
+
+#[test]
+fn a_log_of_a_newer_program_is_not_opened_and_nothing_is_written() {
+    let mut world = World::new();
+    world.append(1, vec![entry(1, "a")]);
+    let newer = Op::Write {
+        file: File::Register,
+        offset: 8,
+        bytes: Bytes::from_static(&[2, 0]),
+    };
+    carry_out(&mut world.disk, &[newer, Op::Sync(File::Register)]);
+    let error = world.try_reopen().expect_err("it may mean anything");
+    assert!(
+        matches!(error, OpenError::TooNew { found: 2, known: 1 }),
+        "{error}"
     );
 }
 

@@ -5,7 +5,7 @@
 //!
 //! - Nothing panics, whatever is in the files.
 //! - A log that opens has no gap, its entries can be read, and it can be written to, trusted, and opened again as sound with all of it.
-//! - As long as nobody touches the files, what was acknowledged is there after every crash.
+//! - As long as nobody touches the files, what was acknowledged is there after every crash, and no crash makes a log doubtful.
 
 use bytes::Bytes;
 use convoke_consensus::log::{
@@ -218,6 +218,7 @@ impl World {
         self.log = log;
         let found = entries_of(&self.log, &self.disk);
         if self.is_honest {
+            assert_eq!(state, State::Sound);
             let kept = self.safe.len().min(found.len());
             assert_eq!(found[..kept], self.safe[..kept]);
             assert!(

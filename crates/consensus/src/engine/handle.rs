@@ -224,6 +224,15 @@ impl<R: AsyncRuntime> Consensus<R> {
             witness,
         } = parts;
         let register = journal.register();
+        let snapshot = snapshots
+            .latest()
+            .await
+            .map_err(|error| StartError::Engine(format!("read the latest snapshot: {error}")))?;
+        let snapshot = snapshot.map_or(0, |image| image.position().index);
+        let purged = register.purged.index;
+        if snapshot < purged {
+            return Err(StartError::NoSnapshot { purged, snapshot });
+        }
         // A new log has told nobody anything, and a doubtful one does not vote anyway.
         let is_vouched = register.opened <= 1 || register.doubtful;
         let may_stand =

@@ -2,56 +2,137 @@
 //!
 //! Deliberately not here: what all of it together promises, which is told by stories in `crates/sim`.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
+use bytes::Bytes;
 use convoke_decided::Decided;
 use convoke_types::NodeId;
+use convoke_types::wire::store::{Command, Freshness, KvCommand, Query, Revision};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use openraft::storage::{RaftLogStorage as _, RaftStateMachine as _};
 use parking_lot::Mutex;
 
 use super::Tokio;
+use super::api::{ProposeError, Settings};
+use super::handle::{Consensus, Parts};
 use super::machine::{Carried, Held, Machine};
+use super::network::{Transport, Unreached};
 use super::snapshot::{Image, MemoryImage, Pieces, Snapshots};
 use super::storage::Storage;
-use super::types::{SnapshotMeta, StoredMembership, Vote, log_id};
+use super::types::{Member, SnapshotMeta, StoredMembership, Vote, log_id};
 use crate::journal::{Done, Journal, JournalError};
 use crate::log::{Entry, LogId, Mark, Position, Register, VoterId, Work};
 
-/// A disk that has not done yet what it was asked for.
-#[derive(Default)]
-struct Slow(Mutex<Vec<Done>>);
+/// A log in memory, whose disk is stuck at first.
+struct Slow(Mutex<Inner>);
+
+struct Inner {
+    is_stuck: bool,
+    waiting: Vec<Done>,
+    entries: Vec<Entry>,
+    register: Register,
+}
+
+impl Default for Slow {
+    fn default() -> Self {
+        Self(Mutex::new(Inner {
+            is_stuck: true,
+            waiting: Vec::new(),
+            entries: Vec::new(),
+            register: Register::default(),
+        }))
+    }
+}
 
 impl Slow {
+    /// Everything is safe now, and what comes at once.
     fn finish(&self) {
-        let waiting = std::mem::take(&mut *self.0.lock());
+        let waiting = {
+            let mut inner = self.0.lock();
+            inner.is_stuck = false;
+            std::mem::take(&mut inner.waiting)
+        };
         waiting.into_iter().for_each(|done| done(Ok(())));
+    }
+
+    fn get_stuck(&self) {
+        self.0.lock().is_stuck = true;
     }
 }
 
 impl Journal for Slow {
-    fn submit(&self, _: Vec<Work>, done: Done) {
-        self.0.lock().push(done);
+    fn submit(&self, work: Vec<Work>, done: Done) {
+        let mut inner = self.0.lock();
+        for work in work {
+            match work {
+                Work::Append { first, entries } => {
+                    let before = usize::try_from(first - 1).expect("few entries");
+                    inner.entries.truncate(before);
+                    inner.entries.extend(entries);
+                }
+                Work::Vote { term, vote } => {
+                    (inner.register.term, inner.register.vote) = (term, vote);
+                }
+                Work::Commit(_)
+                | Work::Purge(_)
+                | Work::Reset(_)
+                | Work::Trust
+                | Work::Doubt(_) => {}
+            }
+        }
+        if inner.is_stuck {
+            inner.waiting.push(done);
+            return;
+        }
+        drop(inner);
+        done(Ok(()));
     }
     fn read(&self, index: u64) -> Result<Entry, JournalError> {
-        Err(JournalError::Missing(index))
+        let at = usize::try_from(index - 1).expect("few entries");
+        let entry = self.0.lock().entries.get(at).cloned();
+        entry.ok_or(JournalError::Missing(index))
     }
     fn last(&self) -> Position {
-        Position::default()
+        let inner = self.0.lock();
+        Position {
+            term: inner.entries.last().map_or(0, |entry| entry.term),
+            index: inner.entries.len() as u64,
+        }
     }
     fn register(&self) -> Register {
-        Register::default()
+        self.0.lock().register
     }
     fn safe(&self) -> Mark {
         Mark::default()
     }
     fn found(&self) -> Mark {
         Mark::default()
+    }
+}
+
+const ME: VoterId = VoterId {
+    node: NodeId::from_public_key([1; 32]),
+    log: LogId([1; 16]),
+};
+
+/// Nobody else is there.
+struct Nobody;
+
+impl Transport for Nobody {
+    fn call(
+        &self,
+        _: VoterId,
+        _: &Member,
+        _: Bytes,
+    ) -> BoxFuture<'static, Result<Bytes, Unreached>> {
+        async { Err(Unreached::Nobody) }.boxed()
     }
 }
 
@@ -75,7 +156,7 @@ impl Snapshots for Counting {
     }
 }
 
-fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
@@ -83,11 +164,7 @@ fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
 fn a_vote_is_safe_before_anybody_hears_of_it() {
     let disk = Arc::new(Slow::default());
     let mut storage = Storage::<Tokio>::new(Arc::clone(&disk) as _);
-    let candidate = VoterId {
-        node: NodeId::from_public_key([1; 32]),
-        log: LogId([1; 16]),
-    };
-    let vote = Vote::new(3, candidate);
+    let vote = Vote::new(3, ME);
     let mut saving = pin!(storage.save_vote(&vote));
     assert!(poll(saving.as_mut()).is_pending(), "the disk is not done");
     disk.finish();
@@ -124,4 +201,85 @@ fn a_snapshot_of_others_waits_until_what_the_log_was_told_is_safe() {
     disk.finish();
     assert!(matches!(poll(installing), Poll::Ready(Ok(()))));
     assert_eq!((*snapshots.0.lock(), held.freeze().0), (1, position));
+}
+
+fn put() -> Command {
+    Command::Kv(KvCommand::Put {
+        key: b"k".to_vec(),
+        value: b"v".to_vec(),
+    })
+}
+
+/// A node that leads alone, and its disk.
+async fn alone() -> (Consensus<Tokio>, Arc<Slow>) {
+    let disk = Arc::new(Slow::default());
+    disk.finish();
+    let settings = Settings {
+        patience: Duration::from_millis(300),
+        ..Settings::default()
+    };
+    let parts = Parts {
+        me: ME,
+        journal: Arc::clone(&disk) as _,
+        snapshots: Arc::new(Counting::default()),
+        transport: Arc::new(Nobody),
+        witness: None,
+    };
+    let node = Consensus::<Tokio>::start(settings, parts).await;
+    let node = node.expect("nothing is wrong");
+    let voters = BTreeMap::from([(ME, Member::default())]);
+    node.found(voters).await.expect("it is new");
+    let leads = node.propose(ME.node, None, put());
+    leads.await.expect("it leads itself");
+    (node, disk)
+}
+
+#[tokio::test]
+async fn nothing_is_acknowledged_before_the_disk_has_it() {
+    let (node, disk) = alone().await;
+    disk.get_stuck();
+    let outcome = node.propose(ME.node, None, put()).await;
+    assert_eq!(outcome, Err(ProposeError::OutcomeUnknown));
+    assert_eq!(node.status().revision, Revision(1), "nothing is applied");
+    disk.finish();
+    let query = Query::Get(b"k".to_vec());
+    let fresh = Freshness::AtLeast(Revision(2));
+    node.read(&query, fresh).await.expect("it is decided now");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn commands_that_wait_when_a_node_stops_are_told_that_nothing_was_changed() {
+    let (node, disk) = alone().await;
+    disk.get_stuck();
+    // These fill all entries that may be on their way; those behind them wait.
+    let mut sent: Vec<_> = (0..40)
+        .map(|_| {
+            let node = node.clone();
+            async move { node.propose(ME.node, None, put()).await }
+        })
+        .map(|proposing| Box::pin(proposing) as Pin<Box<dyn Future<Output = _>>>)
+        .collect();
+    for proposing in &mut sent {
+        assert!(poll(proposing.as_mut()).is_pending());
+        tokio::task::yield_now().await;
+    }
+    // The engine ends only when its disk has.
+    let stopping = async {
+        node.stop().await;
+    };
+    let finishing = async {
+        tokio::task::yield_now().await;
+        disk.finish();
+    };
+    tokio::join!(stopping, finishing);
+    let (mut stopped, mut others) = (0, 0);
+    for proposing in sent {
+        match proposing.await {
+            Err(ProposeError::Stopped) => stopped += 1,
+            Ok(_) | Err(ProposeError::OutcomeUnknown) => others += 1,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(stopped > 0 && others > 0, "{stopped} stopped, {others} not");
 }
