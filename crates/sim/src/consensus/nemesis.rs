@@ -88,7 +88,11 @@ fn happen(world: &Worldwide, hosts: usize, host: usize, other: usize) {
             life.into_iter().for_each(|life| jump(life, by));
         }
         10 => {
-            let stall = below(3) * 40 * MILLISECOND;
+            // Now and then it is as good as stuck: for longer than others wait for a leader.
+            let stall = match below(8) {
+                0 => 600 * MILLISECOND,
+                some => some % 3 * 40 * MILLISECOND,
+            };
             world.note(host, &format!("has syncs that take {stall} ns longer"));
             let disk = world.lock().hosts[host].disk.clone();
             disk.lock().stall = stall;
