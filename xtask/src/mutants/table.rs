@@ -92,14 +92,16 @@ pub(super) const FAULTS: &[Fault] = &[
             .ask(RPCTypes::AppendEntries, message, option.hard_ttl())
             .await?;
 "#,
-        new: r#"        let patience = option.hard_ttl() / 2;
-        let asked = self.ask(RPCTypes::AppendEntries, message, patience);
+        new: r#"        let asked = self.ask(RPCTypes::AppendEntries, message, option.hard_ttl());
         let Ok(answer) = asked.await else {
             return Ok(AppendEntriesResponse::Success);
         };
 "#,
         why: "who did not answer counts as having the entries",
-        test: STORIES,
+        test: consensus(
+            None,
+            "engine::promises::who_does_not_answer_has_neither_voted_nor_taken_entries",
+        ),
         may_hang: false,
     },
     Fault {
@@ -125,7 +127,10 @@ pub(super) const FAULTS: &[Fault] = &[
         old: "        if self.grants_pre_votes {",
         new: "        if !self.me.node.as_bytes().is_empty() {",
         why: "who is cut off raises the term and disturbs everybody when it comes back",
-        test: STORIES,
+        test: consensus(
+            None,
+            "engine::promises::who_does_not_answer_has_neither_voted_nor_taken_entries",
+        ),
         may_hang: false,
     },
     Fault {

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
+use std::marker::PhantomData;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -16,6 +17,8 @@ use convoke_types::NodeId;
 use convoke_types::wire::store::{Command, Freshness, KvCommand, Query, Revision};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use openraft::network::{RPCOption, RaftNetworkFactory as _, RaftNetworkV2 as _};
+use openraft::raft::{AppendEntriesRequest, VoteRequest};
 use openraft::storage::{RaftLogStorage as _, RaftStateMachine as _};
 use parking_lot::Mutex;
 
@@ -23,7 +26,8 @@ use super::Tokio;
 use super::api::{ProposeError, Settings};
 use super::handle::{Consensus, Parts};
 use super::machine::{Carried, Held, Machine};
-use super::network::{Transport, Unreached};
+use super::network::{Peers, Transport, Unreached};
+use super::recall::Recall;
 use super::snapshot::{Image, MemoryImage, Pieces, Snapshots};
 use super::storage::Storage;
 use super::types::{Member, SnapshotMeta, StoredMembership, Vote, log_id};
@@ -201,6 +205,31 @@ fn a_snapshot_of_others_waits_until_what_the_log_was_told_is_safe() {
     disk.finish();
     assert!(matches!(poll(installing), Poll::Ready(Ok(()))));
     assert_eq!((*snapshots.0.lock(), held.freeze().0), (1, position));
+}
+
+#[tokio::test]
+async fn who_does_not_answer_has_neither_voted_nor_taken_entries() {
+    let disk: Arc<dyn Journal> = Arc::new(Slow::default());
+    let mut peers = Peers::<Tokio> {
+        me: ME,
+        transport: Arc::new(Nobody),
+        piece: Duration::from_secs(1),
+        grants_pre_votes: false,
+        recall: Arc::new(Recall::new(1, &disk, true)),
+        runtime: PhantomData,
+    };
+    let mut peer = peers.new_client(ME, &Member::default()).await;
+    let option = || RPCOption::new(Duration::from_secs(1));
+    let candidacy = || VoteRequest::new(Vote::new(2, ME), None);
+    assert!(peer.pre_vote(candidacy(), option()).await.is_err());
+    assert!(peer.vote(candidacy(), option()).await.is_err());
+    let append = AppendEntriesRequest {
+        vote: Vote::new_committed(2, ME),
+        prev_log_id: None,
+        entries: Vec::new(),
+        leader_commit: None,
+    };
+    assert!(peer.append_entries(append, option()).await.is_err());
 }
 
 fn put() -> Command {

@@ -100,14 +100,21 @@ impl Disk {
             Loss::Clean | Loss::Torn => false,
             Loss::Rotten => self.rot(),
             Loss::Restored => {
-                let image = self.image.take();
-                let is_there = image.is_some();
-                if let Some((twin, snapshot)) = image {
-                    (self.twin, self.snapshot) = (twin, snapshot);
-                }
-                is_there
+                let Some((twin, snapshot)) = self.image.take() else {
+                    return false;
+                };
+                // An image of a moment ago may lack nothing.
+                let is_older = self.mark_of(&twin) < self.mark_of(&self.twin);
+                (self.twin, self.snapshot) = (twin, snapshot);
+                is_older
             }
         }
+    }
+
+    /// How far a log has come; nothing if it cannot be opened.
+    fn mark_of(&self, twin: &TwinDisk) -> Option<Mark> {
+        let opened = Log::open(self.owner, SEGMENT_BYTES, twin);
+        opened.ok().map(|(log, ..)| log.found())
     }
 
     /// Turns a bit of an entry that is there.
