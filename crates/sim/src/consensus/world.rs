@@ -154,8 +154,9 @@ impl Worldwide {
             if is_doubtful && !world.hosts[host].is_suspect {
                 world.broken(format!("#{host} doubts a log that nothing happened to"));
             }
-            // One that was put back to an earlier day hears of it from others.
+            // One that was put back to an earlier day hears of it from others, unless it was a day on which it was in doubt.
             world.hosts[host].is_suspect = is_doubtful;
+            world.hosts[host].is_put_back &= !is_doubtful;
             world.hosts[host].must_apply = if is_doubtful { world.seen.top() } else { 0 };
             if is_doubtful {
                 world.note(host, "has a doubtful log");
