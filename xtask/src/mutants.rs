@@ -74,7 +74,7 @@ impl Test {
     fn shown(&self) -> String {
         let target = self
             .target
-            .map_or("--lib".to_owned(), |target| format!("--test {target}"));
+            .map_or_else(|| "--lib".to_owned(), |target| format!("--test {target}"));
         format!("{} {target} {}", self.package, self.name)
     }
 }

@@ -313,8 +313,11 @@ pub(super) const FAULTS: &[Fault] = &[
         file: "crates/consensus/src/log/format.rs",
         old: "        if checksum != half(0) {",
         new: "        if checksum == 0 && half(0) != 0 {",
-        why: "rotten entries are read as if they were right",
-        test: consensus(Some("log"), "no_rotten_bit_goes_unnoticed"),
+        why: "a torn batch is read as far as its entries are whole, and called rotten",
+        test: consensus(
+            Some("log"),
+            "a_batch_without_one_of_its_sectors_was_never_acknowledged_and_makes_no_doubt",
+        ),
         may_hang: false,
     },
     Fault {
