@@ -459,8 +459,8 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "failed-where-it-is-unknown",
         file: "crates/store/src/client.rs",
-        old: "        attempt.may_have_run |= problem.changed != convoke_types::Changed::No;",
-        new: "        attempt.may_have_run &= problem.changed != convoke_types::Changed::No;",
+        old: "                attempt.may_have_run = true;",
+        new: "                attempt.may_have_run |= attempt.pause.is_zero();",
         why: "the caller is told that nothing changed, and something did",
         test: store("at_the_deadline_it_is_told_whether_something_may_have_happened"),
         may_hang: false,
