@@ -297,6 +297,7 @@ mod tests {
         let young = Recall::new(11, &journal, false);
         let recall = recall(&[told(10, mark(3, 5, 80)), young.own()]);
         assert!(recall.judge(&start(11, mark(3, 5, 79))).is_some());
+        assert_eq!(young.own(), Told::default());
         young.begin_to_tell();
         assert_eq!(young.own().life, 11);
     }
