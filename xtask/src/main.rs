@@ -1,7 +1,8 @@
 //! `cargo xtask`: the project's own commands. It needs nothing but cargo.
 //!
 //! This file reads the command line, [`plan`] says what each command consists of, [`step`] carries
-//! it out, and [`tidy`] holds the rules of the repository that no compiler knows.
+//! it out, [`tidy`] holds the rules of the repository that no compiler knows, and [`mutants`] plants faults that tests have to
+//! notice.
 //!
 //! | exit code | meaning |
 //! | --- | --- |
@@ -18,6 +19,7 @@
     reason = "this program talks to a terminal"
 )]
 
+mod mutants;
 mod plan;
 mod step;
 mod tidy;
@@ -98,6 +100,21 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Plant faults into a copy of the sources, one after the other, and see a test turn red for each
+    Mutants {
+        /// Only the fault of this name; may be given several times
+        #[arg(long, value_name = "NAME")]
+        only: Vec<String>,
+        /// Say which faults there are, and why they are some
+        #[arg(long)]
+        list: bool,
+        /// Only look whether every fault still fits the sources
+        #[arg(long)]
+        check: bool,
+        /// Print one JSON object per fault
+        #[arg(long)]
+        json: bool,
+    },
     /// Start a whole cluster on this machine, look at it, clean up
     Demo {
         /// Passed on to `convoke demo`
@@ -141,6 +158,20 @@ fn run(command: Command) -> Result<ExitCode> {
             args,
         } => fuzz(target, seconds, seed, args),
         Command::Ordeal { args } => hand_over(&plan::ordeal(args)),
+        Command::Mutants {
+            only,
+            list,
+            check,
+            json,
+        } => {
+            let asked = mutants::Asked {
+                only,
+                list,
+                check,
+                json,
+            };
+            mutants::run(root(), &asked)
+        }
         Command::Demo { args } => hand_over(&plan::demo(args)),
     }
 }

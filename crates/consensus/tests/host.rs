@@ -1,9 +1,9 @@
 //! Nodes of the log with real disks and real links, in one process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use convoke_consensus::engine::SnapshotError;
+use convoke_consensus::engine::{Settings, SnapshotError, Status};
 use convoke_consensus::host::{HostError, HostSettings, LogNode};
 use convoke_consensus::log::LogId;
 use convoke_rpc::identity::{Development, Identity};
@@ -37,8 +37,13 @@ struct World {
 }
 
 impl World {
-    /// Nodes at addresses of their own, so that nobody else takes their ports while they are away.
+    /// Nodes at addresses of their own, so that nobody else takes their ports while they are away. All of them vote.
     async fn new(nodes: u8, net: u8) -> Self {
+        Self::founded(nodes, usize::from(nodes), net).await
+    }
+
+    /// The same; the first so many vote.
+    async fn founded(nodes: u8, voters: usize, net: u8) -> Self {
         let place = tempfile::tempdir().expect("a temporary directory");
         let development = Development::new();
         let mut world = Self {
@@ -60,7 +65,8 @@ impl World {
             world.homes.push(home);
             world.nodes.push(Some(node));
         }
-        let others: Vec<_> = world.homes[1..].iter().map(|home| home.address).collect();
+        let others = world.homes[1..voters].iter();
+        let others: Vec<_> = others.map(|home| home.address).collect();
         let first = world.nodes[0].as_ref().expect("it is running");
         first
             .log
@@ -71,22 +77,35 @@ impl World {
     }
 
     async fn start(&self, home: &Home) -> Node {
+        self.try_start(home).await.expect("its log can be opened")
+    }
+
+    async fn try_start(&self, home: &Home) -> Result<Node, HostError> {
         let endpoint = self.bind(home).await;
         let cluster = self.development.cluster();
         let settings = HostSettings {
             segment_bytes: 1 << 20,
+            engine: Settings {
+                snapshot_every: 100,
+                keep: 20,
+                ..Settings::default()
+            },
             ..HostSettings::new(&home.directory, cluster, LogId([home.fresh; 16]))
         };
-        let log = LogNode::start(&endpoint, settings)
-            .await
-            .expect("its log can be opened");
+        let log = match LogNode::start(&endpoint, settings).await {
+            Ok(log) => log,
+            Err(error) => {
+                endpoint.close().await;
+                return Err(error);
+            }
+        };
         let (raft, store) = log.services();
         let server = Server::builder().service(raft).service(store);
-        Node {
+        Ok(Node {
             log,
             server: server.serve(&endpoint).expect("it can listen"),
             endpoint,
-        }
+        })
     }
 
     /// Its socket may outlive a closed endpoint for a moment.
@@ -131,6 +150,29 @@ impl World {
     async fn come_back(&mut self, place: usize) {
         let node = self.start(&self.homes[place]).await;
         self.nodes[place] = Some(node);
+    }
+
+    fn status(&self, place: usize) -> Status {
+        let node = self.nodes[place].as_ref().expect("it is running");
+        node.log.status()
+    }
+
+    /// Where a node keeps its log.
+    fn log_of(&self, place: usize) -> PathBuf {
+        self.homes[place].directory.join("log")
+    }
+
+    /// A node that votes and does not lead, when all have the same.
+    async fn settled_follower(&self) -> usize {
+        let same = || {
+            let all: Vec<_> = (0..self.nodes.len()).map(|it| self.status(it)).collect();
+            self.leader().is_some()
+                && all
+                    .iter()
+                    .all(|it| it.applied == all[0].last && it.last == all[0].last)
+        };
+        until("all of them have the same", same).await;
+        (self.leader().expect("looked at just now") + 1) % self.nodes.len()
     }
 
     fn leader(&self) -> Option<usize> {
@@ -379,6 +421,57 @@ async fn a_node_of_a_log_is_not_made_part_of_another() {
     world.end().await;
 }
 
+/// Turns a bit of the last place in a log where this stands.
+fn rot(log: &Path, needle: &[u8]) {
+    let files = std::fs::read_dir(log).expect("it is there");
+    let mut files: Vec<PathBuf> = files.map(|file| file.expect("listed").path()).collect();
+    files.sort_unstable();
+    for path in files.into_iter().rev() {
+        let mut bytes = std::fs::read(&path).expect("it can be read");
+        let found = bytes
+            .windows(needle.len())
+            .rposition(|window| window == needle);
+        if let Some(at) = found {
+            bytes[at] ^= 1;
+            return std::fs::write(&path, bytes).expect("there is room");
+        }
+    }
+    panic!("it stands nowhere");
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("there is room");
+    for file in std::fs::read_dir(from).expect("it is there") {
+        let path = file.expect("listed").path();
+        let name = path.file_name().expect("files have names");
+        std::fs::copy(&path, to.join(name)).expect("there is room");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turned_bit_in_the_last_batch_is_found_and_filled_again_by_the_others() {
+    let mut world = World::new(3, 4).await;
+    let store = world.store();
+    store.put("a", "1").await.expect("a majority is there");
+    store.put("b", "needle").await.expect("a majority is there");
+    let place = world.settled_follower().await;
+    world.stop(place).await;
+    rot(&world.log_of(place), b"needle");
+    world.come_back(place).await;
+    assert!(world.status(place).is_doubtful, "nothing tells it from rot");
+    store.put("c", "3").await.expect("the other two are there");
+    until("it is filled again, and votes", || {
+        !world.status(place).is_doubtful
+    })
+    .await;
+    let own = world.log_of(place);
+    world.stop(place).await;
+    assert!(own.is_dir());
+    world.come_back(place).await;
+    assert!(!world.status(place).is_doubtful, "and that is written down");
+    world.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_with_a_new_log_is_not_taken_for_the_voter_it_was() {
     let mut world = World::new(3, 6).await;
@@ -411,5 +504,117 @@ async fn a_node_with_a_new_log_is_not_taken_for_the_voter_it_was() {
     assert!(!stranger.log.status().has_log());
     world.come_back(other).await;
     store.put("k", "4").await.expect("two of three are there");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_of_an_earlier_day_is_told_by_the_others_and_filled_again() {
+    let mut world = World::new(3, 5).await;
+    let store = world.store();
+    store.put("a", "1").await.expect("a majority is there");
+    let place = world.settled_follower().await;
+    // As a copy of the running machine has it.
+    let image = world.homes[place].directory.join("image");
+    copy(&world.log_of(place), &image);
+    for number in 0..20 {
+        let key = format!("k{number}");
+        store.put(key, "2").await.expect("a majority is there");
+    }
+    let same = world.settled_follower().await;
+    assert_eq!(same, place, "nobody else leads meanwhile");
+    world.stop(place).await;
+    std::fs::remove_dir_all(world.log_of(place)).expect("it is there");
+    copy(&image, &world.log_of(place));
+    world.come_back(place).await;
+    until("the others have told it", || {
+        world.status(place).is_doubtful
+    })
+    .await;
+    until("it is filled again, and votes", || {
+        !world.status(place).is_doubtful
+    })
+    .await;
+    // What it told since counts from there.
+    world.stop(place).await;
+    world.come_back(place).await;
+    store.put("b", "3").await.expect("a majority is there");
+    assert_eq!(world.settled_follower().await, place);
+    assert!(!world.status(place).is_doubtful);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_voter_catches_up_while_writes_go_on() {
+    let world = World::founded(4, 3, 6).await;
+    let store = world.store();
+    for number in 0..300 {
+        let key = format!("k{number}");
+        store.put(key, "1").await.expect("a majority is there");
+    }
+    let leader = world.leader().expect("somebody has decided");
+    let all: Vec<_> = world.homes.iter().map(|home| home.address).collect();
+    let node = world.nodes[leader].as_ref().expect("it is running");
+    let writing = async {
+        for number in 0..200 {
+            let key = format!("k{number}");
+            store.put(key, "2").await.expect("no write is lost");
+        }
+    };
+    let (changed, ()) = tokio::join!(node.log.change_voters(&all), writing);
+    changed.expect("it learns while others write");
+    world.settled_follower().await;
+    let status = world.status(3);
+    assert_eq!(status.voters, [world.status(leader).voters[0].clone()]);
+    assert_eq!((status.voters[0].len(), status.extent.keys), (4, 300));
+    assert!(status.snapshot.index > 0, "entries were purged long ago");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_lost_its_log_is_another_voter_and_takes_part_again_when_it_is_told_to() {
+    let mut world = World::new(3, 7).await;
+    let store = world.store();
+    store.put("a", "1").await.expect("a majority is there");
+    let place = world.settled_follower().await;
+    let before = world.nodes[place].as_ref().expect("it runs").log.me();
+    world.stop(place).await;
+    std::fs::remove_dir_all(world.log_of(place)).expect("it is there");
+    world.homes[place].fresh = 99;
+    world.come_back(place).await;
+    let me = world.nodes[place].as_ref().expect("it runs").log.me();
+    assert_eq!((me.node, me.log), (before.node, LogId([99; 16])));
+    store.put("b", "2").await.expect("the other two are there");
+    let leader = world.leader().expect("it answered");
+    let voters = world.status(leader).voters.concat();
+    assert!(voters.contains(&before) && !voters.contains(&me));
+    let all: Vec<_> = world.homes.iter().map(|home| home.address).collect();
+    let node = world.nodes[leader].as_ref().expect("it runs");
+    let changed = node.log.change_voters(&all).await;
+    changed.expect("the other two are there");
+    world.settled_follower().await;
+    let voters = world.status(place).voters.concat();
+    assert!(!voters.contains(&before) && voters.contains(&me));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_whose_snapshot_is_gone_is_not_taken_for_a_whole_one() {
+    let mut world = World::new(3, 8).await;
+    let store = world.store();
+    for number in 0..300 {
+        let key = format!("k{number}");
+        store.put(key, "1").await.expect("a majority is there");
+    }
+    let place = world.settled_follower().await;
+    until("entries are purged", || {
+        world.status(place).snapshot.index > 100
+    })
+    .await;
+    world.stop(place).await;
+    let snapshots = world.homes[place].directory.join("snapshots");
+    std::fs::remove_dir_all(&snapshots).expect("it is there");
+    let error = world.try_start(&world.homes[place]).await;
+    let error = error.err().expect("what was purged is nowhere").to_string();
+    assert!(error.contains("snapshot"), "{error}");
     world.end().await;
 }

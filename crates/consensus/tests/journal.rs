@@ -105,7 +105,7 @@ fn text_at(journal: &DiskJournal, index: u64) -> String {
 }
 
 #[test]
-fn segments_follow_each_other_and_old_ones_are_used_again() {
+fn segments_follow_each_other_and_old_ones_go() {
     let place = tempfile::tempdir().expect("a temporary directory");
     let opened = open(place.path());
     let long = "x".repeat(20_000);
@@ -193,4 +193,43 @@ fn what_was_submitted_is_written_before_the_log_closes() {
     }
     drop(opened);
     assert_eq!(open(place.path()).journal.last().index, 500);
+}
+
+/// A disk that takes every write and refuses every sync stands where the next segments would be.
+#[test]
+fn after_a_sync_that_failed_nothing_is_safe_any_more() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let opened = open(place.path());
+    let journal = &opened.journal;
+    work(journal, vec![append(1, entries(1, &["a"]))]).expect("it is written");
+    let long = "x".repeat(20_000);
+    // Files are made ahead of their use, so some are left as they are; each takes a dozen of these.
+    let broken = (2..200).find_map(|index| {
+        for entry in std::fs::read_dir(place.path()).expect("it is there") {
+            let path = entry.expect("it can be read").path();
+            let is_used = ["00000000.segment", "register"].map(|name| place.path().join(name));
+            if path.extension().is_some_and(|it| it == "segment") && !is_used.contains(&path) {
+                let _ = std::fs::remove_file(&path);
+                let _ = std::os::unix::fs::symlink("/dev/null", &path);
+            }
+        }
+        let written = work(journal, vec![append(index, entries(1, &[&long]))]);
+        Some((index, written.err()?))
+    });
+    let (index, broken) = broken.expect("a segment is full after a dozen of entries");
+    assert_eq!(journal.last().index, index, "it is told of the very entry");
+    assert!(
+        matches!(&broken, JournalError::Broken { what } if what.starts_with("sync")),
+        "{broken}"
+    );
+    assert_eq!(journal.condition(), Condition::Broken(broken.clone()));
+    let vote = Work::Vote {
+        term: 9,
+        vote: None,
+    };
+    assert_eq!(
+        work(journal, vec![vote]),
+        Err(broken),
+        "it never tries again"
+    );
 }

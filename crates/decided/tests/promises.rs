@@ -213,7 +213,9 @@ fn what_is_too_large_is_refused_with_the_limit() {
 fn a_full_store_takes_nothing_more_but_lets_go() {
     let mut decided = Decided::with_store_bytes(1_000);
     let mut held = 0;
-    while let Outcome::Done(_) = kv(&mut decided, put(&format!("key {held}"), "value")) {
+    while held < 100
+        && let Outcome::Done(_) = kv(&mut decided, put(&format!("key {held}"), "value"))
+    {
         held += 1;
     }
     assert_eq!(held, 9);
@@ -412,6 +414,31 @@ fn a_session_belongs_to_who_opened_it() {
     );
     assert_eq!(late, Outcome::Unknown(Forgotten::NoSession));
     assert_eq!(decided.revision(), Revision(0));
+}
+
+#[test]
+fn time_never_goes_back_whatever_a_leader_says() {
+    let mut decided = Decided::new();
+    let session = open(&mut decided, at(100), ADA);
+    let idle = IDLE.as_secs();
+    tell(
+        &mut decided,
+        at(1),
+        ADA,
+        Some(ticket(session, 1)),
+        put("a", "1"),
+    );
+    assert_eq!(decided.time(), at(100), "the clock of another leader");
+    // Used at 100, not at 1.
+    let before_the_end = at(100 + idle - 1);
+    let second = tell(
+        &mut decided,
+        before_the_end,
+        ADA,
+        Some(ticket(session, 2)),
+        put("a", "2"),
+    );
+    assert_eq!(second, Outcome::Done(Done::Put(Revision(2))));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //!
 //! - Nothing panics, whatever is in the files.
 //! - A log that opens has no gap, its entries can be read, and it can be written to, trusted, and opened again as sound with all of it.
-//! - As long as nobody touches the files, what was acknowledged is there after every crash.
+//! - As long as nobody touches the files, what was acknowledged is there after every crash, and no crash makes a log doubtful.
 
 use bytes::Bytes;
 use convoke_consensus::log::{
@@ -146,7 +146,7 @@ impl World {
         let ops = self.log.work(&[work]).expect("it follows what is there");
         let Some(until) = crash else {
             carry_out(&mut self.disk, &ops);
-            self.log.done(self.log.written());
+            self.log.done(self.log.mark());
             self.safe.truncate((known - cut) as usize);
             self.safe.extend(entries);
             return;
@@ -172,7 +172,7 @@ impl World {
     fn work(&mut self, work: Work) {
         let ops = self.log.work(&[work]).expect("it makes sense");
         carry_out(&mut self.disk, &ops);
-        self.log.done(self.log.written());
+        self.log.done(self.log.mark());
     }
 
     fn purge(&mut self, many: u8) {
@@ -218,6 +218,7 @@ impl World {
         self.log = log;
         let found = entries_of(&self.log, &self.disk);
         if self.is_honest {
+            assert_eq!(state, State::Sound);
             let kept = self.safe.len().min(found.len());
             assert_eq!(found[..kept], self.safe[..kept]);
             assert!(

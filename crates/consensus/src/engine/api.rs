@@ -206,6 +206,17 @@ pub enum StartError {
     /// The settings contradict each other.
     #[error("settings of the log: {0}")]
     Settings(String),
+    /// Entries are gone from the log that should be in a snapshot, and it is not there.
+    #[error(
+        "the log begins behind entry {purged}, and the snapshot that should hold all before ends at {snapshot}; move the log and the \
+         snapshots away, and the node joins again with a new log"
+    )]
+    NoSnapshot {
+        /// The last entry that the log let go of.
+        purged: u64,
+        /// The last entry in the latest snapshot that is whole; 0 without any.
+        snapshot: u64,
+    },
     /// The log or the snapshot cannot be read.
     #[error("start the engine of the log: {0}")]
     Engine(String),

@@ -19,6 +19,7 @@ use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{Config, Raft, SnapshotPolicy};
 use openraft_rt::{AsyncRuntime, Instant as _, Oneshot, WatchReceiver as _};
 use parking_lot::Mutex;
+use rand::Rng as _;
 
 use super::api::{
     Answer, ChangeError, ProposeError, ReadError, Settings, SnapshotError, StartError, Status,
@@ -29,6 +30,7 @@ use super::machine::{Held, Machine, Witness};
 use super::network::{Peers, Transport};
 use super::proposer::{self, Waiting, retry_after, size_of};
 use super::reader::{self, Reading, Round};
+use super::recall::Recall;
 use super::serve::Arriving;
 use super::snapshot::Snapshots;
 use super::storage::Storage;
@@ -104,7 +106,13 @@ pub(super) struct Core<R: AsyncRuntime> {
     pub(super) heard: Mutex<Option<R::Instant>>,
     /// No vote before.
     pub(super) votes_from: R::Instant,
+    /// What others told of their logs.
+    pub(super) recall: Arc<Recall>,
+    /// Whom an entry was written for of late, so that it is refilled.
+    pub(super) refills: Mutex<BTreeMap<NodeId, R::Instant>>,
     is_doubtful: AtomicBool,
+    /// Nobody who was asked remembers more of this log than is in it.
+    is_vouched: AtomicBool,
     /// Somebody waits for a snapshot.
     is_snapshot_wanted: AtomicBool,
     pub(super) stopping: Arc<Gauge<bool>>,
@@ -120,6 +128,26 @@ impl<R: AsyncRuntime> Core<R> {
 
     pub(super) fn is_doubtful(&self) -> bool {
         self.is_doubtful.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_vouched(&self) -> bool {
+        self.is_vouched.load(Ordering::Acquire)
+    }
+
+    /// Whoever could be asked knows nothing against this log.
+    pub(super) fn vouch(&self) {
+        self.is_vouched.store(true, Ordering::Release);
+        self.recall.begin_to_tell();
+        if !self.is_doubtful() {
+            self.raft.runtime_config().elect(true);
+        }
+    }
+
+    /// The log lacks what it had. That is written down already.
+    pub(super) fn doubt(&self) {
+        self.is_doubtful.store(true, Ordering::Release);
+        self.is_vouched.store(true, Ordering::Release);
+        self.recall.begin_to_tell();
     }
 
     /// The log is whole again.
@@ -216,8 +244,22 @@ impl<R: AsyncRuntime> Consensus<R> {
             witness,
         } = parts;
         let register = journal.register();
-        let may_stand = !register.doubtful || settings.weakened == Some(Weakness::VotesInDoubt);
+        let snapshot = snapshots
+            .latest()
+            .await
+            .map_err(|error| StartError::Engine(format!("read the latest snapshot: {error}")))?;
+        let snapshot = snapshot.map_or(0, |image| image.position().index);
+        let purged = register.purged.index;
+        if snapshot < purged {
+            return Err(StartError::NoSnapshot { purged, snapshot });
+        }
+        // A new log has told nobody anything, and a doubtful one does not vote anyway.
+        let is_vouched = register.opened <= 1 || register.doubtful;
+        let may_stand =
+            is_vouched && !register.doubtful || settings.weakened == Some(Weakness::VotesInDoubt);
         let config = config(&settings, !may_stand)?;
+        let life = R::thread_rng().next_u64();
+        let recall = Arc::new(Recall::new(life, &journal, is_vouched));
         let held = Arc::new(Held::new(Decided::with_store_bytes(settings.store_bytes)));
         let stopping = Arc::new(Gauge::new(false));
         let is_quiet = Arc::new(Gauge::new(false));
@@ -234,6 +276,7 @@ impl<R: AsyncRuntime> Consensus<R> {
             piece: settings.piece,
             grants_pre_votes: settings.weakened == Some(Weakness::FreePreVotes),
             is_quiet: Arc::clone(&is_quiet),
+            recall: Arc::clone(&recall),
             runtime: PhantomData,
         };
         let storage = Storage::new(Arc::clone(&journal));
@@ -256,7 +299,10 @@ impl<R: AsyncRuntime> Consensus<R> {
             arriving: Mutex::default(),
             heard: Mutex::new(None),
             votes_from: R::Instant::now() + lease,
+            recall,
+            refills: Mutex::default(),
             is_doubtful: AtomicBool::new(register.doubtful),
+            is_vouched: AtomicBool::new(is_vouched),
             is_snapshot_wanted: AtomicBool::new(false),
             stopping,
             is_quiet,
@@ -568,7 +614,7 @@ impl<R: AsyncRuntime> Consensus<R> {
     pub async fn stop(&self) {
         let core = &self.core;
         core.stopping.change(|_| true);
-        core.proposals.close();
+        proposer::let_go(core);
         core.reads.close();
         let tasks = std::mem::take(&mut *core.tasks.lock());
         for task in tasks {

@@ -11,31 +11,42 @@
 //!   keeps its term and may lead on when it is answered again; safety has no part in this. The engine has a setting of that kind, which
 //!   holds back heartbeats and no entries; entries that wait are sent again and again, and heard like heartbeats.
 //!
+//! - **A start is told.** Before a node votes or stands it asks the other members whether they remember more of its log than is in it
+//!   (`recall`). Who is not there, or was not heard of for the length of [`ANSWERS`] elections, is not waited for any more.
+//!
 //! Deliberately not here: elections and heartbeats, which are the engine's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::future::join_all;
 use openraft::ChangeMembers;
-use openraft_rt::AsyncRuntime;
+use openraft_rt::{AsyncRuntime, Instant as _};
 
 use super::handle::Core;
-use super::network::ask;
+use super::network::{Unreached, ask};
 use super::storage::safely;
-use super::types::LogId;
-use super::wire::{Kind, Question, RefillTo, put, take};
-use crate::log::Work;
+use super::types::{LogId, Member};
+use super::wire::{Kind, Question, Recalled, RefillTo, put, take};
+use crate::log::{Mark, VoterId, Work};
 
 /// Looks so often, in heartbeats.
-const LOOK: u32 = 4;
+pub(super) const LOOK: u32 = 4;
 /// A joint configuration that stood so many looks long is nobody's.
 const LEFT_BEHIND: u32 = 5;
+
+/// Other members have so many times the longest wait before an election to say what they remember.
+const ANSWERS: u32 = 4;
 
 /// Looks until the node is stopped.
 pub(super) async fn run<R: AsyncRuntime>(core: Arc<Core<R>>) {
     let pause = core.settings.heartbeat * LOOK;
     let mut joint: Option<(LogId, u32)> = None;
+    if !core.is_vouched() {
+        come_back(&core).await;
+    }
     loop {
         let stopped = core.stopping.until(|is_stopping| is_stopping);
         if R::timeout(pause, stopped).await.is_ok() {
@@ -65,6 +76,71 @@ fn falls_silent(without_majority_for: Duration, lease: Duration) -> bool {
         return false;
     };
     (over.as_nanos() / (lease * 2).as_nanos().max(1)).is_multiple_of(2)
+}
+
+/// Asks the other members what they remember of this log, until each has answered, is not there, or was waited for long enough.
+async fn come_back<R: AsyncRuntime>(core: &Core<R>) {
+    let deadline = R::Instant::now() + core.settings.election.1 * ANSWERS;
+    let message = put(
+        Kind::Return,
+        &core.recall.own_return(core.me, &*core.journal),
+    );
+    let mut others = other_members(core).await;
+    while !others.is_empty() && R::Instant::now() < deadline && !core.stopping.get() {
+        let patience = core.settings.heartbeat * 2;
+        let asked = others.iter().map(|(voter, member)| {
+            let answer = ask::<R>(&*core.transport, *voter, member, message.clone(), patience);
+            async { (*voter, answer.await) }
+        });
+        for (voter, answer) in join_all(asked).await {
+            let answer = match answer {
+                Ok(answer) => take::<Recalled>(Kind::Return, &answer),
+                // Nobody runs there, so nobody remembers.
+                Err(Unreached::Nobody) => Some((Recalled::Nothing, Bytes::new())),
+                Err(Unreached::Unanswered) => None,
+            };
+            match answer {
+                Some((Recalled::More(more), _)) => return doubt(core, voter, more).await,
+                Some((Recalled::Nothing, _)) => {
+                    others.remove(&voter);
+                }
+                None => {}
+            }
+        }
+        if !others.is_empty() {
+            let stopped = core.stopping.until(|is_stopping| is_stopping);
+            // Whether it stopped shows at the top.
+            let _ = R::timeout(core.settings.heartbeat, stopped).await;
+        }
+    }
+    core.vouch();
+}
+
+/// Learners, too: they hear a leader, which may be this node.
+async fn other_members<R: AsyncRuntime>(core: &Core<R>) -> BTreeMap<VoterId, Member> {
+    let me = core.me;
+    let known = core.raft.with_raft_state(move |state| {
+        let membership = state.membership_state.effective();
+        let nodes = membership.membership().nodes();
+        let others = nodes.filter(|(voter, _)| **voter != me);
+        let others = others.map(|(voter, member)| (*voter, member.clone()));
+        others.collect()
+    });
+    // An engine that is gone votes no more either.
+    known.await.unwrap_or_default()
+}
+
+/// Somebody remembers more of this log than is in it. That is written down before the node takes part in doubt.
+async fn doubt<R: AsyncRuntime>(core: &Core<R>, voter: VoterId, more: Mark) {
+    let found = core.recall.own_return(core.me, &*core.journal).found;
+    tracing::warn!(
+        %voter, ?more, ?found,
+        "this log is older than what it told before, so the disk or the machine was put back; no vote until a leader has brought it up to date"
+    );
+    let work = Work::Doubt(more.opened + 1);
+    if safely::<R>(&*core.journal, vec![work]).await.is_ok() {
+        core.doubt();
+    }
 }
 
 async fn refill<R: AsyncRuntime>(core: &Core<R>, pause: Duration) {

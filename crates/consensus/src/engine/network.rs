@@ -27,6 +27,7 @@ use openraft::{AnyError, OptionalSend, RPCTypes};
 use openraft_rt::{AsyncRuntime, Select2};
 
 use super::machine::Carried;
+use super::recall::{Recall, Told};
 use super::snapshot::Image;
 use super::types::{Member, Types, Vote, log_id, position_of};
 use super::wait::Gauge;
@@ -69,6 +70,7 @@ pub(super) struct Peers<R> {
     pub(super) grants_pre_votes: bool,
     /// A leader says nothing for a while, see `keeper`.
     pub(super) is_quiet: Arc<Gauge<bool>>,
+    pub(super) recall: Arc<Recall>,
     pub(super) runtime: PhantomData<fn() -> R>,
 }
 
@@ -84,6 +86,7 @@ impl<R: AsyncRuntime> RaftNetworkFactory<Types<R>> for Peers<R> {
             piece: self.piece,
             grants_pre_votes: self.grants_pre_votes,
             is_quiet: Arc::clone(&self.is_quiet),
+            recall: Arc::clone(&self.recall),
             runtime: PhantomData,
         }
     }
@@ -98,6 +101,7 @@ pub(super) struct Peer<R> {
     piece: Duration,
     grants_pre_votes: bool,
     is_quiet: Arc<Gauge<bool>>,
+    recall: Arc<Recall>,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -162,7 +166,9 @@ impl<R: AsyncRuntime> Peer<R> {
             },
         );
         let answer = self.ask(RPCTypes::Vote, message, option.hard_ttl()).await?;
-        let (voted, _) = take::<Voted>(kind, &answer).ok_or_else(unreadable::<R>)?;
+        let (voted, told) = take::<Voted>(kind, &answer).ok_or_else(unreadable::<R>)?;
+        let told = Told::take(told).ok_or_else(unreadable::<R>)?;
+        self.recall.note(self.to, told);
         let vote: Vote = voted.vote.into();
         Ok(VoteResponse::new(
             vote,
@@ -219,9 +225,11 @@ impl<R: AsyncRuntime> RaftNetworkV2<Types<R>> for Peer<R> {
             R::sleep(patience).await;
             return Err(self.unanswered(RPCTypes::AppendEntries, patience));
         }
-        let message = put_append(&request);
+        let message = put_append(&request, self.recall.own());
         let answer = self.ask(RPCTypes::AppendEntries, message, patience).await?;
-        take_appended(&answer).ok_or_else(unreadable::<R>)
+        let (answer, told) = take_appended(&answer).ok_or_else(unreadable::<R>)?;
+        self.recall.note(self.to, told);
+        Ok(answer)
     }
 
     async fn vote(

@@ -143,9 +143,17 @@ pub(super) async fn run<R: AsyncRuntime>(core: Arc<Core<R>>) {
             .raft
             .client_write_ff(Proposal(bytes.into()), Some(respond));
         if sent.await.is_err() {
-            // The engine is gone; whoever waits hears that nothing is known.
-            core.proposals.close();
+            // The engine is gone; whoever was in that entry hears that nothing is known.
+            let_go(&core);
         }
+    }
+}
+
+/// Takes no command any more. Those that still wait are in no entry, so nothing was changed, and whoever sent them hears so.
+pub(super) fn let_go<R: AsyncRuntime>(core: &Core<R>) {
+    for waiting in core.proposals.close() {
+        // Whoever asked may be gone by now.
+        let _ = waiting.told.send(Err(ProposeError::Stopped));
     }
 }
 

@@ -50,3 +50,39 @@ impl Ring {
         Some(self.changes.iter().skip(from).take(most).cloned().collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use convoke_decided::{Batch, Decided};
+    use convoke_types::wire::store::{Command, KvCommand};
+    use convoke_types::{NodeId, Timestamp};
+
+    use super::*;
+
+    /// So many changes of one key.
+    fn ring(changes: usize) -> Ring {
+        let mut ring = Ring::from(Revision(0));
+        let mut decided = Decided::new();
+        for _ in 0..changes {
+            let mut batch = Batch::new(Timestamp::UNIX_EPOCH, 1);
+            let put = KvCommand::Put {
+                key: b"k".to_vec(),
+                value: Vec::new(),
+            };
+            batch.push(NodeId::from_public_key([1; 32]), None, Command::Kv(put));
+            let applied = decided.apply(batch);
+            applied.changes.into_iter().for_each(|it| ring.push(it));
+        }
+        ring
+    }
+
+    #[test]
+    fn who_missed_changes_that_are_gone_is_told_so() {
+        let ring = ring(CHANGES + 3);
+        assert!(ring.after(Revision(2), 10).is_none(), "change 3 is gone");
+        let first = ring.after(Revision(3), 1).expect("change 4 is kept");
+        assert_eq!(first[0].revision(), Revision(4));
+        let last = Revision(CHANGES as u64 + 2);
+        assert_eq!(ring.after(last, 10).map(|it| it.len()), Some(1));
+    }
+}

@@ -5,7 +5,7 @@
 //!
 //! A message speaks for its sender only: votes and entries of a candidate come over a link of its node. A doubtful node neither votes nor
 //! says how it would, and takes no leadership; for the length of one lease after a start no node does, since it does not know whom it
-//! promised to wait for (trap 5 of design 008).
+//! promised to wait for (trap 5 of design 008), nor before the others have said what they remember of its log (`recall`).
 //!
 //! A snapshot that arrives lies in memory, at most one and [`SNAPSHOT_BYTES`] of it, and goes to the engine when all of it is proven.
 //!
@@ -21,16 +21,22 @@ use openraft_rt::{AsyncRuntime, Instant as _, Oneshot};
 
 use super::api::{Unserved, Weakness};
 use super::handle::{Consensus, Core};
+use super::keeper;
 use super::machine::Carried;
 use super::reader::{Reading, Round};
+use super::recall::Return;
 use super::snapshot::{MemoryImage, open, prove};
 use super::types::{SnapshotMeta, Vote, log_id, position_of};
 use super::wire::{
-    Candidacy, Handover, Kind, PieceHead, PieceTaken, Question, ReadFrom, RefillTo, Stands, Voted,
-    put, put_appended, take, take_append,
+    Candidacy, Handover, Kind, PieceHead, PieceTaken, Question, ReadFrom, Recalled, RefillTo,
+    Stands, Voted, put, put_appended, put_telling, take, take_append,
 };
 use crate::log::{Position, VoterId};
 
+/// A node is given one entry for its refilling in so many heartbeats, half of the pause after which a doubtful one asks again, …
+const REFILL_PAUSE: u32 = keeper::LOOK / 2;
+/// … and so many nodes in that time.
+const REFILLS: usize = 16;
 /// The most a snapshot that arrives may take.
 const SNAPSHOT_BYTES: usize = 8 << 30;
 
@@ -64,7 +70,8 @@ impl<R: AsyncRuntime> Consensus<R> {
             Kind::Snapshot => core.serve_snapshot(from, &message).await,
             Kind::Transfer => core.serve_transfer(from, &message).await,
             Kind::ReadIndex => core.serve_read_index(&message).await,
-            Kind::Refill => core.serve_refill(&message).await,
+            Kind::Refill => core.serve_refill(from, &message).await,
+            Kind::Return => core.serve_return(from, &message),
         }
     }
 }
@@ -77,8 +84,9 @@ fn is_of_leader(vote: &Vote, from: NodeId) -> Result<(), Unserved> {
 
 impl<R: AsyncRuntime> Core<R> {
     async fn serve_append(&self, from: NodeId, message: &Bytes) -> Result<Bytes, Unserved> {
-        let request = take_append::<R>(message).ok_or(Unserved::Unreadable)?;
+        let (request, told) = take_append::<R>(message).ok_or(Unserved::Unreadable)?;
         is_of_leader(&request.vote, from)?;
+        self.recall.note(request.vote.leader_id.voted_for, told);
         let answer = self
             .raft
             .append_entries(request)
@@ -90,12 +98,15 @@ impl<R: AsyncRuntime> Core<R> {
             }
             AppendEntriesResponse::Conflict | AppendEntriesResponse::HigherVote(_) => {}
         }
-        Ok(put_appended::<R>(&answer))
+        Ok(put_appended::<R>(&answer, self.recall.own()))
     }
 
     fn may_vote(&self) -> Result<(), Unserved> {
         if self.is_doubtful() && !self.is_weakened(Weakness::VotesInDoubt) {
             return Err(Unserved::Doubtful);
+        }
+        if !self.is_vouched() {
+            return Err(Unserved::TooEarly);
         }
         Ok(())
     }
@@ -133,7 +144,7 @@ impl<R: AsyncRuntime> Core<R> {
             is_granted: vote_granted,
             last: position_of(last_log_id.as_ref()).into(),
         };
-        Ok(put(kind, &voted))
+        Ok(put_telling(kind, &voted, self.recall.own()))
     }
 
     async fn serve_transfer(&self, from: NodeId, message: &Bytes) -> Result<Bytes, Unserved> {
@@ -165,8 +176,39 @@ impl<R: AsyncRuntime> Core<R> {
         Ok(put(Kind::ReadIndex, &answer))
     }
 
-    async fn serve_refill(&self, message: &Bytes) -> Result<Bytes, Unserved> {
+    fn serve_return(&self, from: NodeId, message: &Bytes) -> Result<Bytes, Unserved> {
+        let (start, _) = take::<Return>(Kind::Return, message).ok_or(Unserved::Unreadable)?;
+        if start.voter.node != from {
+            return Err(Unserved::NotTheirs);
+        }
+        let answer = match self.recall.judge(&start) {
+            None => Recalled::Nothing,
+            Some(more) => {
+                tracing::warn!(voter = %start.voter, ?more, found = ?start.found, "a log is older than what it told before");
+                Recalled::More(more)
+            }
+        };
+        Ok(put(Kind::Return, &answer))
+    }
+
+    /// Whether this node may have an entry written for its refilling again. Anybody may ask, and each entry costs a sync everywhere.
+    fn may_refill(&self, from: NodeId) -> bool {
+        let now = R::Instant::now();
+        let pause = self.settings.heartbeat * REFILL_PAUSE;
+        let mut refills = self.refills.lock();
+        refills.retain(|_, last| now - *last < pause);
+        if refills.len() >= REFILLS || refills.contains_key(&from) {
+            return false;
+        }
+        refills.insert(from, now);
+        true
+    }
+
+    async fn serve_refill(&self, from: NodeId, message: &Bytes) -> Result<Bytes, Unserved> {
         take::<Question>(Kind::Refill, message).ok_or(Unserved::Unreadable)?;
+        if !self.may_refill(from) {
+            return Ok(put(Kind::Refill, &RefillTo::NotNow));
+        }
         let written = R::timeout(self.settings.patience, self.raft.write_blank()).await;
         let answer = match written {
             Ok(Ok(written)) => RefillTo::Index(written.log_id.index + 1),
@@ -180,7 +222,8 @@ impl<R: AsyncRuntime> Core<R> {
             take::<PieceHead>(Kind::Snapshot, message).ok_or(Unserved::Unreadable)?;
         let vote: Vote = head.vote.into();
         is_of_leader(&vote, from)?;
-        let arrived = match self.take_piece(&head, piece)? {
+        let taken = self.arriving.lock().take(&head, piece)?;
+        let arrived = match taken {
             Taken::Next(next) => return Ok(put(Kind::Snapshot, &PieceTaken::Next(next))),
             Taken::All(arrived) => arrived,
         };
@@ -202,42 +245,123 @@ impl<R: AsyncRuntime> Core<R> {
         let vote = answer.map_err(|_| Unserved::Stopped)?.vote;
         Ok(put(Kind::Snapshot, &PieceTaken::Installed((&vote).into())))
     }
+}
 
-    /// Keeps a piece if it is the one that is wanted.
-    fn take_piece(&self, head: &PieceHead, piece: Bytes) -> Result<Taken, Unserved> {
+impl Arriving {
+    /// Keeps a piece if it is the one that is wanted. What arrived stays whatever becomes of the link or of the leader, as long as it is
+    /// the same snapshot, so that it goes on where it was.
+    fn take(&mut self, head: &PieceHead, piece: Bytes) -> Result<Taken, Unserved> {
         let position: Position = head.at.into();
         let vote: Vote = head.vote.into();
         let makes_sense = head.pieces > 0 && position.index > 0;
         if !makes_sense || position.term > vote.leader_id.term {
             return Err(Unserved::BadSnapshot);
         }
-        let mut arriving = self.arriving.lock();
-        if arriving.position != position {
-            *arriving = Arriving {
+        if self.position != position {
+            *self = Self {
                 position,
-                ..Arriving::default()
+                ..Self::default()
             };
         }
-        let wanted = arriving.pieces.len() as u64;
+        let wanted = self.pieces.len() as u64;
         if head.number == Some(wanted) {
-            let size_bytes = arriving.size_bytes + piece.len();
+            let size_bytes = self.size_bytes + piece.len();
             if open(position, wanted, &piece).is_none() || size_bytes > SNAPSHOT_BYTES {
                 return Err(Unserved::BadSnapshot);
             }
-            arriving.size_bytes = size_bytes;
-            arriving.pieces.push(piece);
+            self.size_bytes = size_bytes;
+            self.pieces.push(piece);
         }
-        if (arriving.pieces.len() as u64) < head.pieces {
-            return Ok(Taken::Next(arriving.pieces.len() as u64));
+        if (self.pieces.len() as u64) < head.pieces {
+            return Ok(Taken::Next(self.pieces.len() as u64));
         }
-        let Arriving {
+        let Self {
             position, pieces, ..
-        } = std::mem::take(&mut *arriving);
+        } = std::mem::take(self);
         Ok(Taken::All(MemoryImage { position, pieces }))
     }
 }
 
+#[derive(Debug)]
 enum Taken {
     Next(u64),
     All(MemoryImage),
+}
+
+#[cfg(test)]
+mod tests {
+    use convoke_decided::Decided;
+
+    use super::super::snapshot::pieces_of;
+    use super::super::types::StoredMembership;
+    use super::*;
+    use crate::log::{LogId, VoterId};
+
+    const AT: Position = Position { term: 2, index: 7 };
+
+    fn pieces(position: Position) -> Vec<Bytes> {
+        let frozen = Decided::new().freeze();
+        pieces_of(position, &StoredMembership::default(), &frozen).collect()
+    }
+
+    fn head(position: Position, number: Option<u64>) -> PieceHead {
+        let leader = VoterId {
+            node: NodeId::from_public_key([1; 32]),
+            log: LogId([1; 16]),
+        };
+        PieceHead {
+            vote: (&Vote::new_committed(5, leader)).into(),
+            at: position.into(),
+            pieces: pieces(position).len() as u64,
+            number,
+        }
+    }
+
+    fn next(taken: Result<Taken, Unserved>) -> u64 {
+        match taken.expect("it makes sense") {
+            Taken::Next(next) => next,
+            Taken::All(_) => panic!("a piece is missing"),
+        }
+    }
+
+    #[test]
+    fn a_snapshot_whose_link_was_lost_goes_on_where_it_was() {
+        let mut arriving = Arriving::default();
+        let pieces = pieces(AT);
+        assert_eq!(next(arriving.take(&head(AT, None), Bytes::new())), 0);
+        assert_eq!(
+            next(arriving.take(&head(AT, Some(0)), pieces[0].clone())),
+            1
+        );
+        // The answer was lost, or another leader sends the same snapshot: it asks what is wanted.
+        assert_eq!(next(arriving.take(&head(AT, None), Bytes::new())), 1);
+        assert_eq!(
+            next(arriving.take(&head(AT, Some(0)), pieces[0].clone())),
+            1
+        );
+        let all = arriving.take(&head(AT, Some(1)), pieces[1].clone());
+        let Ok(Taken::All(image)) = all else {
+            panic!("all of it is there");
+        };
+        assert_eq!(image.pieces, pieces);
+        assert!(prove(&image).is_ok());
+    }
+
+    #[test]
+    fn a_rotten_piece_is_refused_and_what_is_there_stays() {
+        let mut arriving = Arriving::default();
+        let pieces = pieces(AT);
+        assert_eq!(
+            next(arriving.take(&head(AT, Some(0)), pieces[0].clone())),
+            1
+        );
+        let mut rotten = pieces[1].to_vec();
+        rotten[5] ^= 1;
+        let refused = arriving.take(&head(AT, Some(1)), rotten.into());
+        assert!(matches!(refused, Err(Unserved::BadSnapshot)));
+        assert_eq!(next(arriving.take(&head(AT, None), Bytes::new())), 1);
+        // Another snapshot begins from the beginning.
+        let newer = Position { index: 9, ..AT };
+        assert_eq!(next(arriving.take(&head(newer, None), Bytes::new())), 0);
+    }
 }

@@ -139,15 +139,15 @@ impl<T> Inbox<T> {
         .await
     }
 
-    /// Takes nothing from now on; those who wait in it are let go.
-    pub(super) fn close(&self) {
+    /// Takes nothing from now on, and gives back what waits in it. Who drops that lets those go who wait.
+    pub(super) fn close(&self) -> Vec<T> {
         let mut inner = self.inner.lock();
         inner.is_closed = true;
         let items = std::mem::take(&mut inner.items);
         let reader = std::mem::take(&mut inner.reader);
         drop(inner);
-        drop(items);
         reader.into_iter().for_each(Waker::wake);
+        items.into_iter().map(|(item, _)| item).collect()
     }
 }
 
@@ -194,7 +194,8 @@ mod tests {
         assert_eq!(take(&inbox, 1, 1), [2], "one is always taken");
         assert_eq!(take(&inbox, 10, 1), [3]);
         assert!(take(&inbox, 10, 10).is_empty());
-        inbox.close();
+        assert_eq!(inbox.push(5, 1), Ok(()));
+        assert_eq!(inbox.close(), [5], "who waits in it can be told");
         assert_eq!(inbox.push(4, 1), Err(Refused::Closed));
     }
 

@@ -12,10 +12,11 @@ use openraft_rt::AsyncRuntime;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::recall::Told;
 use super::types::{
     RaftEntry, Types, Vote, ballot, log_id, position_of, put_payload, take_payload, vote,
 };
-use crate::log::{Ballot, Position, VoterId};
+use crate::log::{Ballot, Mark, Position, VoterId};
 
 /// Written into every message; a node answers nothing of another one.
 const VERSION: u8 = 1;
@@ -38,10 +39,12 @@ pub enum Kind {
     ReadIndex = 6,
     /// A doubtful node asks how far it has to be brought up to date.
     Refill = 7,
+    /// A node that starts asks whether others know more of its log than it does.
+    Return = 8,
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Append,
         Self::Vote,
         Self::PreVote,
@@ -49,6 +52,7 @@ impl Kind {
         Self::Transfer,
         Self::ReadIndex,
         Self::Refill,
+        Self::Return,
     ];
 
     /// What a message is about; nothing if it is none of ours.
@@ -114,6 +118,7 @@ struct AppendHead {
     vote: VoteBytes,
     previous: At,
     committed: At,
+    told: Told,
     /// Term and length of each entry behind `previous`.
     entries: Vec<(u64, u32)>,
 }
@@ -188,9 +193,23 @@ pub(super) enum RefillTo {
     NotNow,
 }
 
+/// What is known of a log that starts.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Recalled {
+    /// No more than it brings.
+    Nothing,
+    /// It told more before.
+    More(Mark),
+}
+
 /// A message without anything large.
 pub(super) fn put<T: Serialize>(kind: Kind, head: &T) -> Bytes {
     put_with(kind, head, 0, |_| ())
+}
+
+/// The same with what the node says of its log.
+pub(super) fn put_telling<T: Serialize>(kind: Kind, head: &T, told: Told) -> Bytes {
+    put_with(kind, head, Told::SIZE, |bytes| told.put(bytes))
 }
 
 fn put_with<T: Serialize>(
@@ -230,7 +249,10 @@ pub(super) fn put_piece(head: &PieceHead, piece: &Bytes) -> Bytes {
     })
 }
 
-pub(super) fn put_append<R: AsyncRuntime>(request: &AppendEntriesRequest<Types<R>>) -> Bytes {
+pub(super) fn put_append<R: AsyncRuntime>(
+    request: &AppendEntriesRequest<Types<R>>,
+    told: Told,
+) -> Bytes {
     let payloads: Vec<Bytes> = request
         .entries
         .iter()
@@ -247,6 +269,7 @@ pub(super) fn put_append<R: AsyncRuntime>(request: &AppendEntriesRequest<Types<R
         vote: (&request.vote).into(),
         previous: position_of(request.prev_log_id.as_ref()).into(),
         committed: position_of(request.leader_commit.as_ref()).into(),
+        told,
         entries: terms.zip(lengths).collect(),
     };
     let size = payloads.iter().map(Bytes::len).sum();
@@ -257,7 +280,7 @@ pub(super) fn put_append<R: AsyncRuntime>(request: &AppendEntriesRequest<Types<R
 
 pub(super) fn take_append<R: AsyncRuntime>(
     message: &Bytes,
-) -> Option<AppendEntriesRequest<Types<R>>> {
+) -> Option<(AppendEntriesRequest<Types<R>>, Told)> {
     let (head, mut tail) = take::<AppendHead>(Kind::Append, message)?;
     let mut entries = Vec::with_capacity(head.entries.len());
     for (index, (term, length)) in (head.previous.index + 1..).zip(head.entries) {
@@ -270,15 +293,19 @@ pub(super) fn take_append<R: AsyncRuntime>(
             payload: take_payload(&tail.split_to(length))?,
         });
     }
-    Some(AppendEntriesRequest {
+    let request = AppendEntriesRequest {
         vote: head.vote.into(),
         prev_log_id: log_id(head.previous.into()),
         entries,
         leader_commit: log_id(head.committed.into()),
-    })
+    };
+    Some((request, head.told))
 }
 
-pub(super) fn put_appended<R: AsyncRuntime>(answer: &AppendEntriesResponse<Types<R>>) -> Bytes {
+pub(super) fn put_appended<R: AsyncRuntime>(
+    answer: &AppendEntriesResponse<Types<R>>,
+    told: Told,
+) -> Bytes {
     let answer = match answer {
         AppendEntriesResponse::Success => Appended::All,
         AppendEntriesResponse::PartialSuccess(last) => {
@@ -287,17 +314,18 @@ pub(super) fn put_appended<R: AsyncRuntime>(answer: &AppendEntriesResponse<Types
         AppendEntriesResponse::Conflict => Appended::Conflict,
         AppendEntriesResponse::HigherVote(vote) => Appended::HigherVote(vote.into()),
     };
-    put(Kind::Append, &answer)
+    put_telling(Kind::Append, &answer, told)
 }
 
 pub(super) fn take_appended<R: AsyncRuntime>(
     message: &Bytes,
-) -> Option<AppendEntriesResponse<Types<R>>> {
-    let (answer, _) = take::<Appended>(Kind::Append, message)?;
-    Some(match answer {
+) -> Option<(AppendEntriesResponse<Types<R>>, Told)> {
+    let (answer, told) = take::<Appended>(Kind::Append, message)?;
+    let answer = match answer {
         Appended::All => AppendEntriesResponse::Success,
         Appended::UpTo(last) => AppendEntriesResponse::PartialSuccess(log_id(last.into())),
         Appended::Conflict => AppendEntriesResponse::Conflict,
         Appended::HigherVote(vote) => AppendEntriesResponse::HigherVote(vote.into()),
-    })
+    };
+    Some((answer, Told::take(told)?))
 }

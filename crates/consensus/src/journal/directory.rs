@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use rustix::fs::FlockOperation;
 
-use crate::log::{File, Files, Op};
+use crate::log::{File, Files, HEAD_BYTES, Op};
 
 /// Written at once when a file is made.
 const ZEROS: usize = 1 << 20;
@@ -152,6 +152,13 @@ impl Files for Directory {
         Ok(files)
     }
 
+    fn head(&self, file: File) -> io::Result<Bytes> {
+        let mut bytes = Vec::with_capacity(HEAD_BYTES);
+        let file = fs::File::open(self.path_of(file))?;
+        file.take(HEAD_BYTES as u64).read_to_end(&mut bytes)?;
+        Ok(bytes.into())
+    }
+
     fn read(&self, file: File) -> io::Result<Bytes> {
         let mut bytes = Vec::new();
         fs::File::open(self.path_of(file))?.read_to_end(&mut bytes)?;
@@ -179,6 +186,23 @@ mod tests {
         }
         assert_eq!(file_of("00000001.segment.new"), None);
         assert_eq!(file_of("lost+found"), None);
+    }
+
+    #[test]
+    fn a_sync_that_the_disk_refuses_is_an_error() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let directory = Directory::open(place.path()).expect("it is ours");
+        // It takes every write, and cannot be synced.
+        let nothing = place.path().join("00000000.segment");
+        std::os::unix::fs::symlink("/dev/null", nothing).expect("there is room");
+        let file = File::Segment(0);
+        let write = Op::Write {
+            file,
+            offset: 0,
+            bytes: Bytes::from_static(b"x"),
+        };
+        directory.carry_out(&write).expect("it takes every write");
+        assert!(directory.carry_out(&Op::Sync(file)).is_err());
     }
 
     #[test]

@@ -28,7 +28,9 @@ use std::time::{Duration, Instant};
 
 use super::directory::Directory;
 use super::{Done, Journal, JournalError};
-use crate::log::{Entry, File, Log, LogId, Op, OpenError, Owner, Position, Register, State, Work};
+use crate::log::{
+    Entry, File, Log, LogId, Mark, Op, OpenError, Owner, Position, Register, State, Work,
+};
 
 /// Pieces of work that wait for the disk at most.
 const QUEUE_JOBS: usize = 1 << 16;
@@ -89,7 +91,7 @@ pub enum Condition {
 
 struct Job {
     ops: Vec<Op>,
-    batch: u64,
+    mark: Mark,
     /// The last entry that is safe when this is done.
     last: u64,
     done: Done,
@@ -124,7 +126,7 @@ impl Tail {
             }
             Work::Purge(position) => self.forget(position.index, 0),
             Work::Reset(_) => *self = Self::default(),
-            Work::Vote { .. } | Work::Commit(_) | Work::Trust => {}
+            Work::Vote { .. } | Work::Commit(_) | Work::Trust | Work::Doubt(_) => {}
         }
     }
 
@@ -274,7 +276,7 @@ impl Journal for DiskJournal {
         }
         let job = Job {
             ops,
-            batch: live.log.written(),
+            mark: live.log.mark(),
             last: live.log.last(),
             done,
         };
@@ -315,6 +317,14 @@ impl Journal for DiskJournal {
     fn register(&self) -> Register {
         self.shared.live().log.register()
     }
+
+    fn safe(&self) -> Mark {
+        self.shared.live().log.safe()
+    }
+
+    fn found(&self) -> Mark {
+        self.shared.live().log.found()
+    }
 }
 
 struct Writer {
@@ -325,6 +335,7 @@ struct Writer {
 
 impl Writer {
     fn run(mut self) {
+        self.make_room_ahead();
         while let Ok(first) = self.queue.recv() {
             let mut jobs = vec![first];
             while jobs.len() < GROUP_JOBS
@@ -360,7 +371,7 @@ impl Writer {
         match written {
             Ok(()) => {
                 let last = jobs.last().expect("there is one at least");
-                live.log.done(last.batch);
+                live.log.done(last.mark);
                 let safe = jobs.iter().map(|job| job.last).min().unwrap_or(0);
                 live.tail.forget(safe, TAIL_BYTES);
                 Ok(())

@@ -11,7 +11,7 @@ mod disk;
 pub(crate) use disk::is_full;
 pub use disk::{Condition, DiskJournal, Opened, Wait};
 
-use crate::log::{Entry, Position, Register, Work};
+use crate::log::{Entry, Mark, Position, Register, Work};
 
 /// What is called when work is safe, or never will be.
 pub type Done = Box<dyn FnOnce(Result<(), JournalError>) + Send>;
@@ -60,4 +60,10 @@ pub trait Journal: Send + Sync + 'static {
 
     /// What is remembered outside of entries, as last submitted.
     fn register(&self) -> Register;
+
+    /// How far the log has come for sure: what others may be told.
+    fn safe(&self) -> Mark;
+
+    /// How far it had come when it was opened; zeros for a new one.
+    fn found(&self) -> Mark;
 }

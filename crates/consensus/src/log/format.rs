@@ -6,6 +6,7 @@
 //! Deliberately not here: what follows from bytes that are wrong.
 
 use std::fmt;
+use std::ops::Range;
 
 use convoke_types::{ClusterId, NodeId};
 use serde::{Deserialize, Serialize};
@@ -14,10 +15,12 @@ use serde::{Deserialize, Serialize};
 pub(crate) const VERSION: u16 = 1;
 /// A header has a block of its own, so that writing behind it never touches it.
 pub(crate) const BLOCK: usize = 4096;
-/// Before each batch; so many zeros behind the last one.
-pub(crate) const BATCH_HEADER: usize = 48;
-/// Batches begin at multiples of this.
-const ALIGNMENT: usize = 8;
+/// Before each batch.
+pub(crate) const BATCH_HEADER: usize = 56;
+/// Batches begin at multiples of this. It divides a sector and a header is no larger, so a header is written as a whole or not at all.
+pub(crate) const ALIGNMENT: usize = 64;
+/// What a disk writes as a whole, or a part of it.
+const SECTOR: usize = 512;
 
 const SEGMENT_MAGIC: &[u8; 8] = b"CVKLOGS\n";
 const REGISTER_MAGIC: &[u8; 8] = b"CVKLOGR\n";
@@ -86,6 +89,8 @@ pub(crate) enum Wrong {
     Blank,
     #[error("the checksum does not fit")]
     Checksum,
+    #[error("a crash tore it before it was safe")]
+    Torn,
     #[error("it belongs to another cluster, node or log")]
     Owner,
     #[error("it is of version {0}, and this program reads up to {VERSION}")]
@@ -330,8 +335,15 @@ pub(crate) fn batch_size(entries: usize) -> usize {
 }
 
 impl BatchHeader {
-    /// Appends the batch to what is written next, and the zeros that end a segment.
-    pub(crate) fn put(&self, log: LogId, generation: u64, entries: &[u8], out: &mut Vec<u8>) {
+    /// Appends the batch, as it will stand at this offset, to what is written next.
+    pub(crate) fn put(
+        &self,
+        log: LogId,
+        generation: u64,
+        offset: u64,
+        entries: &[u8],
+        out: &mut Vec<u8>,
+    ) {
         let at = out.len();
         out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&self.length.to_le_bytes());
@@ -340,15 +352,26 @@ impl BatchHeader {
         for word in [self.number, self.synced, self.first, generation] {
             out.extend_from_slice(&word.to_le_bytes());
         }
+        out.extend_from_slice(&[0; 8]);
         debug_assert_eq!(out.len() - at, BATCH_HEADER);
         out.extend_from_slice(entries);
-        let checksum = crc32c::crc32c_append(crc32c::crc32c(&log.0), &out[at + 4..]);
-        out[at..at + 4].copy_from_slice(&checksum.to_le_bytes());
+        let batch = &mut out[at..];
+        let blank = blank_sectors(offset, batch);
+        batch[BLANK].copy_from_slice(&blank.to_le_bytes());
+        let checksum = header_checksum(log, batch);
+        batch[HEADER_CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(&log.0), &batch[4..]);
+        batch[..4].copy_from_slice(&checksum.to_le_bytes());
         out.resize(at + batch_size(entries.len()), 0);
     }
 
-    /// The batch at the beginning of `bytes`, and its entries.
-    pub(crate) fn take(log: LogId, generation: u64, bytes: &[u8]) -> Result<(Self, &[u8]), Wrong> {
+    /// The batch at the beginning of `bytes`, which stand at this offset, and its entries.
+    pub(crate) fn take(
+        log: LogId,
+        generation: u64,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(Self, &[u8]), Wrong> {
         let header: &[u8; BATCH_HEADER] = bytes.first_chunk().ok_or(Wrong::Blank)?;
         if header.iter().all(|byte| *byte == 0) {
             return Err(Wrong::Blank);
@@ -368,14 +391,43 @@ impl BatchHeader {
             synced: word(24),
             first: word(32),
         };
+        let is_header =
+            header_checksum(log, header) == half(HEADER_CHECKSUM.start) && word(40) == generation;
+        if !is_header {
+            return Err(Wrong::Checksum);
+        }
         let end = BATCH_HEADER.saturating_add(found.length as usize);
         let sealed = bytes.get(4..end).ok_or(Wrong::Checksum)?;
         let checksum = crc32c::crc32c_append(crc32c::crc32c(&log.0), sealed);
-        if checksum != half(0) || word(40) != generation {
-            return Err(Wrong::Checksum);
+        if checksum != half(0) {
+            let is_torn = blank_sectors(offset, &bytes[..end]) > half(BLANK.start);
+            return Err(if is_torn {
+                Wrong::Torn
+            } else {
+                Wrong::Checksum
+            });
         }
         Ok((found, &bytes[BATCH_HEADER..end]))
     }
+}
+
+/// Where in a header stands how many sectors of the batch are zeros by right, …
+const BLANK: Range<usize> = 12..16;
+/// … and its own checksum, so that its length is believed also when something behind it is wrong.
+const HEADER_CHECKSUM: Range<usize> = 48..52;
+
+fn header_checksum(log: LogId, header: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&log.0), &header[4..HEADER_CHECKSUM.start])
+}
+
+/// How many sectors of a batch have nothing but zeros where it stands in them. Never the one with the header.
+fn blank_sectors(offset: u64, batch: &[u8]) -> u32 {
+    let in_sector = usize::try_from(offset % SECTOR as u64).expect("smaller than a sector");
+    let rest = batch.get(SECTOR - in_sector..).unwrap_or_default();
+    let blank = rest
+        .chunks(SECTOR)
+        .filter(|sector| sector.iter().all(|byte| *byte == 0));
+    u32::try_from(blank.count()).expect("a batch fits into a segment")
 }
 
 /// Appends one entry to the entries of a batch. It has a checksum of its own, since it is read alone when somebody lags behind.
@@ -403,4 +455,54 @@ pub(crate) fn take_entry(bytes: &[u8]) -> Option<(u64, &[u8], &[u8])> {
     let term = u64::from_le_bytes(*term);
     (entry_checksum(term, payload) == u32::from_le_bytes(*checksum))
         .then_some((term, payload, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: LogId = LogId([9; 16]);
+
+    /// A batch of the log and of generation 5, as it stands at this offset.
+    fn batch(offset: u64) -> Vec<u8> {
+        let mut entries = Vec::new();
+        put_entry(1, &[b'x'; 700], &mut entries);
+        let header = BatchHeader {
+            length: u32::try_from(entries.len()).expect("small"),
+            entries: 1,
+            number: 3,
+            synced: 2,
+            first: 8,
+        };
+        let mut bytes = Vec::new();
+        header.put(LOG, 5, offset, &entries, &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn a_batch_of_another_generation_or_log_is_none() {
+        let bytes = batch(4_096);
+        assert!(BatchHeader::take(LOG, 5, 4_096, &bytes).is_ok());
+        let other = BatchHeader::take(LOG, 4, 4_096, &bytes);
+        assert_eq!(other, Err(Wrong::Checksum));
+        let other = BatchHeader::take(LogId([8; 16]), 5, 4_096, &bytes);
+        assert_eq!(other, Err(Wrong::Checksum));
+    }
+
+    #[test]
+    fn a_batch_lacks_a_sector_wherever_it_begins() {
+        for offset in (4_096..4_608).step_by(ALIGNMENT) {
+            let mut bytes = batch(offset);
+            let second = (SECTOR as u64 - offset % SECTOR as u64) as usize;
+            bytes[second..second + 64].fill(0);
+            let is_whole = second + SECTOR <= bytes.len();
+            if is_whole {
+                bytes[second..second + SECTOR].fill(0);
+            } else {
+                bytes[second..].fill(0);
+            }
+            let found = BatchHeader::take(LOG, 5, offset, &bytes);
+            assert_eq!(found, Err(Wrong::Torn), "at {offset}");
+        }
+    }
 }

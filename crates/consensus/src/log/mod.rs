@@ -3,20 +3,13 @@
 //! [`Log`] decides what to write where and what files that are found mean; it touches none. Whoever has the files carries out its
 //! [`Op`]s one after the other and stops for good when one fails: after an error of a sync nobody knows what is on the disk.
 //!
-//! - **Segments** are files of one size, filled with zeros or old segments used again, so that a write changes no file's length. Each
-//!   has a generation that rises.
+//! - **Segments** are files of one size, filled with zeros, so that a write changes no file's length and a sector that was never
+//!   written is known when it is seen. Each has a generation that rises, and none is ever used again.
 //! - **Batches** are what is written at once: all entries that were waiting. One sync makes them safe, however many they are. A batch
 //!   says which batches were safe before it.
 //! - **The register** holds term, vote and what follows, in two slots: a crash can harm one of them only.
 //!
-//! What a start finds ([`State`]):
-//!
-//! | found | what follows |
-//! | --- | --- |
-//! | zeros behind a good batch | a clean end |
-//! | a bad batch, nothing known behind it | torn by a crash, or rotten after it was acknowledged; nobody can tell, so the node is *doubtful* |
-//! | a bad batch that another one, or the register, knows to have been safe | rotten: entries are lost, the node is *doubtful* |
-//! | no register, or none that can be read | nothing is known about votes: the log is not opened |
+//! What a start makes of what it finds is told in `recovery`: a clean end, a write that a crash tore, or a log that is *doubtful*.
 //!
 //! A doubtful node may have acknowledged what it no longer has. It neither votes nor stands until a leader has brought it up to date
 //! ([`Work::Trust`]). Doubt is written down before anything else, so no second crash forgets it.
@@ -24,33 +17,37 @@
 //! Every start goes on in a new segment, which says where the one before ended: bytes of a write that a crash tore can never come back
 //! to life behind something new.
 //!
+//! - `format`: the bytes. `recovery`: what a start makes of files. `twin`: a disk in memory.
+//!
 //! Deliberately not here: files, threads and time (`journal`), what entries mean, and when to trust again.
 
 mod format;
+mod recovery;
 mod twin;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 pub use format::{Ballot, LogId, Owner, Position, Register, VoterId};
 pub use twin::TwinDisk;
 
 use self::format::{
-    BLOCK, BatchHeader, ENTRY_HEADER, End, SegmentHeader, Wrong, batch_size, log_of_register,
-    put_entry, take_entry,
+    ALIGNMENT, BLOCK, BatchHeader, ENTRY_HEADER, End, SegmentHeader, batch_size, put_entry,
+    take_entry,
 };
 
 /// Bytes of a segment, unless settings say otherwise.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
 /// The most bytes of one entry.
 pub const ENTRY_BYTES: usize = 2 << 20;
+/// What of a file says what it is.
+pub const HEAD_BYTES: usize = BLOCK;
 /// The least a segment may have: one entry of the largest size with everything around it.
 const SEGMENT_LEAST: u64 = 64 << 10;
-/// Segments kept for being used again.
-const SPARES: usize = 2;
 
 /// A file of the log, in the log's directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,6 +91,12 @@ pub trait Files {
     /// When the directory cannot be read.
     fn list(&self) -> io::Result<Vec<File>>;
 
+    /// The first [`HEAD_BYTES`] of a file, or all there is of them.
+    ///
+    /// # Errors
+    /// When it cannot be read. Such a file counts as rotten.
+    fn head(&self, file: File) -> io::Result<Bytes>;
+
     /// A whole file.
     ///
     /// # Errors
@@ -135,6 +138,22 @@ pub enum Work {
     Reset(Position),
     /// A leader has brought this node up to date: it may vote again.
     Trust,
+    /// Others know more of this log than is in it, and its start counts at least so much: it may have been put back to an earlier day.
+    Doubt(u64),
+}
+
+/// How far a log has come. What it told others once it never falls behind, unless somebody puts an older log in its place: every start
+/// counts, and within one both numbers only rise.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct Mark {
+    /// How often the log was opened.
+    pub opened: u64,
+    /// The highest term it has heard of.
+    pub term: u64,
+    /// The number of its last batch.
+    pub batch: u64,
 }
 
 /// Where an entry stands.
@@ -259,23 +278,12 @@ pub enum WorkError {
     },
 }
 
-/// A segment that a start finds.
-#[derive(Debug, Clone, Copy)]
-struct Found {
-    file: u32,
-    header: SegmentHeader,
-    /// It has all of its bytes, and as many as new ones have.
-    is_reusable: bool,
-}
-
 #[derive(Debug, Clone, Copy)]
 struct Segment {
     generation: u64,
     file: u32,
     /// Where the next batch goes.
     end: u64,
-    /// It has the size that new ones have, so it can be used again.
-    is_reusable: bool,
 }
 
 /// The log as far as it is written.
@@ -289,16 +297,20 @@ pub struct Log {
     /// Those with entries, oldest first; the last takes the next batch, if it is open.
     segments: VecDeque<Segment>,
     is_open: bool,
+    /// Files of zeros that are ready.
     spares: Vec<u32>,
-    /// Found at the start, and of no use.
+    /// Nothing in them counts any more; they go when the register says so.
     useless: Vec<u32>,
     next_file: u32,
     highest_generation: u64,
     /// Of the entries behind what is purged.
     places: VecDeque<Place>,
-    /// Batches written, and those of them that were safe before the work in progress.
+    /// Batches written.
     written: u64,
-    synced: u64,
+    /// What was safe before the work in progress.
+    safe: Mark,
+    /// What the start found.
+    found: Mark,
     /// While segments are read: the last entries follow none that is there. It is so when what they followed was cut, and what was
     /// written instead is still to come.
     loose: Option<u64>,
@@ -310,6 +322,7 @@ impl Log {
     pub fn create(owner: Owner, segment_bytes: u64) -> (Self, Vec<Op>) {
         let mut log = Self::empty(owner, segment_bytes);
         log.register.opened = 1;
+        log.safe = log.mark();
         let mut ops = vec![Op::Create {
             file: File::Register,
             size: 2 * BLOCK as u64,
@@ -332,324 +345,10 @@ impl Log {
             highest_generation: 0,
             places: VecDeque::new(),
             written: 0,
-            synced: 0,
+            safe: Mark::default(),
+            found: Mark::default(),
             loose: None,
         }
-    }
-
-    /// Which log lives in these files, if one does that can be read.
-    ///
-    /// # Errors
-    /// When the directory or the register cannot be read.
-    pub fn identify(files: &impl Files) -> Result<Option<LogId>, OpenError> {
-        let listed = files.list()?;
-        if listed.is_empty() {
-            return Ok(None);
-        }
-        if !listed.contains(&File::Register) {
-            return Err(OpenError::NoRegister {
-                what: "there are segments, and no register".to_owned(),
-            });
-        }
-        let bytes = files.read(File::Register)?;
-        let slots = [bytes.get(..BLOCK), bytes.get(BLOCK..)];
-        let found = slots.into_iter().flatten().find_map(log_of_register);
-        match found {
-            Some(id) => Ok(Some(id)),
-            // Made, and crashed before anything was written: nothing was acknowledged.
-            None if bytes.iter().all(|byte| *byte == 0) && listed.len() == 1 => Ok(None),
-            None => Err(OpenError::NoRegister {
-                what: "it is none".to_owned(),
-            }),
-        }
-    }
-
-    /// The log in these files, what state it is in, and the operations that come first.
-    ///
-    /// # Errors
-    /// When it is not known how the node voted, or the log is not this node's.
-    pub fn open(
-        owner: Owner,
-        segment_bytes: u64,
-        files: &impl Files,
-    ) -> Result<(Self, State, Vec<Op>), OpenError> {
-        let mut log = Self::empty(owner, segment_bytes);
-        log.read_register(files)?;
-        let finding = log.scan(files)?;
-        log.register.opened += 1;
-        let was_doubtful = log.register.doubtful;
-        log.register.doubtful |= finding.is_some();
-        log.synced = log.written;
-        let mut ops = Vec::new();
-        if finding.is_some() {
-            // What is wrong stands behind the end of what counts from here on, and is not found again.
-            log.open_segment(&mut ops);
-        } else {
-            log.put_register(&mut ops);
-        }
-        log.put_removals(&mut ops);
-        let state = if was_doubtful || finding.is_some() {
-            State::Doubtful { finding }
-        } else {
-            State::Sound
-        };
-        Ok((log, state, ops))
-    }
-
-    fn read_register(&mut self, files: &impl Files) -> Result<(), OpenError> {
-        let bytes = files.read(File::Register)?;
-        let slots = [bytes.get(..BLOCK), bytes.get(BLOCK..)];
-        let mut wrong = None;
-        for slot in slots.into_iter().flatten() {
-            match Register::decode(slot, &self.owner) {
-                Ok((sequence, register)) if sequence > self.written_register => {
-                    (self.written_register, self.register) = (sequence, register);
-                }
-                Ok(_) => {}
-                Err(Wrong::Version(found)) => {
-                    return Err(OpenError::TooNew {
-                        found,
-                        known: format::VERSION,
-                    });
-                }
-                Err(other @ (Wrong::Blank | Wrong::Checksum | Wrong::Owner)) => wrong = Some(other),
-            }
-        }
-        match wrong {
-            _ if self.written_register > 0 => Ok(()),
-            Some(Wrong::Owner) => Err(OpenError::NotOurs),
-            Some(wrong) => Err(OpenError::NoRegister {
-                what: wrong.to_string(),
-            }),
-            None => Err(OpenError::NoRegister {
-                what: "it is cut".to_owned(),
-            }),
-        }
-    }
-
-    /// Reads all segments that count and enters what stands in them.
-    fn scan(&mut self, files: &impl Files) -> Result<Option<Finding>, OpenError> {
-        let mut headers: BTreeMap<u64, Found> = BTreeMap::new();
-        let mut rotten = None;
-        for file in files.list()? {
-            let File::Segment(number) = file else {
-                continue;
-            };
-            self.next_file = self.next_file.max(number + 1);
-            let header = files
-                .read(file)
-                .map_err(|error| error.to_string())
-                .and_then(|bytes| {
-                    let header = SegmentHeader::decode(&bytes, &self.owner);
-                    header
-                        .map(|header| (header, bytes.len()))
-                        .map_err(|wrong| wrong.to_string())
-                });
-            match header {
-                Ok((header, length)) => {
-                    self.highest_generation = self.highest_generation.max(header.generation);
-                    let found = Found {
-                        file: number,
-                        header,
-                        is_reusable: length as u64 == header.size
-                            && header.size == self.segment_bytes,
-                    };
-                    headers.insert(header.generation, found);
-                }
-                Err(what) => {
-                    rotten = Some((file, what));
-                    self.useless.push(number);
-                }
-            }
-        }
-        self.highest_generation = self.highest_generation.max(self.register.newest);
-        let (oldest, newest) = (self.register.oldest, self.register.newest);
-        // Those outside are left from before, or were made ready and not used.
-        let outside =
-            headers.extract_if(.., |generation, _| !(oldest..=newest).contains(generation));
-        let outside: Vec<Found> = outside.map(|(_, found)| found).collect();
-        let finding = self.read_segments(files, &headers, rotten);
-        // What is not read is behind something rotten, or was before somebody went on elsewhere.
-        let read: Vec<u32> = self.segments.iter().map(|segment| segment.file).collect();
-        let unread = headers
-            .into_values()
-            .filter(|found| !read.contains(&found.file));
-        for found in outside.into_iter().chain(unread) {
-            if found.is_reusable && self.spares.len() < SPARES {
-                self.spares.push(found.file);
-            } else {
-                self.useless.push(found.file);
-            }
-        }
-        self.free_segments();
-        let missing = match self.loose.take() {
-            Some(first) => Some(format!("entry {first} comes after {}", self.last())),
-            None if self.last() < self.register.commit => Some(format!(
-                "entries up to {} were decided, and the last one here is {}",
-                self.register.commit,
-                self.last()
-            )),
-            None => None,
-        };
-        let missing = missing.map(|what| Finding {
-            file: File::Register,
-            offset: 0,
-            is_rot: true,
-            what,
-        });
-        Ok(finding.or(missing))
-    }
-
-    fn read_segments(
-        &mut self,
-        files: &impl Files,
-        headers: &BTreeMap<u64, Found>,
-        rotten: Option<(File, String)>,
-    ) -> Option<Finding> {
-        if self.register.newest == 0 {
-            return None;
-        }
-        let lost = |what: String, rotten: Option<(File, String)>| {
-            let (file, header) =
-                rotten.unwrap_or_else(|| (File::Register, "no file has it".to_owned()));
-            Finding {
-                file,
-                offset: 0,
-                is_rot: true,
-                what: format!("{what}: {header}"),
-            }
-        };
-        let mut generation = self.register.oldest;
-        loop {
-            let Some(found) = headers.get(&generation) else {
-                return Some(lost(format!("segment {generation} is missing"), rotten));
-            };
-            // The newest that follows it: behind what was rotten, another one may have followed before.
-            let mut followers = headers.values().rev().filter_map(|found| {
-                let end = found.header.follows?;
-                Some((found.header.generation, end))
-            });
-            let next = followers.find(|(_, end)| end.generation == generation);
-            let until = next.map(|(_, end)| end.offset);
-            let segment = Segment {
-                generation,
-                file: found.file,
-                end: BLOCK as u64,
-                is_reusable: found.is_reusable,
-            };
-            self.segments.push_back(segment);
-            if self.written == 0 {
-                self.written = found.header.first_batch.saturating_sub(1);
-            }
-            if let Some(finding) = self.read_segment(files, segment, found.header.size, until) {
-                return Some(finding);
-            }
-            match next {
-                Some((next, _)) => generation = next,
-                None if generation == self.register.newest => return None,
-                None => {
-                    let what = format!("the segment behind {generation} is missing");
-                    return Some(lost(what, rotten));
-                }
-            }
-        }
-    }
-
-    /// Reads the batches of one segment, up to where the next one says it ends, or to the first that is none.
-    fn read_segment(
-        &mut self,
-        files: &impl Files,
-        segment: Segment,
-        size: u64,
-        until: Option<u64>,
-    ) -> Option<Finding> {
-        let file = File::Segment(segment.file);
-        let finding = |offset: u64, is_rot: bool, what: String| Finding {
-            file,
-            offset,
-            is_rot,
-            what,
-        };
-        let bytes = match files.read(file) {
-            Ok(bytes) => bytes,
-            Err(error) => return Some(finding(0, true, error.to_string())),
-        };
-        let is_cut = bytes.len() as u64 != size;
-        let mut offset = BLOCK as u64;
-        loop {
-            if until == Some(offset) {
-                return None;
-            }
-            let at = usize::try_from(offset).expect("files are read whole");
-            let rest = bytes.get(at..).unwrap_or_default();
-            let taken = BatchHeader::take(self.owner.log, segment.generation, rest);
-            let what = match taken {
-                Ok((header, entries)) if header.number == self.written + 1 => {
-                    match self.enter(file, offset, header, entries) {
-                        Ok(()) => {
-                            offset += batch_size(entries.len()) as u64;
-                            self.segments.back_mut().expect("it is being read").end = offset;
-                            continue;
-                        }
-                        Err(what) => what,
-                    }
-                }
-                Ok((header, _)) => {
-                    format!("batch {} instead of {}", header.number, self.written + 1)
-                }
-                Err(wrong) => wrong.to_string(),
-            };
-            if is_cut {
-                let cut = format!("{what}; the file should have {size} bytes");
-                return Some(finding(offset, true, cut));
-            }
-            let is_known = until.is_some() || self.is_known_behind(segment, rest);
-            let is_blank = matches!(taken, Err(Wrong::Blank));
-            return (is_known || !is_blank).then(|| finding(offset, is_known, what));
-        }
-    }
-
-    /// Whether a batch further behind says that the next one was safe.
-    fn is_known_behind(&self, segment: Segment, rest: &[u8]) -> bool {
-        (8..rest.len().saturating_sub(format::BATCH_HEADER))
-            .step_by(8)
-            .any(|at| {
-                // Cheap to reject: the generation stands at the end of a header.
-                rest[at + 40..at + 48] == segment.generation.to_le_bytes()
-                    && BatchHeader::take(self.owner.log, segment.generation, &rest[at..])
-                        .is_ok_and(|(header, _)| header.synced > self.written)
-            })
-    }
-
-    fn enter(
-        &mut self,
-        file: File,
-        offset: u64,
-        header: BatchHeader,
-        mut entries: &[u8],
-    ) -> Result<(), String> {
-        if header.first == 0 {
-            return Err("an entry of index 0".to_owned());
-        }
-        let mut at = offset + format::BATCH_HEADER as u64;
-        let mut places = Vec::new();
-        for _ in 0..header.entries {
-            let (term, payload, rest) = take_entry(entries).ok_or("an entry is cut")?;
-            places.push(Place {
-                term,
-                file,
-                offset: at,
-                length: u32::try_from(payload.len()).expect("as long as it says"),
-            });
-            at += (ENTRY_HEADER + payload.len()) as u64;
-            entries = rest;
-        }
-        self.written = header.number;
-        self.loose = (header.first > self.last() + 1).then_some(header.first);
-        if self.loose.is_none() {
-            self.put_places(header.first, places);
-        }
-        Ok(())
     }
 
     /// Enters entries in the place of all from `first` on.
@@ -708,6 +407,11 @@ impl Log {
                 Work::Trust => {
                     has_register_changed |= std::mem::take(&mut self.register.doubtful);
                 }
+                Work::Doubt(opened) => {
+                    self.register.doubtful = true;
+                    self.register.opened = self.register.opened.max(*opened);
+                    has_register_changed = true;
+                }
             }
         }
         ops.extend(dirty.map(Op::Sync));
@@ -719,15 +423,31 @@ impl Log {
         Ok(ops)
     }
 
-    /// The last batch there is. Who carries out operations later remembers it and says so to [`Log::done`].
+    /// How far work has come. Who carries out operations later remembers it and says so to [`Log::done`].
     #[must_use]
-    pub fn written(&self) -> u64 {
-        self.written
+    pub fn mark(&self) -> Mark {
+        Mark {
+            opened: self.register.opened,
+            term: self.register.term,
+            batch: self.written,
+        }
     }
 
-    /// The operations of all work up to this batch were carried out: what they wrote is safe.
-    pub fn done(&mut self, batch: u64) {
-        self.synced = self.synced.max(batch);
+    /// The operations of all work up to this mark were carried out: what they wrote is safe.
+    pub fn done(&mut self, mark: Mark) {
+        self.safe = self.safe.max(mark);
+    }
+
+    /// How far the log has come for sure.
+    #[must_use]
+    pub fn safe(&self) -> Mark {
+        self.safe
+    }
+
+    /// How far it had come when it was opened; zeros for a new one.
+    #[must_use]
+    pub fn found(&self) -> Mark {
+        self.found
     }
 
     fn append(
@@ -748,7 +468,7 @@ impl Log {
             });
         }
         let room =
-            self.segment_bytes - (BLOCK + 2 * format::BATCH_HEADER + ENTRY_HEADER + 8) as u64;
+            self.segment_bytes - (BLOCK + format::BATCH_HEADER + ENTRY_HEADER + ALIGNMENT) as u64;
         let limit = room.min(ENTRY_BYTES as u64);
         if let Some(entry) = entries
             .iter()
@@ -794,7 +514,7 @@ impl Log {
         }
         let length = usize::try_from(length).expect("it fits into a segment");
         let end = self.segments.back().map_or(0, |segment| segment.end);
-        let needed = (batch_size(length) + format::BATCH_HEADER) as u64;
+        let needed = batch_size(length) as u64;
         if !self.is_open || end + needed > self.segment_bytes {
             ops.extend(dirty.take().map(Op::Sync));
             self.open_segment(ops);
@@ -818,13 +538,18 @@ impl Log {
             length: u32::try_from(bytes.len()).expect("it fits into a segment"),
             entries: u32::try_from(count).expect("entries have bytes"),
             number: self.written,
-            synced: self.synced,
+            synced: self.safe.batch,
             first,
         };
-        let mut written = Vec::with_capacity(batch_size(bytes.len()) + format::BATCH_HEADER);
-        header.put(self.owner.log, segment.generation, &bytes, &mut written);
+        let mut written = Vec::with_capacity(batch_size(bytes.len()));
+        header.put(
+            self.owner.log,
+            segment.generation,
+            segment.end,
+            &bytes,
+            &mut written,
+        );
         let size = written.len() as u64;
-        written.resize(written.len() + format::BATCH_HEADER, 0);
         ops.push(Op::Write {
             file,
             offset: segment.end,
@@ -859,20 +584,16 @@ impl Log {
             first_batch: self.written + 1,
             size: self.segment_bytes,
         };
-        let mut bytes = header.encode(&self.owner);
-        // A file that is used again must not begin with an old batch.
-        bytes.resize(BLOCK + format::BATCH_HEADER, 0);
         ops.push(Op::Write {
             file: File::Segment(file),
             offset: 0,
-            bytes: bytes.into(),
+            bytes: header.encode(&self.owner).into(),
         });
         ops.push(Op::Sync(File::Segment(file)));
         self.segments.push_back(Segment {
             generation,
             file,
             end: BLOCK as u64,
-            is_reusable: true,
         });
         self.is_open = true;
         self.register.newest = generation;
@@ -902,7 +623,7 @@ impl Log {
         self.register.oldest = 0;
         self.open_segment(ops);
         for segment in old {
-            self.free(segment);
+            self.useless.push(segment.file);
         }
         self.put_removals(ops);
     }
@@ -915,18 +636,10 @@ impl Log {
             && first != Some(File::Segment(segment.file))
         {
             self.segments.pop_front();
-            self.free(segment);
+            self.useless.push(segment.file);
         }
         if let Some(segment) = self.segments.front() {
             self.register.oldest = segment.generation;
-        }
-    }
-
-    fn free(&mut self, segment: Segment) {
-        if segment.is_reusable && self.spares.len() < SPARES {
-            self.spares.push(segment.file);
-        } else {
-            self.useless.push(segment.file);
         }
     }
 

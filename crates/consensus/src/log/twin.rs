@@ -10,7 +10,7 @@ use std::io;
 
 use bytes::Bytes;
 
-use super::{File, Files, Op};
+use super::{File, Files, HEAD_BYTES, Op};
 
 /// What a disk writes as a whole.
 const SECTOR: usize = 512;
@@ -142,6 +142,11 @@ impl TwinDisk {
 impl Files for TwinDisk {
     fn list(&self) -> io::Result<Vec<File>> {
         Ok(self.safe.keys().copied().collect())
+    }
+
+    fn head(&self, file: File) -> io::Result<Bytes> {
+        let whole = self.read(file)?;
+        Ok(whole.slice(..whole.len().min(HEAD_BYTES)))
     }
 
     fn read(&self, file: File) -> io::Result<Bytes> {

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use convoke_consensus::engine::{Image, MemoryImage, Pieces, Snapshots};
 use convoke_consensus::journal::{Done, Journal, JournalError};
 use convoke_consensus::log::{
-    Entry, Files as _, Log, Op, OpenError, Owner, Position, Register, State, TwinDisk, Work,
+    Entry, Files as _, Log, Mark, Op, OpenError, Owner, Position, Register, State, TwinDisk, Work,
 };
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -35,6 +35,8 @@ pub(super) struct Disk {
     owner: Owner,
     is_made: bool,
     snapshot: Option<MemoryImage>,
+    /// The disk as it was on an earlier day.
+    image: Option<(TwinDisk, Option<MemoryImage>)>,
     /// A sync takes so much longer.
     pub(super) stall: u64,
     /// It says *safe* before it is; a mistake made on purpose.
@@ -50,6 +52,8 @@ pub(super) enum Loss {
     Torn,
     /// The same, and a bit of what was safe has turned round, in the last batch or before.
     Rotten,
+    /// Nothing is left: in its place is what the disk was when the last image was made, if one was.
+    Restored,
 }
 
 impl Disk {
@@ -59,6 +63,7 @@ impl Disk {
             owner,
             is_made: false,
             snapshot: None,
+            image: None,
             stall: 0,
             lies: false,
         }
@@ -79,12 +84,37 @@ impl Disk {
         Ok((log, state))
     }
 
-    /// Whether a bit was turned.
+    /// Keeps what is safe just now, to be put back later.
+    pub(super) fn take_image(&mut self) {
+        let mut twin = self.twin.clone();
+        twin.crash(|| false);
+        self.image = self.is_made.then(|| (twin, self.snapshot.clone()));
+    }
+
+    /// Whether something that was safe is not there any more.
     pub(super) fn crash(&mut self, loss: Loss) -> bool {
         let is_torn = loss != Loss::Clean;
         self.twin
             .crash(|| is_torn && chance(|random| random.chance(0.5)));
-        loss == Loss::Rotten && self.rot()
+        match loss {
+            Loss::Clean | Loss::Torn => false,
+            Loss::Rotten => self.rot(),
+            Loss::Restored => {
+                let Some((twin, snapshot)) = self.image.take() else {
+                    return false;
+                };
+                // An image of a moment ago may lack nothing.
+                let is_older = self.mark_of(&twin) < self.mark_of(&self.twin);
+                (self.twin, self.snapshot) = (twin, snapshot);
+                is_older
+            }
+        }
+    }
+
+    /// How far a log has come; nothing if it cannot be opened.
+    fn mark_of(&self, twin: &TwinDisk) -> Option<Mark> {
+        let opened = Log::open(self.owner, SEGMENT_BYTES, twin);
+        opened.ok().map(|(log, ..)| log.found())
     }
 
     /// Turns a bit of an entry that is there.
@@ -193,9 +223,9 @@ impl SimJournal {
         if let Some(failed) = self.inner.lock().failed.clone() {
             return Err(failed);
         }
-        let (ops, batch) = {
+        let (ops, mark) = {
             let mut inner = self.inner.lock();
-            (inner.log.work(work)?, inner.log.written())
+            (inner.log.work(work)?, inner.log.mark())
         };
         for op in ops {
             let takes = match op {
@@ -210,7 +240,7 @@ impl SimJournal {
                 what: error.to_string(),
             })?;
         }
-        self.inner.lock().log.done(batch);
+        self.inner.lock().log.done(mark);
         Ok(())
     }
 
@@ -243,6 +273,10 @@ impl Inner {
                 self.register.purged = *position;
             }
             Work::Trust => self.register.doubtful = false,
+            Work::Doubt(opened) => {
+                self.register.doubtful = true;
+                self.register.opened = self.register.opened.max(*opened);
+            }
         }
     }
 }
@@ -283,6 +317,14 @@ impl Journal for SimJournal {
 
     fn register(&self) -> Register {
         self.inner.lock().register
+    }
+
+    fn safe(&self) -> Mark {
+        self.inner.lock().log.safe()
+    }
+
+    fn found(&self) -> Mark {
+        self.inner.lock().log.found()
     }
 }
 

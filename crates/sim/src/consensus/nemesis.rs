@@ -1,8 +1,9 @@
 //! What goes wrong in a story, drawn from its seed.
 //!
-//! Every few dozen milliseconds one thing happens: a crash, a cut, a pause, a jump of a clock, a stall or a full disk, lost messages, a
-//! handover, a change of voters. At most one log is doubtful at a time: a majority of doubtful logs has nobody to be refilled by, and
-//! waits for people.
+//! Every few dozen milliseconds one thing happens: a crash, a loss of power everywhere, a cut, a pause, a jump of a clock, a stall or a
+//! full disk, lost messages, a disk put back to an earlier day, a handover, a change of voters. At most one log is doubtful at a time: a
+//! majority of doubtful logs has nobody to be refilled by, and waits for people. A disk is put back when the others are there to know
+//! better, and they are left alone until they were asked: what else happens then is in design 009 among what nobody notices.
 //!
 //! Deliberately not here: what must hold all the while (`oracles`).
 
@@ -30,7 +31,18 @@ pub(super) async fn run(world: Worldwide, until: u64) {
         sleep((30 + below(150)) * MILLISECOND).await;
         let host = below(hosts as u64) as usize;
         let other = (host + 1 + below(hosts as u64 - 1) as usize) % hosts;
-        happen(&world, hosts, host, other);
+        match below(16) {
+            0 => lose_power(&world, hosts),
+            1 => {
+                let disks: Vec<_> = {
+                    let world = world.lock();
+                    world.hosts.iter().map(|it| it.disk.clone()).collect()
+                };
+                disks.iter().for_each(|disk| disk.lock().take_image());
+            }
+            2 if hosts == VOTERS => put_back(&world, hosts, host).await,
+            _ => happen(&world, hosts, host, other),
+        }
     }
     {
         let mut world = world.lock();
@@ -76,7 +88,11 @@ fn happen(world: &Worldwide, hosts: usize, host: usize, other: usize) {
             life.into_iter().for_each(|life| jump(life, by));
         }
         10 => {
-            let stall = below(3) * 40 * MILLISECOND;
+            // Now and then it is as good as stuck: for longer than others wait for a leader.
+            let stall = match below(8) {
+                0 => 600 * MILLISECOND,
+                some => some % 3 * 40 * MILLISECOND,
+            };
             world.note(host, &format!("has syncs that take {stall} ns longer"));
             let disk = world.lock().hosts[host].disk.clone();
             disk.lock().stall = stall;
@@ -98,12 +114,62 @@ fn crash(world: &Worldwide, host: usize) {
         !others.any(|(number, it)| number != host && it.is_suspect)
     };
     let loss = match below(4) {
-        _ if !may_doubt => Loss::Clean,
         0 => Loss::Clean,
-        1 => Loss::Rotten,
+        1 if may_doubt => Loss::Rotten,
         _ => Loss::Torn,
     };
     world.crash(host, loss);
+    come_back(world, host);
+}
+
+/// All lose power at once, and all of them what they had not synced.
+fn lose_power(world: &Worldwide, hosts: usize) {
+    world.lock().seen.outages += 1;
+    for host in 0..hosts {
+        world.crash(host, Loss::Torn);
+        come_back(world, host);
+    }
+}
+
+/// How long a restored node takes to ask the others, and longer.
+const ASKS: u64 = 100 * MILLISECOND;
+
+/// A disk is put back to an earlier day, while the others are there and know better.
+async fn put_back(world: &Worldwide, hosts: usize, host: usize) {
+    {
+        let mut world = world.lock();
+        world.cut.clear();
+        world.loss = 0.0;
+        let lives = world.hosts.iter().filter_map(|it| it.life);
+        lives.for_each(resume);
+    }
+    // Whoever leads has heard of everybody, and everybody of it.
+    sleep(ASKS).await;
+    let nodes = world.nodes();
+    let leader = world.leader().map(|(leader, node)| (leader, node.status()));
+    let Some((_, leader)) = leader else {
+        return;
+    };
+    let knows = nodes.iter().all(|(_, node)| {
+        let status = node.status();
+        let is_heard = leader
+            .matching
+            .get(&status.me)
+            .is_some_and(|it| it.index > 0);
+        status.leader == Some(leader.me) && status.stopped.is_none() && is_heard
+    });
+    let is_suspect = world.lock().hosts.iter().any(|it| it.is_suspect);
+    if nodes.len() < hosts || !knows || is_suspect {
+        return;
+    }
+    world.crash(host, Loss::Restored);
+    sleep(10 * MILLISECOND).await;
+    mend(world, host);
+    sleep(ASKS).await;
+}
+
+/// Power is there again after a while.
+fn come_back(world: &Worldwide, host: usize) {
     let world = world.clone();
     spawn_in(WORLD, async move {
         sleep((10 + below(300)) * MILLISECOND).await;

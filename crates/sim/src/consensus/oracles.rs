@@ -47,6 +47,10 @@ pub(super) struct Seen {
     pub(super) messages: u64,
     pub(super) crashes: u64,
     pub(super) rots: u64,
+    pub(super) restores: u64,
+    /// Restored logs that the others knew more of.
+    pub(super) found_old: u64,
+    pub(super) outages: u64,
     pub(super) doubts: u64,
     pub(super) snapshots: u64,
     pub(super) reads: u64,
@@ -185,9 +189,19 @@ pub(super) async fn watch_over(world: Worldwide) {
 fn look_at(world: &Worldwide, host: usize, node: &Consensus<Virtual>) {
     let status = node.status();
     let mut world = world.lock();
-    if !status.is_doubtful {
-        world.hosts[host].is_suspect = false;
+    if status.is_doubtful && !world.hosts[host].is_suspect {
+        // The others told it.
+        world.seen.found_old += 1;
+        world.hosts[host].is_put_back = false;
+        world.hosts[host].must_apply = world.seen.top();
     }
+    let (applied, needed) = (world.seen.applied_at(host), world.hosts[host].must_apply);
+    if world.hosts[host].is_suspect && !status.is_doubtful && applied < needed {
+        world.broken(format!(
+            "#{host} trusts itself with {applied} of {needed} entries"
+        ));
+    }
+    world.hosts[host].is_suspect = status.is_doubtful;
     if status.is_leader() && !Seen::same(&mut world.seen.leaders, status.term, status.me) {
         world.broken(format!(
             "#{host} leads term {}, as another did",

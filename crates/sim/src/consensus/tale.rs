@@ -112,6 +112,12 @@ pub struct Told {
     pub doubts: u64,
     /// Bits that turned.
     pub rots: u64,
+    /// Disks that were put back to an earlier day, …
+    pub restores: u64,
+    /// … and those of them that others found to be too old.
+    pub found_old: u64,
+    /// Times when all hosts lost power at once.
+    pub outages: u64,
     /// Snapshots that took the place of a state.
     pub snapshots: u64,
     /// Leadership handed over.
@@ -126,8 +132,8 @@ impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "seed {}: {} events, hash {:016x}, {} writes, {} reads, {} crashes, {} doubts, {} rots, {} snapshots, {} handovers, {} \
-             changes of voters",
+            "seed {}: {} events, hash {:016x}, {} writes, {} reads, {} crashes, {} doubts, {} rots, {} restored, {} of them \
+             found, {} outages, {} snapshots, {} handovers, {} changes of voters",
             self.seed,
             self.events,
             self.hash,
@@ -136,6 +142,9 @@ impl fmt::Display for Told {
             self.crashes,
             self.doubts,
             self.rots,
+            self.restores,
+            self.found_old,
+            self.outages,
             self.snapshots,
             self.handovers,
             self.votes_changed
@@ -217,6 +226,9 @@ fn told(seed: u64, world: &Worldwide) -> Told {
         crashes: seen.crashes,
         doubts: seen.doubts,
         rots: seen.rots,
+        restores: seen.restores,
+        found_old: seen.found_old,
+        outages: seen.outages,
         snapshots: seen.snapshots,
         handovers: seen.handovers,
         votes_changed: seen.votes_changed,

@@ -51,6 +51,10 @@ pub(super) struct Host {
     pub(super) node: Option<Consensus<Virtual>>,
     /// Its log may be doubtful, now or when it starts.
     pub(super) is_suspect: bool,
+    /// Its disk was put back to an earlier day, and nobody has told it.
+    pub(super) is_put_back: bool,
+    /// While its log is doubtful: what it has to apply before it trusts itself.
+    pub(super) must_apply: u64,
 }
 
 pub(super) fn voter(host: usize) -> VoterId {
@@ -79,6 +83,8 @@ impl Worldwide {
                 life: None,
                 node: None,
                 is_suspect: false,
+                is_put_back: false,
+                must_apply: 0,
             }
         };
         Self(Arc::new(Mutex::new(World {
@@ -145,7 +151,13 @@ impl Worldwide {
         {
             let mut world = self.lock();
             world.seen.doubts += u64::from(is_doubtful);
+            if is_doubtful && !world.hosts[host].is_suspect {
+                world.broken(format!("#{host} doubts a log that nothing happened to"));
+            }
+            // One that was put back to an earlier day hears of it from others, unless it was a day on which it was in doubt.
             world.hosts[host].is_suspect = is_doubtful;
+            world.hosts[host].is_put_back &= !is_doubtful;
+            world.hosts[host].must_apply = if is_doubtful { world.seen.top() } else { 0 };
             if is_doubtful {
                 world.note(host, "has a doubtful log");
             }
@@ -197,11 +209,18 @@ impl Worldwide {
             kill(life);
         }
         drop(node);
-        let has_rotted = disk.lock().crash(loss);
+        let is_harmed = disk.lock().crash(loss);
         let mut world = self.lock();
-        world.seen.rots += u64::from(has_rotted);
-        // A doubt that is written down already stays.
-        world.hosts[host].is_suspect |= loss != Loss::Clean;
+        match loss {
+            Loss::Clean | Loss::Torn => {}
+            Loss::Rotten => world.seen.rots += u64::from(is_harmed),
+            Loss::Restored => {
+                world.seen.restores += u64::from(is_harmed);
+                world.hosts[host].is_put_back = is_harmed;
+            }
+        }
+        // A doubt that is written down already stays. A crash alone makes none.
+        world.hosts[host].is_suspect |= is_harmed;
     }
 
     /// Lets go of all nodes; they and the world hold each other.
@@ -321,6 +340,11 @@ async fn answer_to(
     let is_vote = matches!(kind, Some(Kind::Vote | Kind::PreVote));
     if is_vote && was_doubtful && answer.is_ok() {
         world.lock().broken(format!("#{to} votes in doubt"));
+    }
+    if is_vote && answer.is_ok() && world.lock().hosts[to].is_put_back {
+        world
+            .lock()
+            .broken(format!("#{to} votes with a log of an earlier day"));
     }
     let lost = match &answer {
         Ok(_) | Err(Unserved::Doubtful | Unserved::TooEarly | Unserved::Stopped) => false,

@@ -1,0 +1,477 @@
+//! The faults, in the order of the layers: disk, log, engine, decided state, client.
+//!
+//! What cannot be planted by a change of a few words of ours, like a majority that is counted wrong inside of the engine, is planted where
+//! the engine meets our code. Mistakes that need a switch rather than a change are in `crates/sim` (`--planted`).
+
+use super::{Fault, Test};
+
+const fn consensus(target: Option<&'static str>, name: &'static str) -> Test {
+    Test {
+        package: "convoke-consensus",
+        folder: "crates/consensus",
+        target,
+        name,
+    }
+}
+
+const fn decided(name: &'static str) -> Test {
+    Test {
+        package: "convoke-decided",
+        folder: "crates/decided",
+        target: Some("promises"),
+        name,
+    }
+}
+
+const fn store(name: &'static str) -> Test {
+    Test {
+        package: "convoke-store",
+        folder: "crates/store",
+        target: Some("client"),
+        name,
+    }
+}
+
+/// Stories of the log, which notice what needs several nodes and a crash.
+const STORIES: Test = Test {
+    package: "convoke-sim",
+    folder: "crates/sim",
+    target: Some("log"),
+    name: "twenty_stories_hold",
+};
+
+/// All of them.
+pub(super) const FAULTS: &[Fault] = &[
+    Fault {
+        name: "no-fsync",
+        file: "crates/consensus/src/journal/directory.rs",
+        old: "Op::Sync(file) => self.file(*file)?.sync_data(),",
+        new: "Op::Sync(file) => self.file(*file).map(drop),",
+        why: "nothing is ever made safe, and everybody believes it is",
+        test: consensus(
+            None,
+            "journal::directory::tests::a_sync_that_the_disk_refuses_is_an_error",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "acknowledge-before-the-sync",
+        file: "crates/consensus/src/journal/disk.rs",
+        old: r#"            let is_safe = self.write(&jobs);
+"#,
+        new: r#"            let _ = self.write(&jobs);
+            let is_safe = Ok(());
+"#,
+        why: "work is said to be safe whatever the disk answered",
+        test: consensus(
+            Some("journal"),
+            "after_a_sync_that_failed_nothing_is_safe_any_more",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "entry-counts-before-it-is-safe",
+        file: "crates/consensus/src/engine/storage.rs",
+        old: r#"        self.journal.submit(
+            vec![work],
+            Box::new(move |result| callback.io_completed(result.map_err(io::Error::other))),
+        );"#,
+        new: r#"        callback.io_completed(Ok(()));
+        self.journal.submit(vec![work], Box::new(|_| ()));"#,
+        why: "the engine counts an entry as safe when it is only queued",
+        test: consensus(
+            None,
+            "engine::promises::nothing_is_acknowledged_before_the_disk_has_it",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "acknowledge-before-a-quorum",
+        file: "crates/consensus/src/engine/network.rs",
+        old: r#"        let answer = self
+            .ask(RPCTypes::AppendEntries, message, option.hard_ttl())
+            .await?;
+"#,
+        new: r#"        let asked = self.ask(RPCTypes::AppendEntries, message, option.hard_ttl());
+        let Ok(answer) = asked.await else {
+            return Ok(AppendEntriesResponse::Success);
+        };
+"#,
+        why: "who did not answer counts as having the entries",
+        test: consensus(
+            None,
+            "engine::promises::who_does_not_answer_has_neither_voted_nor_taken_entries",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "vote-heard-before-it-is-safe",
+        file: "crates/consensus/src/engine/storage.rs",
+        old: r#"        safely::<R>(&*self.journal, vec![work])
+            .await
+            .map_err(io::Error::other)
+"#,
+        new: r#"        self.journal.submit(vec![work], Box::new(|_| ()));
+        Ok(())
+"#,
+        why: "a crash forgets a vote that was given, and the node votes twice",
+        test: consensus(
+            None,
+            "engine::promises::a_vote_is_safe_before_anybody_hears_of_it",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "pre-vote-for-everybody",
+        file: "crates/consensus/src/engine/network.rs",
+        old: "        if self.grants_pre_votes {",
+        new: "        if !self.me.node.as_bytes().is_empty() {",
+        why: "who is cut off raises the term and disturbs everybody when it comes back",
+        test: consensus(
+            None,
+            "engine::promises::who_does_not_answer_has_neither_voted_nor_taken_entries",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "read-without-index",
+        file: "crates/consensus/src/engine/reader.rs",
+        old: "    if core.is_weakened(super::api::Weakness::ReadWithoutIndex) {",
+        new: "    if !core.is_weakened(super::api::Weakness::ReadWithoutIndex) {",
+        why: "a leader that was replaced answers with what is old",
+        test: STORIES,
+        may_hang: false,
+    },
+    Fault {
+        name: "read-before-it-is-applied",
+        file: "crates/consensus/src/engine/handle.rs",
+        old: r#"                self.applied(index).await?;
+"#,
+        new: r#"                let _ = self.applied(index);
+"#,
+        why: "a follower that lags answers with what is old",
+        test: STORIES,
+        may_hang: false,
+    },
+    Fault {
+        name: "doubtful-node-votes",
+        file: "crates/consensus/src/engine/serve.rs",
+        old: "        if self.is_doubtful() && !self.is_weakened(Weakness::VotesInDoubt) {",
+        new: "        if self.is_doubtful() && self.is_weakened(Weakness::VotesInDoubt) {",
+        why: "a majority is made with a node that may have lost what was decided",
+        test: STORIES,
+        may_hang: false,
+    },
+    Fault {
+        name: "doubtful-node-trusts-itself",
+        file: "crates/consensus/src/engine/keeper.rs",
+        old: r#"            refill(&core, pause).await;
+"#,
+        new: r#"            if safely::<R>(&*core.journal, vec![Work::Trust]).await.is_ok() {
+                core.trust();
+            }
+            let _ = refill(&core, pause);
+"#,
+        why: "a node votes again before it has what it lost",
+        test: STORIES,
+        may_hang: false,
+    },
+    Fault {
+        name: "old-image-votes-at-once",
+        file: "crates/consensus/src/engine/handle.rs",
+        old: "        let is_vouched = register.opened <= 1 || register.doubtful;",
+        new: "        let is_vouched = register.opened > 0 || register.doubtful;",
+        why: "a disk that was put back to an earlier day votes a second time",
+        test: STORIES,
+        may_hang: false,
+    },
+    Fault {
+        name: "old-image-of-the-same-life-passes",
+        file: "crates/consensus/src/engine/recall.rs",
+        old: "(term > start.found.term || batch > start.found.batch)",
+        new: "(term > start.found.term && batch > start.found.batch)",
+        why: "a log that lacks a vote, or entries, is not noticed",
+        test: consensus(
+            None,
+            "engine::recall::tests::an_image_of_the_same_life_is_noticed_by_its_term_or_its_batches",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "told-before-judged",
+        file: "crates/consensus/src/engine/recall.rs",
+        old: "            Some(journal) if self.tells.load(Ordering::Acquire) => Told {",
+        new: "            Some(journal) if self.life > 0 => Told {",
+        why: "others take an old log for a newer one and forget what it told",
+        test: consensus(
+            None,
+            "engine::recall::tests::who_was_not_judged_yet_tells_nothing_that_counts",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "rot-in-the-middle-is-an-end",
+        file: "crates/consensus/src/log/recovery.rs",
+        old: "return (is_known || !was_never_safe).then(|| finding(offset, is_known, what));",
+        new: "return (is_known && !was_never_safe).then(|| finding(offset, is_known, what));",
+        why: "the log is cut at what is rotten, and acknowledged entries are gone without a word",
+        test: consensus(
+            Some("log"),
+            "doubt_outlives_every_start_until_a_leader_ends_it",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "previous-synced-is-ignored",
+        file: "crates/consensus/src/log/recovery.rs",
+        old: ".is_ok_and(|(header, _)| header.synced > self.written)",
+        new: ".is_ok_and(|(header, _)| header.synced > self.written + u64::from(u32::MAX))",
+        why: "rot in what was safe is taken for the trace of a crash",
+        test: consensus(
+            Some("log"),
+            "what_was_known_to_be_safe_and_is_rotten_is_no_torn_write",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "doubt-is-forgotten",
+        file: "crates/consensus/src/log/recovery.rs",
+        old: r#"        log.register.doubtful |= finding.is_some();
+"#,
+        new: "",
+        why: "the second start votes with what the first one doubted",
+        test: consensus(
+            Some("log"),
+            "doubt_outlives_every_start_until_a_leader_ends_it",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "missing-end-is-not-noticed",
+        file: "crates/consensus/src/log/recovery.rs",
+        old: "            None if self.last() < self.register.commit => Some(format!(",
+        new: "            None if self.last() > u64::MAX - self.register.commit => Some(format!(",
+        why: "decided entries are missing at a clean end, and nobody says so",
+        test: consensus(
+            Some("log"),
+            "decided_entries_that_are_missing_are_noticed_even_at_a_clean_end",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "what-a-start-finds-is-not-synced",
+        file: "crates/consensus/src/log/recovery.rs",
+        old: r#"            .map(|segment| Op::Sync(File::Segment(segment.file)))
+"#,
+        new: r#"            .map(|_| Op::Sync(File::Register))
+"#,
+        why: "what a killed program left in the cache counts, and a loss of power takes it",
+        test: consensus(
+            Some("log"),
+            "what_a_killed_program_left_in_the_cache_is_safe_when_it_counts",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "torn-is-rotten",
+        file: "crates/consensus/src/log/format.rs",
+        old: "blank_sectors(offset, &bytes[..end]) > half(BLANK.start)",
+        new: "blank_sectors(offset, &bytes[..end]) > half(BLANK.start) + u32::from(u16::MAX)",
+        why: "a loss of power everywhere leaves a majority in doubt",
+        test: consensus(
+            Some("log"),
+            "a_batch_without_one_of_its_sectors_was_never_acknowledged_and_makes_no_doubt",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "rotten-is-torn",
+        file: "crates/consensus/src/log/format.rs",
+        old: "blank_sectors(offset, &bytes[..end]) > half(BLANK.start)",
+        new: "blank_sectors(offset, &bytes[..end]) >= half(BLANK.start)",
+        why: "rot in the last batch is taken for the trace of a crash, and an acknowledged entry is lost",
+        test: consensus(
+            Some("log"),
+            "zeros_that_were_written_are_no_sectors_that_were_not",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "generation-is-not-checked",
+        file: "crates/consensus/src/log/format.rs",
+        old: "header_checksum(log, header) == half(HEADER_CHECKSUM.start) && word(40) == generation;",
+        new: "header_checksum(log, header) == half(HEADER_CHECKSUM.start) && word(40) >= generation;",
+        why: "what another segment left is read as this one's",
+        test: consensus(
+            None,
+            "log::format::tests::a_batch_of_another_generation_or_log_is_none",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "checksum-of-a-batch-is-not-compared",
+        file: "crates/consensus/src/log/format.rs",
+        old: "        if checksum != half(0) {",
+        new: "        if checksum == 0 && half(0) != 0 {",
+        why: "a torn batch is read as far as its entries are whole, and called rotten",
+        test: consensus(
+            Some("log"),
+            "a_batch_without_one_of_its_sectors_was_never_acknowledged_and_makes_no_doubt",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "gap-in-the-log",
+        file: "crates/consensus/src/log/mod.rs",
+        old: "        if first > last + 1 {",
+        new: "        if first > last + 2 {",
+        why: "an entry is missing, and those behind it are in its place",
+        test: consensus(Some("log"), "a_gap_is_refused"),
+        may_hang: false,
+    },
+    Fault {
+        name: "snapshot-before-the-log-is-safe",
+        file: "crates/consensus/src/engine/machine.rs",
+        old: r#"            safely::<R>(&*self.journal, Vec::new())
+                .await
+                .map_err(io::Error::other)?;
+"#,
+        new: "",
+        why: "a crash leaves a new state beside entries that contradict it",
+        test: consensus(
+            None,
+            "engine::promises::a_snapshot_of_others_waits_until_what_the_log_was_told_is_safe",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "snapshot-is-not-compared",
+        file: "crates/consensus/src/engine/snapshot.rs",
+        old: "    (sum == checksum(position, number, &body)).then_some(body)",
+        new: "    (sum > 0 || body.is_empty()).then_some(body)",
+        why: "a rotten snapshot becomes the state",
+        test: consensus(
+            None,
+            "engine::snapshot::tests::a_snapshot_is_proven_and_no_turned_bit_passes",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "piece-of-another-snapshot",
+        file: "crates/consensus/src/engine/snapshot.rs",
+        old: "    let words = [position.term, position.index, number];",
+        new: "    let words = [position.term, number];",
+        why: "pieces of two snapshots become one state",
+        test: consensus(
+            None,
+            "engine::snapshot::tests::pieces_in_the_wrong_place_or_of_another_snapshot_are_refused",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "waiting-commands-are-dropped",
+        file: "crates/consensus/src/engine/proposer.rs",
+        old: "        let _ = waiting.told.send(Err(ProposeError::Stopped));",
+        new: "        drop(waiting.told);",
+        why: "who sent a command that was never proposed is told that it may have happened",
+        test: consensus(
+            None,
+            "engine::promises::commands_that_wait_when_a_node_stops_are_told_that_nothing_was_changed",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "watch-leaves-something-out",
+        file: "crates/consensus/src/engine/ring.rs",
+        old: "revision.0.checked_sub(self.base.0)?;",
+        new: "revision.0.saturating_sub(self.base.0);",
+        why: "a slow watcher misses changes and is not told",
+        test: consensus(
+            None,
+            "engine::ring::tests::who_missed_changes_that_are_gone_is_told_so",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "retry-is-carried-out-again",
+        file: "crates/decided/src/session.rs",
+        old: "            Some(Some(outcome)) => Admission::Old(*outcome),",
+        new: r#"            Some(Some(Outcome::Unknown(why))) => Admission::Old(Outcome::Unknown(*why)),
+            Some(Some(_)) => Admission::New,"#,
+        why: "a command that was sent twice happens twice",
+        test: decided("a_retry_gets_the_first_answer_and_changes_nothing"),
+        may_hang: false,
+    },
+    Fault {
+        name: "ticket-of-anybody",
+        file: "crates/decided/src/session.rs",
+        old: "        if session.principal != principal {",
+        new: "        if session.principal != principal && now == Timestamp::UNIX_EPOCH {",
+        why: "one client uses up or reads the outcomes of another",
+        test: decided("a_session_belongs_to_who_opened_it"),
+        may_hang: false,
+    },
+    Fault {
+        name: "window-is-one-too-large",
+        file: "crates/decided/src/session.rs",
+        old: "        if place as u64 >= WINDOW {",
+        new: "        if place as u64 > WINDOW {",
+        why: "a session remembers more than it may",
+        test: decided("commands_of_a_session_may_overtake_each_other_within_the_window"),
+        may_hang: false,
+    },
+    Fault {
+        name: "settled-is-new",
+        file: "crates/decided/src/session.rs",
+        old: "            return Admission::Old(Outcome::Unknown(Forgotten::Settled));",
+        new: "            return Admission::New;",
+        why: "a late copy of a settled command happens again, or breaks the state",
+        test: decided("a_settled_command_is_never_carried_out_again"),
+        may_hang: false,
+    },
+    Fault {
+        name: "quota-is-not-checked",
+        file: "crates/decided/src/kv.rs",
+        old: "        if bytes > limit && bytes > self.bytes {",
+        new: "        if bytes > limit && bytes < self.bytes {",
+        why: "the store grows until the node has no memory",
+        test: decided("a_full_store_takes_nothing_more_but_lets_go"),
+        may_hang: false,
+    },
+    Fault {
+        name: "time-goes-back",
+        file: "crates/decided/src/lib.rs",
+        old: "        let now = self.state.time.max(batch.time);",
+        new: "        let now = batch.time;",
+        why: "sessions live longer or shorter than was said",
+        test: decided("time_never_goes_back_whatever_a_leader_says"),
+        may_hang: false,
+    },
+    Fault {
+        name: "retry-without-a-ticket",
+        file: "crates/store/src/client.rs",
+        old: "                ticket: numbered.and_then(Numbered::ticket),",
+        new: "                ticket: numbered.and_then(Numbered::ticket).filter(|_| !attempt.may_have_run),",
+        why: "a client that heard no answer has its command carried out twice",
+        test: store("a_lost_answer_does_not_make_a_command_happen_twice"),
+        may_hang: false,
+    },
+    Fault {
+        name: "failed-where-it-is-unknown",
+        file: "crates/store/src/client.rs",
+        old: "                attempt.may_have_run = true;",
+        new: "                attempt.may_have_run |= attempt.pause.is_zero();",
+        why: "the caller is told that nothing changed, and something did",
+        test: store("at_the_deadline_it_is_told_whether_something_may_have_happened"),
+        may_hang: false,
+    },
+    Fault {
+        name: "new-session-for-an-unknown-command",
+        file: "crates/store/src/client.rs",
+        old: "                    if attempt.may_have_run || forgotten != Forgotten::NoSession {",
+        new: "                    if attempt.may_have_run && forgotten != Forgotten::NoSession {",
+        why: "a command whose session ended is sent again under a new number, and happens twice",
+        test: store("a_session_that_ended_in_between_leaves_the_outcome_unknown"),
+        may_hang: false,
+    },
+];
