@@ -182,7 +182,8 @@ fn run(command: &mut Command) -> anyhow::Result<()> {
 
 /// Where batches begin in a segment, and what a batch's head has (`docs/formats/log.md`).
 const FIRST_BATCH: usize = 4_096;
-const BATCH_HEAD: usize = 48;
+const BATCH_HEAD: usize = 56;
+const ALIGNMENT: usize = 64;
 /// Behind the mark, the version and three ids.
 const GENERATION: usize = 8 + 2 + 64;
 /// Of the batches of the newest segment so many are lost.
@@ -211,7 +212,7 @@ pub(crate) fn lose_tail(log: &Path) -> anyhow::Result<usize> {
     Ok(lost)
 }
 
-/// Rises from segment to segment; files are used again.
+/// Rises from segment to segment.
 fn generation(path: &Path) -> Option<u64> {
     let mut head = [0; GENERATION + 8];
     File::open(path).ok()?.read_exact(&mut head).ok()?;
@@ -236,7 +237,7 @@ fn batches(bytes: &[u8]) -> Vec<usize> {
             break;
         }
         found.push(at);
-        at += (BATCH_HEAD + size as usize).next_multiple_of(8);
+        at += (BATCH_HEAD + size as usize).next_multiple_of(ALIGNMENT);
     }
     found
 }
