@@ -24,6 +24,8 @@ enum Fault {
     LoseAnswer,
     /// Does not decide, and says that it does not know.
     LoseCommand,
+    /// Says nothing at all.
+    Silence,
     /// The session is gone by the log's time.
     Sleep(u64),
 }
@@ -73,10 +75,16 @@ impl Pretender {
 impl Keeper for Pretender {
     async fn command(&self, ctx: &Context, request: CommandRequest) -> Result<Outcome, Refused> {
         self.asked.fetch_add(1, Ordering::Relaxed);
-        let mut shared = self.shared.lock();
-        self.leads(&shared)?;
         // Opening a session is no occasion: faults are for the commands of the test.
-        let fault = request.ticket.and_then(|_| shared.faults.pop_front());
+        let fault = {
+            let mut shared = self.shared.lock();
+            self.leads(&shared)?;
+            request.ticket.and_then(|_| shared.faults.pop_front())
+        };
+        if fault == Some(Fault::Silence) {
+            return std::future::pending().await;
+        }
+        let mut shared = self.shared.lock();
         match fault {
             Some(Fault::Busy) => Err(Refused::Busy { retry_after_ms: 20 }),
             Some(Fault::LoseAnswer) => {
@@ -88,7 +96,7 @@ impl Keeper for Pretender {
                 shared.now += seconds * 1_000;
                 Ok(shared.decide(ctx.caller(), &request))
             }
-            None => Ok(shared.decide(ctx.caller(), &request)),
+            None | Some(Fault::Silence) => Ok(shared.decide(ctx.caller(), &request)),
         }
     }
 
@@ -300,6 +308,25 @@ async fn at_the_deadline_it_is_told_whether_something_may_have_happened() {
     assert!(matches!(&failed, Err(Error::Failed { .. })), "{failed:?}");
     cluster.shared.lock().leader = Some(0);
     cluster.fault(std::iter::repeat_n(Fault::LoseCommand, 1_000));
+    let unknown = store.put("a", "1").await;
+    assert!(
+        matches!(unknown, Err(Error::OutcomeUnknown { .. })),
+        "{unknown:?}"
+    );
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn who_says_nothing_may_have_carried_it_out() {
+    let cluster = Cluster::new(1);
+    let target = cluster.servers[0].target().expect("it listens");
+    let config = StoreConfig {
+        timeout: Duration::from_secs(3),
+        attempt: Duration::from_secs(1),
+        ..StoreConfig::default()
+    };
+    let store = Store::new(&cluster.client, [target], config);
+    cluster.fault([Fault::Silence; 8]);
     let unknown = store.put("a", "1").await;
     assert!(
         matches!(unknown, Err(Error::OutcomeUnknown { .. })),

@@ -88,11 +88,9 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "acknowledge-before-a-quorum",
         file: "crates/consensus/src/engine/network.rs",
-        old: r#"        let answer = self
-            .ask(RPCTypes::AppendEntries, message, option.hard_ttl())
-            .await?;
+        old: r#"        let answer = self.ask(RPCTypes::AppendEntries, message, patience).await?;
 "#,
-        new: r#"        let asked = self.ask(RPCTypes::AppendEntries, message, option.hard_ttl());
+        new: r#"        let asked = self.ask(RPCTypes::AppendEntries, message, patience);
         let Ok(answer) = asked.await else {
             return Ok(AppendEntriesResponse::Success);
         };
@@ -463,6 +461,15 @@ pub(super) const FAULTS: &[Fault] = &[
         new: "                attempt.may_have_run |= attempt.pause.is_zero();",
         why: "the caller is told that nothing changed, and something did",
         test: store("at_the_deadline_it_is_told_whether_something_may_have_happened"),
+        may_hang: false,
+    },
+    Fault {
+        name: "silence-is-failed",
+        file: "crates/store/src/client.rs",
+        old: "        attempt.may_have_run |= problem.changed != convoke_types::Changed::No;",
+        new: "        attempt.may_have_run |= attempt.pause.is_zero();\n        let _ = &problem.changed;",
+        why: "whoever was not answered is told that nothing changed, and something may have",
+        test: store("who_says_nothing_may_have_carried_it_out"),
         may_hang: false,
     },
     Fault {
