@@ -83,6 +83,14 @@ impl Rest {
         last
     }
 
+    /// The same with the memory that was held at another time, if that was more.
+    pub(crate) fn with_memory_of(self, other: Self) -> Self {
+        Self {
+            resident: self.resident.max(other.resident),
+            ..self
+        }
+    }
+
     /// Waits until no more is held than then.
     pub(crate) async fn is_restored(&self) {
         until("the descriptors are given back", || {
