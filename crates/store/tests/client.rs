@@ -301,11 +301,14 @@ async fn a_session_that_ended_in_between_leaves_the_outcome_unknown() {
 #[tokio::test]
 async fn at_the_deadline_it_is_told_whether_something_may_have_happened() {
     let cluster = Cluster::new(1);
-    let store = cluster.store(0, Duration::from_millis(500));
+    // Long enough that it ends in a pause, also on a busy machine, and so with what the node said last.
+    let store = cluster.store(0, Duration::from_secs(3));
     cluster.shared.lock().leader = None;
     let failed = store.put("a", "1").await;
-    // Why is said as well; on a busy machine that may be that even the link took too long.
-    assert!(matches!(&failed, Err(Error::Failed { .. })), "{failed:?}");
+    assert!(
+        matches!(&failed, Err(Error::Failed { why }) if why.contains("does not lead")),
+        "{failed:?}"
+    );
     cluster.shared.lock().leader = Some(0);
     cluster.fault(std::iter::repeat_n(Fault::LoseCommand, 1_000));
     let unknown = store.put("a", "1").await;

@@ -10,7 +10,6 @@
 //!   whose answers get lost on their way, or are not given. They would wait for it for as long as that lasts, and elect nobody. It
 //!   keeps its term and may lead on when it is answered again; safety has no part in this. The engine has a setting of that kind, which
 //!   holds back heartbeats and no entries; entries that wait are sent again and again, and heard like heartbeats.
-//!
 //! - **A start is told.** Before a node votes or stands it asks the other members whether they remember more of its log than is in it
 //!   (`recall`). Who is not there, or was not heard of for the length of [`ANSWERS`] elections, is not waited for any more.
 //!

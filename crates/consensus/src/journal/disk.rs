@@ -301,7 +301,7 @@ impl Journal for DiskJournal {
         let read = self.shared.directory.read_at(place.file, offset, length);
         let entry = read.ok().and_then(|read| place.entry(&read));
         entry.ok_or_else(|| {
-            // It may have been purged meanwhile, and its file used again.
+            // It may have been purged meanwhile.
             if self.shared.live().log.place(index) == Some(place) {
                 JournalError::Rotten(index)
             } else {

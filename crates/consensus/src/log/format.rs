@@ -100,7 +100,7 @@ pub(crate) enum Wrong {
 /// The first block of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
-    /// Higher than that of any segment before, also when a file is used again.
+    /// Higher than that of any segment before.
     pub(crate) generation: u64,
     /// The segment before it, and where that one ends. What stands behind does not count any more.
     pub(crate) follows: Option<End>,
