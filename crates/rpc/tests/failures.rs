@@ -775,23 +775,37 @@ async fn a_stream_nobody_reads_holds_up_nobody_else(carrier: Carrier) {
 }
 
 async fn small_calls_do_not_wait_behind_large_answers(carrier: Carrier) {
-    let site = Site::new(carrier);
-    let mut large = JoinSet::new();
-    for _ in 0..3 {
-        let client = site.client.clone();
-        large.spawn(async move { client.text(&(8 << 20)).await.map(|text| text.len()) });
+    // With one thread the order is that of the link. With several, a thread that the machine keeps waiting now and then hands the
+    // small answer on last; a link on which it waits does so every time.
+    let threads = tokio::runtime::Handle::current().metrics().num_workers();
+    let may_be_late = if threads > 1 { 2 } else { 0 };
+    let mut late = 0;
+    for _ in 0..5 {
+        let site = Site::new(carrier.clone());
+        let mut large = JoinSet::new();
+        for _ in 0..3 {
+            let client = site.client.clone();
+            large.spawn(async move { client.text(&(8 << 20)).await.map(|text| text.len()) });
+        }
+        // Everyone's request leaves in one batch; ours is the last of them.
+        tokio::task::yield_now().await;
+        assert_eq!(site.client.number(&1).await, Ok(1));
+        if let Some(size) = large.try_join_next() {
+            assert_eq!(size.unwrap(), Ok(8 << 20));
+            late += 1;
+        }
+        while let Some(size) = large.join_next().await {
+            assert_eq!(size.unwrap(), Ok(8 << 20));
+        }
+        site.end_well().await;
+        if late > may_be_late {
+            break;
+        }
     }
-    // Everyone's request leaves in one batch; ours is the last of them.
-    tokio::task::yield_now().await;
-    assert_eq!(site.client.number(&1).await, Ok(1));
     assert!(
-        large.try_join_next().is_none(),
-        "the small answer came before any large one"
+        late <= may_be_late,
+        "the small answer came behind a large one {late} times"
     );
-    while let Some(size) = large.join_next().await {
-        assert_eq!(size.unwrap(), Ok(8 << 20));
-    }
-    site.end_well().await;
 }
 
 // ---- Orderly ends ---------------------------------------------------------------------------------------------------------
