@@ -36,8 +36,8 @@ use crate::watch::Watch;
 const NAMED_MOST: usize = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// A node that did not answer is not asked again for so long while another one can be, whoever says that it leads: the others
-/// go on naming a dead leader until they have elected somebody, and each visit to it costs an attempt.
+/// A node that did not answer is asked again by one call in this time while another one can be, whoever says that it leads, until it
+/// answers: the others go on naming a dead leader until they have elected somebody, and each visit to it costs an attempt.
 const AVOIDED: Duration = Duration::from_millis(250);
 
 /// How a client behaves.
@@ -113,21 +113,16 @@ struct Nodes {
     given: usize,
     /// Who is asked first.
     favourite: usize,
+    /// Who did not answer before, and is asked by the next call and by no other.
+    trial: Option<usize>,
 }
 
 #[derive(Debug, Clone)]
 struct Node {
     target: Target,
     client: KeeperClient,
-    /// It did not answer lately.
+    /// It did not answer when it was last asked, and is not asked before.
     avoided_until: Option<Instant>,
-}
-
-impl Node {
-    fn is_avoided(&self) -> bool {
-        self.avoided_until
-            .is_some_and(|until| Instant::now() < until)
-    }
 }
 
 /// Where one command stands.
@@ -163,6 +158,7 @@ impl Store {
                 given: known.len(),
                 known,
                 favourite: 0,
+                trial: None,
             }),
             sessions: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
@@ -382,6 +378,7 @@ impl Store {
             match client.with(options).command(&request).await {
                 Ok(outcome) => {
                     // An outcome that is not known for good is so whoever says it.
+                    self.0.served(place);
                     return Ok(outcome);
                 }
                 Err(CallError::App(refused)) => self.heed(place, refused, attempt).await?,
@@ -401,7 +398,10 @@ impl Store {
             let (place, client) = self.0.favourite();
             let options = attempt.options(self.0.config.attempt);
             match client.with(options).query(&request).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    self.0.served(place);
+                    return Ok(answer);
+                }
                 Err(CallError::App(refused)) => self.heed(place, refused, &mut attempt).await?,
                 Err(CallError::Rpc(problem)) => {
                     self.move_on(place, &problem, &mut attempt).await?;
@@ -486,6 +486,7 @@ impl Store {
         attempt: &mut Attempt,
     ) -> Result<(), Error> {
         let why = refused.to_string();
+        self.0.answered(place);
         match refused {
             Refused::NotLeader { leader } => {
                 let is_known = leader.is_some();
@@ -612,22 +613,41 @@ impl Drop for Numbered<'_> {
 }
 
 impl Nodes {
-    /// Who comes after a place: the next one that answered lately, or if none did the next one.
+    /// Who comes after a place.
     fn next(&self, place: usize) -> usize {
+        (place + 1) % self.known.len()
+    }
+
+    /// Who comes after a place and answered when it was last asked, or if none did the next one.
+    fn next_answering(&self, place: usize) -> usize {
         let all = self.known.len();
-        let after = |distance| (place + distance) % all;
-        let answering = (1..=all).map(after);
-        answering
-            .clone()
-            .find(|next| !self.known[*next].is_avoided())
-            .unwrap_or_else(|| after(1))
+        (1..=all)
+            .map(|distance| (place + distance) % all)
+            .find(|next| self.known[*next].avoided_until.is_none())
+            .unwrap_or_else(|| self.next(place))
+    }
+
+    /// Has a node be asked first. One that does not answer is asked by one call now and then, and the others do not wait with it.
+    fn prefer(&mut self, wanted: usize, instead_of: usize) {
+        let now = Instant::now();
+        match &mut self.known[wanted].avoided_until {
+            None => self.favourite = wanted,
+            Some(until) => {
+                if *until <= now {
+                    *until = now + AVOIDED;
+                    self.trial = Some(wanted);
+                }
+                self.favourite = self.next_answering(instead_of);
+            }
+        }
     }
 }
 
 impl Inner {
     fn favourite(&self) -> (usize, KeeperClient) {
-        let nodes = self.nodes.lock();
-        (nodes.favourite, nodes.known[nodes.favourite].client.clone())
+        let mut nodes = self.nodes.lock();
+        let place = nodes.trial.take().unwrap_or(nodes.favourite);
+        (place, nodes.known[place].client.clone())
     }
 
     /// Asks somebody else than `place` first: the leader, if one is named. Whoever turned before us has done so for us.
@@ -637,14 +657,21 @@ impl Inner {
             return;
         }
         let Some(leader) = leader else {
-            nodes.favourite = nodes.next(place);
-            return;
+            let next = nodes.next(place);
+            return nodes.prefer(next, place);
         };
         let known = nodes.known.iter().position(|node| {
-            node.target.node == Some(leader.node) && node.target.addresses == leader.addresses
+            let target = &node.target;
+            match target.node {
+                Some(id) => id == leader.node && target.addresses == leader.addresses,
+                // Given by where it is; under two names a node that does not answer would be asked twice.
+                None => target
+                    .addresses
+                    .iter()
+                    .all(|address| leader.addresses.contains(address)),
+            }
         });
-        nodes.favourite = match known {
-            Some(known) if nodes.known[known].is_avoided() => nodes.next(place),
+        let known = match known {
             Some(known) => known,
             None => {
                 let target = Target {
@@ -659,6 +686,21 @@ impl Inner {
                 nodes.known.len() - 1
             }
         };
+        nodes.prefer(known, place);
+    }
+
+    /// It did what it was asked. If it was on trial, it is asked first from now on.
+    fn served(&self, place: usize) {
+        if self.answered(place) {
+            self.nodes.lock().favourite = place;
+        }
+    }
+
+    /// It answered. Says whether that is news.
+    fn answered(&self, place: usize) -> bool {
+        let mut nodes = self.nodes.lock();
+        let node = nodes.known.get_mut(place);
+        node.is_some_and(|node| node.avoided_until.take().is_some())
     }
 
     /// It did not answer. Places may have moved since it was asked, then another one is spared for a moment.
@@ -789,7 +831,21 @@ mod tests {
         assert_eq!(favourite(), 0, "and it is not asked in its turn");
         tokio::time::advance(AVOIDED).await;
         inner.turn(0, Some(&whereabouts(3)));
-        assert_eq!(favourite(), 2);
+        assert_eq!(favourite(), 2, "one call finds out whether it is back");
+        assert_eq!(favourite(), 1, "and the others do not wait for that");
+        inner.turn(1, Some(&whereabouts(3)));
+        assert_eq!(favourite(), 0, "nor is it asked by a second one so soon");
+        inner.served(2);
+        assert_eq!(favourite(), 2, "it is");
+    }
+
+    #[tokio::test]
+    async fn a_node_that_was_given_without_its_name_is_not_known_twice() {
+        let endpoint = Endpoint::development(&Development::new()).expect("loopback is there");
+        let given = [1, 2, 3].map(|number| Target::from(whereabouts(number).addresses[0]));
+        let store = Store::new(&endpoint, given, StoreConfig::default());
+        store.0.turn(0, Some(&whereabouts(3)));
+        assert_eq!(store.0.favourite().0, 2);
     }
 
     #[tokio::test(start_paused = true)]
