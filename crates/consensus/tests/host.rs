@@ -342,6 +342,35 @@ async fn leadership_is_handed_over_without_an_error() {
     world.end().await;
 }
 
+/// It was up to date a moment ago, so leadership is handed over to it; it never takes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leadership_is_handed_over_to_dies_and_no_write_is_lost() {
+    let mut world = World::new(3, 3).await;
+    let store = world.store();
+    store.put("k", "0").await.expect("a majority is there");
+    let to = world.settled_follower().await;
+    let before = world.leader().expect("looked at just now");
+    let target = world.status(to).me.node;
+    world.stop(to).await;
+    let endpoint = Endpoint::development(&world.development).expect("loopback is there");
+    let leader = KeeperClient::new(endpoint.channel(Target::from(world.homes[before].address)));
+    let writing = async {
+        for number in 1..=50 {
+            let written = store.put("k", number.to_string()).await;
+            written.expect("no write is lost");
+        }
+    };
+    let (handed, ()) = tokio::join!(leader.transfer(&target), writing);
+    assert!(
+        matches!(handed, Err(CallError::App(Refused::OutcomeUnknown))),
+        "{handed:?}"
+    );
+    let item = store.get("k").await.expect("a majority is there");
+    assert_eq!(item.expect("it was put").value, b"50");
+    world.come_back(to).await;
+    world.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_snapshot_is_written_when_somebody_asks_for_it() {
     let world = World::new(3, 4).await;

@@ -1,6 +1,6 @@
 //! Convoke's decided state: the log on three nodes, over TLS towards clients and between nodes, every caller known by its certificate.
 //!
-//! Setting: the defaults of the log (heartbeat 50 ms, election 150 to 250 ms, a snapshot every 200,000 entries, sync before each answer),
+//! Setting: the defaults of the log (heartbeat 50 ms, lease 350 ms, a snapshot every 200,000 entries, sync before each answer),
 //! a runtime of one thread for each node beside the thread that writes its log. Links are over TCP, as they are on a LAN.
 //!
 //! Callers talk to the leader through the client that users have, with sessions, so that every write is carried out once. The client

@@ -17,9 +17,13 @@ pub struct Settings {
     /// A leader shows so often that it is there. 20 ms to 1 s; each costs a small message to every other node. An append that takes
     /// longer than this is given up and sent again.
     pub heartbeat: Duration,
-    /// Without a sign of life for between these two a node stands for election. The first is at least three heartbeats and ten times
-    /// what an append takes on a bad day; less makes elections out of hiccups, more makes a dead leader noticed later.
-    pub election: (Duration, Duration),
+    /// Without a sign of life for so long a leader may be replaced; votes are waited for as long, too. At least four heartbeats, ten
+    /// times what an append takes on a bad day, and what a vote takes to be written: less makes elections out of hiccups, and on slow
+    /// disks some that nobody wins; more makes a dead leader noticed later.
+    pub lease: Duration,
+    /// Voters stand for election one after the other, so far apart. About what an election takes, so that one ends before the next
+    /// begins; more costs as much again for every voter that is gone with the leader.
+    pub step: Duration,
     /// A snapshot after so many entries. More makes starts longer and the log larger, fewer costs writing the whole state more often.
     pub snapshot_every: u64,
     /// Entries kept behind a snapshot for followers that are a little late; who is further behind gets the snapshot.
@@ -41,7 +45,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             heartbeat: Duration::from_millis(50),
-            election: (Duration::from_millis(150), Duration::from_millis(250)),
+            lease: Duration::from_millis(350),
+            step: Duration::from_millis(30),
             snapshot_every: 200_000,
             keep: 20_000,
             patience: Duration::from_secs(5),

@@ -1,7 +1,7 @@
 //! [`Consensus`]: the log as the rest of a node uses it.
 //!
 //! It is cheap to clone, and whoever has it can propose, read, watch, and change who leads and who votes. Behind it are the engine and
-//! three tasks of ours: `proposer`, `reader` and `keeper`. [`Consensus::stop`] ends all of them and waits for them.
+//! four tasks of ours: `proposer`, `reader`, `keeper` and `candidacy`. [`Consensus::stop`] ends all of them and waits for them.
 //!
 //! Deliberately not here: finding the leader and trying again, which is the client's; and which node should vote or lead.
 
@@ -25,6 +25,7 @@ use super::api::{
     Answer, ChangeError, ProposeError, ReadError, Settings, SnapshotError, StartError, Status,
     Watched, Weakness, Written,
 };
+use super::candidacy::{self, Candidacy};
 use super::keeper;
 use super::machine::{Held, Machine, Witness};
 use super::network::{Peers, Transport};
@@ -104,12 +105,17 @@ pub(super) struct Core<R: AsyncRuntime> {
     pub(super) arriving: Mutex<Arriving>,
     /// When a leader was last heard of.
     pub(super) heard: Mutex<Option<R::Instant>>,
+    /// What follows from that, and from votes, for this node's standing for election.
+    pub(super) candidacy: Mutex<Candidacy>,
+    started: R::Instant,
     /// No vote before.
     pub(super) votes_from: R::Instant,
     /// What others told of their logs.
     pub(super) recall: Arc<Recall>,
     /// Whom an entry was written for of late, so that it is refilled.
     pub(super) refills: Mutex<BTreeMap<NodeId, R::Instant>>,
+    /// When leadership was handed over, in which term and to whom.
+    pub(super) handed_over: Mutex<Option<(R::Instant, u64, VoterId)>>,
     is_doubtful: AtomicBool,
     /// Nobody who was asked remembers more of this log than is in it.
     is_vouched: AtomicBool,
@@ -118,6 +124,8 @@ pub(super) struct Core<R: AsyncRuntime> {
     pub(super) stopping: Arc<Gauge<bool>>,
     /// This node leads, no majority answers it, and it says nothing for a while.
     pub(super) is_quiet: Arc<Gauge<bool>>,
+    /// When somebody who cannot lead instead asked to, while this node said nothing.
+    pub(super) missed: Mutex<Option<R::Instant>>,
     tasks: Mutex<Vec<R::JoinHandle<()>>>,
 }
 
@@ -138,9 +146,6 @@ impl<R: AsyncRuntime> Core<R> {
     pub(super) fn vouch(&self) {
         self.is_vouched.store(true, Ordering::Release);
         self.recall.begin_to_tell();
-        if !self.is_doubtful() {
-            self.raft.runtime_config().elect(true);
-        }
     }
 
     /// The log lacks what it had. That is written down already.
@@ -153,7 +158,11 @@ impl<R: AsyncRuntime> Core<R> {
     /// The log is whole again.
     pub(super) fn trust(&self) {
         self.is_doubtful.store(false, Ordering::Release);
-        self.raft.runtime_config().elect(true);
+    }
+
+    /// The time since this node's start.
+    pub(super) fn now(&self) -> Duration {
+        R::Instant::now() - self.started
     }
 
     pub(super) fn leader(&self) -> Option<VoterId> {
@@ -207,18 +216,19 @@ impl<R: AsyncRuntime> Core<R> {
     }
 }
 
-fn config(settings: &Settings, is_doubtful: bool) -> Result<Config, StartError> {
+fn config(settings: &Settings) -> Result<Config, StartError> {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let config = Config {
         cluster_name: "convoke".to_owned(),
         heartbeat_interval: millis(settings.heartbeat),
-        election_timeout_min: millis(settings.election.0),
-        election_timeout_max: millis(settings.election.1),
+        // How long votes are waited for, which the engine wants shorter than the lease; its timer is off.
+        election_timeout_min: millis(settings.lease).saturating_sub(1),
+        election_timeout_max: millis(settings.lease),
         snapshot_policy: SnapshotPolicy::LogsSinceLast(settings.snapshot_every),
         max_in_snapshot_log_to_keep: settings.keep,
         install_snapshot_timeout: millis(LEARNING),
         enable_pre_vote: Some(true),
-        enable_elect: !is_doubtful,
+        enable_elect: false,
         // Trap 1: with it a leader gives the same place to two entries after a crash.
         enable_leader_restore: Some(settings.weakened == Some(Weakness::LeaderRestore)),
         // Trap 4: a follower whose log went back is brought up to date; whether it votes is ours to say.
@@ -255,9 +265,7 @@ impl<R: AsyncRuntime> Consensus<R> {
         }
         // A new log has told nobody anything, and a doubtful one does not vote anyway.
         let is_vouched = register.opened <= 1 || register.doubtful;
-        let may_stand =
-            is_vouched && !register.doubtful || settings.weakened == Some(Weakness::VotesInDoubt);
-        let config = config(&settings, !may_stand)?;
+        let config = config(&settings)?;
         let life = R::thread_rng().next_u64();
         let recall = Arc::new(Recall::new(life, &journal, is_vouched));
         let held = Arc::new(Held::new(Decided::with_store_bytes(settings.store_bytes)));
@@ -284,10 +292,11 @@ impl<R: AsyncRuntime> Consensus<R> {
             .await
             .map_err(|error| StartError::Engine(error.to_string()))?;
         let lease = if register.opened > 1 {
-            settings.election.1
+            settings.lease
         } else {
             Duration::ZERO
         };
+        let now = R::Instant::now();
         let core = Arc::new(Core {
             me,
             raft,
@@ -298,14 +307,18 @@ impl<R: AsyncRuntime> Consensus<R> {
             reads: Inbox::new(reader::WAITING, usize::MAX),
             arriving: Mutex::default(),
             heard: Mutex::new(None),
-            votes_from: R::Instant::now() + lease,
+            candidacy: Mutex::new(Candidacy::new(settings.lease, settings.step)),
+            started: now,
+            votes_from: now + lease,
             recall,
             refills: Mutex::default(),
+            handed_over: Mutex::default(),
             is_doubtful: AtomicBool::new(register.doubtful),
             is_vouched: AtomicBool::new(is_vouched),
             is_snapshot_wanted: AtomicBool::new(false),
             stopping,
             is_quiet,
+            missed: Mutex::default(),
             tasks: Mutex::default(),
             settings,
         });
@@ -313,6 +326,7 @@ impl<R: AsyncRuntime> Consensus<R> {
             R::spawn(proposer::run(Arc::clone(&core))),
             R::spawn(reader::run(Arc::clone(&core))),
             R::spawn(keeper::run(Arc::clone(&core))),
+            R::spawn(candidacy::run(Arc::clone(&core))),
         ];
         *core.tasks.lock() = tasks;
         Ok(Self { core })
@@ -568,18 +582,20 @@ impl<R: AsyncRuntime> Consensus<R> {
         if !status.voters.iter().any(|set| set.contains(&to)) {
             return Err(ChangeError::NoVoter(to));
         }
-        // The engine forgets nobody it hands over to, also who is dead: writes are refused until an election (trap 6).
+        // The engine forgets nobody it hands over to, also who is dead: writes are refused until an election (trap 6). If that does not
+        // come, `keeper` takes it back.
         let known = status.matching.get(&to).copied().unwrap_or_default();
         let entries = status.last.index.saturating_sub(known.index);
         if entries > LAG {
             return Err(ChangeError::TooFarBehind { to, entries });
         }
+        *core.handed_over.lock() = Some((R::Instant::now(), status.term, to));
         core.raft
             .trigger()
             .transfer_leader(to)
             .await
             .map_err(|_| ChangeError::Stopped)?;
-        let deadline = R::Instant::now() + core.settings.election.1 * 4;
+        let deadline = R::Instant::now() + core.settings.lease * 4;
         while R::Instant::now() < deadline {
             if core.leader() == Some(to) {
                 return Ok(());

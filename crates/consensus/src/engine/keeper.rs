@@ -7,13 +7,18 @@
 //! - **A change of voters that was left half-way is finished.** It is two entries, and whoever wanted it may be gone after the first
 //!   (trap 7 of design 008).
 //! - **A leader that no majority answers falls silent**, and speaks again after a while, in turns. It may still be heard: by followers
-//!   whose answers get lost on their way, or are not given. They would wait for it for as long as that lasts, and elect nobody. It
+//!   whose answers get lost on their way, or are not given. They would wait for it for as long as that lasts, and elect nobody. When
+//!   one of them asks for its vote and lacks entries, it speaks earlier: it may be the only one who can lead. It
 //!   keeps its term and may lead on when it is answered again; safety has no part in this. The engine has a setting of that kind, which
 //!   holds back heartbeats and no entries; entries that wait are sent again and again, and heard like heartbeats.
+//! - **A hand-over that nobody took is taken back.** A leader that handed over takes no writes, says nothing, and cannot stand. When
+//!   nobody else can win either, since only this one has all entries, that would last for ever. So after two leases it asks
+//!   who would vote for it, like anybody. If a majority would, it votes in the next term for the one it handed over to, which ends its own
+//!   leadership, and stands. Nobody hears of that vote.
 //! - **A start is told.** Before a node votes or stands it asks the other members whether they remember more of its log than is in it
-//!   (`recall`). Who is not there, or was not heard of for the length of [`ANSWERS`] elections, is not waited for any more.
+//!   (`recall`). Who is not there, or was not heard of for the length of [`ANSWERS`] leases, is not waited for any more.
 //!
-//! Deliberately not here: elections and heartbeats, which are the engine's.
+//! Deliberately not here: when it stands for election (`candidacy`), and heartbeats, which are the engine's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,13 +27,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use openraft::ChangeMembers;
-use openraft_rt::{AsyncRuntime, Instant as _};
+use openraft::raft::VoteRequest;
+use openraft_rt::{AsyncRuntime, Instant as _, WatchReceiver as _};
 
 use super::handle::Core;
 use super::network::{Unreached, ask};
 use super::storage::safely;
-use super::types::{LogId, Member};
-use super::wire::{Kind, Question, Recalled, RefillTo, put, take};
+use super::types::{LogId, Member, Vote, log_id};
+use super::wire::{Candidacy, Kind, Question, Recalled, RefillTo, Voted, put, take};
 use crate::log::{Mark, VoterId, Work};
 
 /// Looks so often, in heartbeats.
@@ -36,7 +42,10 @@ pub(super) const LOOK: u32 = 4;
 /// A joint configuration that stood so many looks long is nobody's.
 const LEFT_BEHIND: u32 = 5;
 
-/// Other members have so many times the longest wait before an election to say what they remember.
+/// Who leadership was handed over to has so many leases to take it.
+const TAKEN: u32 = 2;
+
+/// Other members have so many leases to say what they remember.
 const ANSWERS: u32 = 4;
 
 /// Looks until the node is stopped.
@@ -53,8 +62,10 @@ pub(super) async fn run<R: AsyncRuntime>(core: Arc<Core<R>>) {
         }
         let is_quiet = core
             .without_majority_for()
-            .is_some_and(|time| falls_silent(time, core.settings.election.1));
+            .is_some_and(|time| falls_silent(time, core.settings.lease))
+            && !is_missed(&core);
         core.is_quiet.change(|_| is_quiet);
+        take_back(&core).await;
         if core.is_doubtful() {
             refill(&core, pause).await;
         }
@@ -69,6 +80,69 @@ pub(super) async fn run<R: AsyncRuntime>(core: Arc<Core<R>>) {
     }
 }
 
+/// Ends a leadership that was handed over to nobody, and stands for election.
+async fn take_back<R: AsyncRuntime>(core: &Core<R>) {
+    let Some((since, term, to)) = *core.handed_over.lock() else {
+        return;
+    };
+    let leads_on = core.leader() == Some(core.me) && core.term() == term;
+    if leads_on {
+        let is_early = R::Instant::now() - since < core.settings.lease * TAKEN;
+        if is_early || !would_win(core, term + 1).await {
+            return;
+        }
+        tracing::warn!(
+            term,
+            "nobody took the leadership that was handed over; standing for election"
+        );
+        let last = log_id(core.journal.last());
+        let mut request = VoteRequest::new(Vote::new(term + 1, to), last);
+        // It is this leader's own wish, so its lease does not stand against it.
+        request.leadership_transfer = true;
+        if core.raft.vote(request).await.is_err() || core.raft.trigger().elect(true).await.is_err()
+        {
+            // The engine has ended.
+            return;
+        }
+    }
+    *core.handed_over.lock() = None;
+}
+
+/// Whether a majority would elect this node in that term.
+async fn would_win<R: AsyncRuntime>(core: &Core<R>, term: u64) -> bool {
+    let candidacy = Candidacy {
+        vote: (&Vote::new(term, core.me)).into(),
+        last: core.journal.last().into(),
+        is_transfer: false,
+    };
+    let message = put(Kind::PreVote, &candidacy);
+    let others = other_members(core).await;
+    let asked = others.iter().map(|(voter, member)| {
+        let patience = core.settings.lease;
+        let answer = ask::<R>(&*core.transport, *voter, member, message.clone(), patience);
+        async { (*voter, answer.await) }
+    });
+    let mut granted = BTreeSet::from([core.me]);
+    for (voter, answer) in join_all(asked).await {
+        let voted = answer.ok();
+        let voted = voted.and_then(|answer| take::<Voted>(Kind::PreVote, &answer));
+        if voted.is_some_and(|(voted, _)| voted.is_granted) {
+            granted.insert(voter);
+        }
+    }
+    let metrics = core.raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let sets = metrics.membership_config.get_joint_config();
+    sets.iter()
+        .all(|set| set.intersection(&granted).count() * 2 > set.len())
+}
+
+/// Somebody asked to lead lately who cannot.
+fn is_missed<R: AsyncRuntime>(core: &Core<R>) -> bool {
+    let missed = *core.missed.lock();
+    missed.is_some_and(|last| R::Instant::now() - last < core.settings.lease)
+}
+
 /// For the length of one lease a leader may hope; then it gives others the time of a lease and of an election, and hopes as long.
 fn falls_silent(without_majority_for: Duration, lease: Duration) -> bool {
     let Some(over) = without_majority_for.checked_sub(lease) else {
@@ -79,7 +153,7 @@ fn falls_silent(without_majority_for: Duration, lease: Duration) -> bool {
 
 /// Asks the other members what they remember of this log, until each has answered, is not there, or was waited for long enough.
 async fn come_back<R: AsyncRuntime>(core: &Core<R>) {
-    let deadline = R::Instant::now() + core.settings.election.1 * ANSWERS;
+    let deadline = R::Instant::now() + core.settings.lease * ANSWERS;
     let message = put(
         Kind::Return,
         &core.recall.own_return(core.me, &*core.journal),

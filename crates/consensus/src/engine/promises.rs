@@ -2,14 +2,13 @@
 //!
 //! Deliberately not here: what all of it together promises, which is told by stories in `crates/sim`.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::marker::PhantomData;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use convoke_decided::Decided;
@@ -18,20 +17,21 @@ use convoke_types::wire::store::{Command, Freshness, KvCommand, Query, Revision}
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use openraft::network::{RPCOption, RaftNetworkFactory as _, RaftNetworkV2 as _};
-use openraft::raft::{AppendEntriesRequest, VoteRequest};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
 use openraft::storage::{RaftLogStorage as _, RaftStateMachine as _};
 use parking_lot::Mutex;
 
 use super::Tokio;
-use super::api::{ProposeError, Settings};
+use super::api::{ChangeError, ProposeError, Settings};
 use super::handle::{Consensus, Parts};
 use super::machine::{Carried, Held, Machine};
 use super::network::{Peers, Transport, Unreached};
-use super::recall::Recall;
+use super::recall::{Recall, Told};
 use super::snapshot::{Image, MemoryImage, Pieces, Snapshots};
 use super::storage::Storage;
 use super::types::{Member, SnapshotMeta, StoredMembership, Vote, log_id};
 use super::wait::Gauge;
+use super::wire::{Candidacy, Kind, Stands, Voted, put, put_appended, put_telling, take};
 use crate::journal::{Done, Journal, JournalError};
 use crate::log::{Entry, LogId, Mark, Position, Register, VoterId, Work};
 
@@ -141,6 +141,37 @@ impl Transport for Nobody {
     }
 }
 
+/// Everybody votes for whoever asks and takes every entry, and nobody ever wants to lead.
+struct Meek;
+
+impl Transport for Meek {
+    fn call(
+        &self,
+        _: VoterId,
+        _: &Member,
+        message: Bytes,
+    ) -> BoxFuture<'static, Result<Bytes, Unreached>> {
+        let told = Told::default();
+        let answer = match Kind::of(&message).expect("it is ours") {
+            Kind::Append => put_appended::<Tokio>(&AppendEntriesResponse::Success, told),
+            kind @ (Kind::Vote | Kind::PreVote) => {
+                let (candidacy, _) = take::<Candidacy>(kind, &message).expect("it is whole");
+                let voted = Voted {
+                    vote: candidacy.vote,
+                    is_granted: true,
+                    last: candidacy.last,
+                };
+                put_telling(kind, &voted, told)
+            }
+            kind @ Kind::Transfer => put(kind, &Stands(true)),
+            Kind::Snapshot | Kind::ReadIndex | Kind::Refill | Kind::Return => {
+                return async { Err(Unreached::Unanswered) }.boxed();
+            }
+        };
+        async { Ok(answer) }.boxed()
+    }
+}
+
 /// Counts snapshots.
 #[derive(Default)]
 struct Counting(Mutex<usize>);
@@ -235,7 +266,7 @@ async fn who_does_not_answer_has_neither_voted_nor_taken_entries() {
     assert!(peer.append_entries(append, option()).await.is_err());
 }
 
-fn put() -> Command {
+fn write() -> Command {
     Command::Kv(KvCommand::Put {
         key: b"k".to_vec(),
         value: b"v".to_vec(),
@@ -244,6 +275,14 @@ fn put() -> Command {
 
 /// A node that leads alone, and its disk.
 async fn alone() -> (Consensus<Tokio>, Arc<Slow>) {
+    leading(Arc::new(Nobody), &[ME]).await
+}
+
+/// A node that leads these, and its disk.
+async fn leading(
+    transport: Arc<dyn Transport>,
+    voters: &[VoterId],
+) -> (Consensus<Tokio>, Arc<Slow>) {
     let disk = Arc::new(Slow::default());
     disk.finish();
     let settings = Settings {
@@ -254,14 +293,15 @@ async fn alone() -> (Consensus<Tokio>, Arc<Slow>) {
         me: ME,
         journal: Arc::clone(&disk) as _,
         snapshots: Arc::new(Counting::default()),
-        transport: Arc::new(Nobody),
+        transport,
         witness: None,
     };
     let node = Consensus::<Tokio>::start(settings, parts).await;
     let node = node.expect("nothing is wrong");
-    let voters = BTreeMap::from([(ME, Member::default())]);
+    let voters = voters.iter().map(|voter| (*voter, Member::default()));
+    let voters = voters.collect();
     node.found(voters).await.expect("it is new");
-    let leads = node.propose(ME.node, None, put());
+    let leads = node.propose(ME.node, None, write());
     leads.await.expect("it leads itself");
     (node, disk)
 }
@@ -270,13 +310,31 @@ async fn alone() -> (Consensus<Tokio>, Arc<Slow>) {
 async fn nothing_is_acknowledged_before_the_disk_has_it() {
     let (node, disk) = alone().await;
     disk.get_stuck();
-    let outcome = node.propose(ME.node, None, put()).await;
+    let outcome = node.propose(ME.node, None, write()).await;
     assert_eq!(outcome, Err(ProposeError::OutcomeUnknown));
     assert_eq!(node.status().revision, Revision(1), "nothing is applied");
     disk.finish();
     let query = Query::Get(b"k".to_vec());
     let fresh = Freshness::AtLeast(Revision(2));
     node.read(&query, fresh).await.expect("it is decided now");
+    node.stop().await;
+}
+
+/// All others would vote, but the one that was to lead is gone, and the third lacks entries: only this node can lead.
+#[tokio::test]
+async fn who_handed_leadership_to_nobody_leads_again() {
+    let [second, third] = [2, 3].map(|number| VoterId {
+        node: NodeId::from_public_key([number; 32]),
+        log: LogId([number; 16]),
+    });
+    let (node, _disk) = leading(Arc::new(Meek), &[ME, second, third]).await;
+    let term = node.status().term;
+    assert_eq!(node.transfer(second).await, Err(ChangeError::Unknown));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while node.propose(ME.node, None, write()).await.is_err() {
+        assert!(Instant::now() < deadline, "{:?}", node.status());
+    }
+    assert!(node.status().term > term, "it was elected like anybody");
     node.stop().await;
 }
 
@@ -288,7 +346,7 @@ async fn commands_that_wait_when_a_node_stops_are_told_that_nothing_was_changed(
     let mut sent: Vec<_> = (0..40)
         .map(|_| {
             let node = node.clone();
-            async move { node.propose(ME.node, None, put()).await }
+            async move { node.propose(ME.node, None, write()).await }
         })
         .map(|proposing| Box::pin(proposing) as Pin<Box<dyn Future<Output = _>>>)
         .collect();

@@ -88,7 +88,7 @@ async fn own_round<R: AsyncRuntime>(core: &Core<R>) -> Round {
 
 /// A round lasts no longer than it takes to find that somebody else leads.
 fn round_patience<R: AsyncRuntime>(core: &Core<R>) -> Duration {
-    core.settings.election.1
+    core.settings.lease
 }
 
 async fn ask_leader<R: AsyncRuntime>(core: &Core<R>, leader: crate::log::VoterId) -> Round {

@@ -37,6 +37,8 @@ use crate::log::{Position, VoterId};
 const REFILL_PAUSE: u32 = keeper::LOOK / 2;
 /// … and so many nodes in that time.
 const REFILLS: usize = 16;
+/// A leader that says nothing breaks its silence once in so many leases, for one.
+const MISSED_PAUSE: u32 = 4;
 /// The most a snapshot that arrives may take.
 const SNAPSHOT_BYTES: usize = 8 << 30;
 
@@ -86,7 +88,8 @@ impl<R: AsyncRuntime> Core<R> {
     async fn serve_append(&self, from: NodeId, message: &Bytes) -> Result<Bytes, Unserved> {
         let (request, told) = take_append::<R>(message).ok_or(Unserved::Unreadable)?;
         is_of_leader(&request.vote, from)?;
-        self.recall.note(request.vote.leader_id.voted_for, told);
+        let leader = request.vote.leader_id.voted_for;
+        self.recall.note(leader, told);
         let answer = self
             .raft
             .append_entries(request)
@@ -95,13 +98,16 @@ impl<R: AsyncRuntime> Core<R> {
         match answer {
             AppendEntriesResponse::Success | AppendEntriesResponse::PartialSuccess(_) => {
                 *self.heard.lock() = Some(R::Instant::now());
+                self.candidacy.lock().heard(self.now(), leader);
             }
-            AppendEntriesResponse::Conflict | AppendEntriesResponse::HigherVote(_) => {}
+            // A leader all the same, though this node does not have its entries yet.
+            AppendEntriesResponse::Conflict => self.candidacy.lock().heard(self.now(), leader),
+            AppendEntriesResponse::HigherVote(_) => {}
         }
         Ok(put_appended::<R>(&answer, self.recall.own()))
     }
 
-    fn may_vote(&self) -> Result<(), Unserved> {
+    pub(super) fn may_vote(&self) -> Result<(), Unserved> {
         if self.is_doubtful() && !self.is_weakened(Weakness::VotesInDoubt) {
             return Err(Unserved::Doubtful);
         }
@@ -139,12 +145,31 @@ impl<R: AsyncRuntime> Core<R> {
             vote_granted,
             last_log_id,
         } = answer.map_err(|_| Unserved::Stopped)?;
+        match (vote_granted, is_before) {
+            (false, _) => self.miss(),
+            (true, true) => self.candidacy.lock().would_vote(self.now()),
+            (true, false) => self.candidacy.lock().voted(self.now()),
+        }
         let voted = Voted {
             vote: (&vote).into(),
             is_granted: vote_granted,
             last: position_of(last_log_id.as_ref()).into(),
         };
         Ok(put_telling(kind, &voted, self.recall.own()))
+    }
+
+    /// Somebody asked for a vote and gets none. If this node leads and says nothing, it is the one who is waited for, and says something,
+    /// but not all the time: there may be others who could be elected if they did not hear it.
+    fn miss(&self) {
+        if !self.is_quiet.get() {
+            return;
+        }
+        let now = R::Instant::now();
+        let mut missed = self.missed.lock();
+        let is_due = missed.is_none_or(|last| now - last >= self.settings.lease * MISSED_PAUSE);
+        if is_due {
+            *missed = Some(now);
+        }
     }
 
     async fn serve_transfer(&self, from: NodeId, message: &Bytes) -> Result<Bytes, Unserved> {
