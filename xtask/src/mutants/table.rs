@@ -120,6 +120,30 @@ pub(super) const FAULTS: &[Fault] = &[
         may_hang: false,
     },
     Fault {
+        name: "hand-over-is-never-taken-back",
+        file: "crates/consensus/src/engine/keeper.rs",
+        old: "        take_back(&core).await;\n",
+        new: "        let _ = take_back(&core);\n",
+        why: "a leader whose hand-over nobody could take is stuck, and with it the cluster",
+        test: consensus(
+            None,
+            "engine::promises::who_handed_leadership_to_nobody_leads_again",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "everybody-stands-at-once",
+        file: "crates/consensus/src/engine/candidacy.rs",
+        old: "            0 => self.lease + self.step.saturating_mul(places),\n",
+        new: "            0 => self.lease + self.step.saturating_mul(places / 8),\n",
+        why: "votes are split, and elections fail one after the other",
+        test: consensus(
+            None,
+            "engine::candidacy::tests::those_who_are_left_stand_one_after_the_other_when_a_lease_is_over",
+        ),
+        may_hang: false,
+    },
+    Fault {
         name: "pre-vote-for-everybody",
         file: "crates/consensus/src/engine/network.rs",
         old: "        if self.grants_pre_votes {",
