@@ -159,6 +159,8 @@ impl Desk {
                 }
                 // What is there follows, in the order of keys.
                 Ok(Event::Resync(_)) => (is_anew, last) = (true, None),
+                // All of it was told, and changes behind it follow.
+                Ok(Event::Complete(revision)) => (is_anew, last) = (false, Some(revision)),
                 Ok(other) => self
                     .book
                     .broken(format!("a watcher is told what nobody knows: {other:?}")),
