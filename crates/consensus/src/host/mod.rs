@@ -114,6 +114,7 @@ pub enum HostError {
 pub struct LogNode {
     consensus: Consensus<Tokio>,
     journal: Arc<DiskJournal>,
+    snapshots: Arc<SnapshotFiles>,
     me: VoterId,
     endpoint: Endpoint,
     is_new: bool,
@@ -148,16 +149,18 @@ impl LogNode {
         let directory = settings.directory.join("snapshots");
         let snapshots = SnapshotFiles::open(&directory)
             .map_err(|error| HostError::Snapshots { directory, error })?;
+        let snapshots = Arc::new(snapshots);
         let parts = Parts {
             me,
             journal: Arc::clone(&journal) as _,
-            snapshots: Arc::new(snapshots),
+            snapshots: Arc::clone(&snapshots) as _,
             transport: Arc::new(Links::new(endpoint)),
             witness: None,
         };
         Ok(Self {
             consensus: Consensus::start(settings.engine, parts).await?,
             journal,
+            snapshots,
             me,
             endpoint: endpoint.clone(),
             is_new: opened.is_new,
@@ -248,6 +251,7 @@ impl LogNode {
 
     /// Takes no part any more. What was submitted to the log is written before the last clone is gone.
     pub async fn stop(&self) {
+        self.snapshots.hurry();
         self.consensus.stop().await;
     }
 }
