@@ -87,8 +87,8 @@ fn child_prints_hashes() {
 #[test]
 fn every_planted_mistake_is_found() {
     for (mistake, name, _) in Mistake::ALL {
-        // 104 finds what is found most rarely, a disk that lies.
-        let found = std::iter::once(104).chain(0..80).any(|seed| {
+        // 102 finds what is found most rarely, a disk that lies.
+        let found = std::iter::once(102).chain(0..80).any(|seed| {
             let told = std::panic::catch_unwind(|| tell(seed, Some(mistake), 0));
             told.is_err() || told.is_ok_and(|told| !told.broken.is_empty())
         });
