@@ -8,6 +8,10 @@
 //! On a near path no more is on its way than the path can hold. The rest would wait in the receiver's socket, where small calls cannot
 //! pass it: half a megabyte there is a millisecond.
 //!
+//! A side that has as much on its way as it may and hears nothing sends nothing either, and quinn counts an acknowledgement that it owes
+//! among that: a peer that is back from a silence asks, and gets no answer until this side's own probe is due, which may be as far off as
+//! the silence was long. So in a silence a packet or two may leave now and then whatever is on its way ([`Silence`]).
+//!
 //! Deliberately absent: rules of our own, and a change of mind. A link that moves begins anew, with a new pair.
 
 use std::any::Any;
@@ -37,6 +41,7 @@ impl ControllerFactory for ByDistance {
             current: Arc::new(CubicConfig::default()).build(now, current_mtu),
             other: Some(Arc::new(BbrConfig::default()).build(now, current_mtu)),
             judge: Judge::default(),
+            silence: Silence::default(),
         })
     }
 }
@@ -46,6 +51,7 @@ struct Choosing {
     current: Box<dyn Controller>,
     other: Option<Box<dyn Controller>>,
     judge: Judge,
+    silence: Silence,
 }
 
 impl Choosing {
@@ -72,6 +78,7 @@ impl Choosing {
 
 impl Controller for Choosing {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
+        self.silence.sent(now, bytes);
         self.each(|controller| controller.on_sent(now, bytes, last_packet_number));
     }
 
@@ -94,6 +101,7 @@ impl Controller for Choosing {
         app_limited: bool,
         largest_packet_num_acked: Option<u64>,
     ) {
+        self.silence.heard(now, in_flight);
         self.each(|controller| {
             controller.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
         });
@@ -116,7 +124,8 @@ impl Controller for Choosing {
     }
 
     fn window(&self) -> u64 {
-        self.current.window().min(self.judge.window_max())
+        let window = self.current.window().min(self.judge.window_max());
+        self.silence.widen(window, Instant::now)
     }
 
     fn metrics(&self) -> ControllerMetrics {
@@ -128,6 +137,7 @@ impl Controller for Choosing {
             current: self.current.clone_box(),
             other: self.other.as_ref().map(|other| other.clone_box()),
             judge: self.judge,
+            silence: self.silence,
         })
     }
 
@@ -137,6 +147,51 @@ impl Controller for Choosing {
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
+    }
+}
+
+/// Nothing was heard for so long, and nothing sent: a packet may leave.
+const SILENT: Duration = Duration::from_millis(250);
+/// Room for one packet, and less than for three.
+const A_PACKET: u64 = 3_000;
+/// What is on its way may be more than the window by so much; probes do not ask for it.
+const PROBES: u64 = 64 * 1024;
+
+/// What is on its way while nothing is heard.
+#[derive(Debug, Clone, Copy, Default)]
+struct Silence {
+    /// Bytes, a little more than there are: packets of acknowledgements alone are counted, and only until something is heard.
+    in_flight: u64,
+    heard: Option<Instant>,
+    sent: Option<Instant>,
+}
+
+impl Silence {
+    fn sent(&mut self, now: Instant, bytes: u64) {
+        self.in_flight = self.in_flight.saturating_add(bytes);
+        self.sent = Some(now);
+    }
+
+    fn heard(&mut self, now: Instant, in_flight: u64) {
+        self.in_flight = in_flight;
+        self.heard = Some(now);
+    }
+
+    /// The window, with room for a packet if nothing could leave and that has been so for a while.
+    fn widen(&self, window: u64, now: impl FnOnce() -> Instant) -> u64 {
+        let (Some(heard), Some(sent)) = (self.heard, self.sent) else {
+            return window;
+        };
+        // The clock is looked at only where it counts.
+        if self.in_flight.saturating_add(A_PACKET) < window {
+            return window;
+        }
+        let quiet = now().saturating_duration_since(heard.max(sent));
+        if quiet < SILENT {
+            return window;
+        }
+        let on_its_way = self.in_flight.min(window.saturating_add(PROBES));
+        window.max(on_its_way.saturating_add(A_PACKET))
     }
 }
 
@@ -182,6 +237,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn in_a_silence_a_packet_may_leave_now_and_then() {
+        let begun = Instant::now();
+        let after = |millis| move || begun + Duration::from_millis(millis);
+        let mut silence = Silence::default();
+        assert_eq!(silence.widen(10_000, after(9_000)), 10_000, "a beginning");
+        silence.heard(begun, 2_000);
+        silence.sent(begun, 2_000);
+        assert_eq!(silence.widen(10_000, after(9_000)), 10_000, "there is room");
+        silence.sent(begun, 7_000);
+        assert_eq!(silence.widen(10_000, after(249)), 10_000, "too early");
+        assert_eq!(silence.widen(10_000, after(250)), 11_000 + A_PACKET);
+        silence.sent(begun + Duration::from_millis(250), 1_400);
+        assert_eq!(silence.widen(10_000, after(499)), 10_000, "it has left");
+        assert_eq!(silence.widen(10_000, after(500)), 12_400 + A_PACKET);
+        silence.heard(begun + Duration::from_millis(500), 0);
+        assert_eq!(silence.widen(10_000, after(9_000)), 10_000);
+    }
+
+    #[test]
     fn one_quick_answer_shows_that_a_path_is_near() {
         let mut judge = Judge::default();
         assert_eq!(judge.hear(Duration::from_millis(30)), None);
@@ -216,6 +290,7 @@ mod tests {
             current: Arc::new(CubicConfig::default()).build(now, 1_200),
             other: Some(Arc::new(BbrConfig::default()).build(now, 1_200)),
             judge: Judge::default(),
+            silence: Silence::default(),
         };
         let (near, far) = (CubicConfig::default(), BbrConfig::default());
         let near = Arc::new(near).build(now, 1_200).initial_window();
