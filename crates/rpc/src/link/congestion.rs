@@ -12,7 +12,7 @@
 //! among that: a peer that is back from a silence asks, and gets no answer until this side's own probe is due, which may be as far off as
 //! the silence was long. So in a silence a packet or two may leave now and then whatever is on its way ([`Silence`]).
 //!
-//! Deliberately absent: rules of our own, and a change of mind. A link that moves begins anew, with a new pair.
+//! Deliberately absent: other rules of our own, and a change of mind. A link that moves begins anew, with a new pair.
 
 use std::any::Any;
 use std::sync::Arc;
