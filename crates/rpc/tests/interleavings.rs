@@ -13,6 +13,7 @@ use convoke_rpc::{
     service,
 };
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use world::{Carrier, Random, World, announce, chosen_seed, until};
 
@@ -313,6 +314,86 @@ async fn run(seed: u64, carrier: Carrier) {
     world.end().await;
 }
 
+/// One call that is given up in the very moment that its handler is busy, and the next in its place.
+#[service]
+trait Places {
+    /// Does not look up from its work until the next call runs, then answers.
+    async fn first(&self) -> Result<String, NoError>;
+    /// Runs until the first is answered.
+    async fn second(&self) -> Result<String, NoError>;
+}
+
+#[derive(Clone)]
+struct TwoInOnePlace {
+    first_is_busy: Arc<Notify>,
+    let_first_answer: std::sync::mpsc::SyncSender<()>,
+    may_answer: Arc<Mutex<std::sync::mpsc::Receiver<()>>>,
+    first_is_over: Arc<Notify>,
+}
+
+impl TwoInOnePlace {
+    fn new() -> Self {
+        let (let_first_answer, may_answer) = std::sync::mpsc::sync_channel(1);
+        Self {
+            first_is_busy: Arc::default(),
+            let_first_answer,
+            may_answer: Arc::new(Mutex::new(may_answer)),
+            first_is_over: Arc::default(),
+        }
+    }
+}
+
+impl Places for TwoInOnePlace {
+    async fn first(&self) -> Result<String, NoError> {
+        // From the next poll on it is a task, which can be ended.
+        tokio::task::yield_now().await;
+        self.first_is_busy.notify_one();
+        tokio::task::block_in_place(|| {
+            let may_answer = self.may_answer.lock().unwrap();
+            may_answer
+                .recv_timeout(world::PATIENCE)
+                .expect("the next call runs");
+        });
+        Ok("first".to_owned())
+    }
+
+    async fn second(&self) -> Result<String, NoError> {
+        tokio::task::yield_now().await;
+        self.first_is_over.notified().await;
+        Ok("second".to_owned())
+    }
+}
+
+async fn give_up_and_call_again(carrier: Carrier) {
+    let places = TwoInOnePlace::new();
+    let limits = Limits {
+        calls_per_lane: 1,
+        ..Limits::default()
+    };
+    let world = World::with_limits(carrier, limits, |server| {
+        server.service(PlacesServer::new(places.clone()))
+    });
+    let config = ChannelConfig {
+        links: 1,
+        lanes: 1,
+        ..ChannelConfig::default()
+    };
+    let client = PlacesClient::new(Channel::new(&world.client, world.target(), config));
+    tokio::select! {
+        answer = client.first() => panic!("{answer:?}, while its handler waits"),
+        () = places.first_is_busy.notified() => {}
+    }
+    let second = async { assert_eq!(client.second().await.unwrap(), "second") };
+    let first_comes_to_its_end = async {
+        until("both run", || world.server.running_calls() == 2).await;
+        places.let_first_answer.send(()).unwrap();
+        until("one runs", || world.server.running_calls() == 1).await;
+        places.first_is_over.notify_one();
+    };
+    tokio::join!(second, first_comes_to_its_end);
+    world.end().await;
+}
+
 fn run_seeds(count: u64, carrier: impl Fn() -> Carrier, threads: usize) {
     let first = chosen_seed().unwrap_or_else(world::fresh_seed);
     let count = if chosen_seed().is_some() { 1 } else { count };
@@ -363,4 +444,34 @@ fn over_tcp() {
 #[test]
 fn over_tcp_on_two_threads() {
     run_seeds(20, || Carrier::Tcp, 2);
+}
+
+/// The task of a call that was given up may be in the middle of its work, where nothing ends it, and come to its answer when the
+/// next call has its place.
+fn on_two_threads(story: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        tokio::time::timeout(2 * world::PATIENCE, story)
+            .await
+            .expect("the story ends");
+    });
+}
+
+#[test]
+fn a_call_given_up_does_not_answer_the_next_in_its_place_in_memory() {
+    on_two_threads(give_up_and_call_again(Carrier::memory()));
+}
+
+#[test]
+fn a_call_given_up_does_not_answer_the_next_in_its_place_over_quic() {
+    on_two_threads(give_up_and_call_again(Carrier::Quic));
+}
+
+#[test]
+fn a_call_given_up_does_not_answer_the_next_in_its_place_over_tcp() {
+    on_two_threads(give_up_and_call_again(Carrier::Tcp));
 }

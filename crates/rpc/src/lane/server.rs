@@ -2,7 +2,8 @@
 //!
 //! A handler is polled once in place; most are done by then and never become a task. One that waits becomes a task of
 //! its link, listed by call id, so that a cancel, a deadline or the end of the link ends it. Whoever takes a call off that
-//! list answers it: the task when the handler is done, or the lane when it ended the call.
+//! list answers it: the task when the handler is done, or the lane when it ended the call. A call id is used again as soon as it is
+//! answered, so the list says by which task a call is run, and a task takes off no other's.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -91,9 +92,9 @@ impl LaneOut {
     }
 
     /// A handler's task is done: answers, unless the call was ended before.
-    fn finish(self: &Arc<Self>, call: u64, reply: Reply) {
+    fn finish(self: &Arc<Self>, call: u64, task: tokio::task::Id, reply: Reply) {
         let mut state = self.state.lock();
-        if state.take_off(call).is_none() {
+        if !state.take_off_if_of(call, task) {
             return;
         }
         let large = put_reply(&mut state.frames, call, reply);
@@ -163,6 +164,13 @@ impl OutState {
         let running = self.running.get_mut(index(call))?.take()?;
         self.count -= 1;
         Some(running)
+    }
+
+    /// Takes the call off if this task is still the one that runs it. A task that is ended in the middle of its work goes on to
+    /// its next pause, on another thread; when it comes to its answer there, the call's place may be the next one's already.
+    fn take_off_if_of(&mut self, call: u64, task: tokio::task::Id) -> bool {
+        let listed = self.running.get(index(call)).and_then(Option::as_ref);
+        listed.is_some_and(|running| running.task.id() == task) && self.take_off(call).is_some()
     }
 
     fn is_running(&self, call: u64) -> bool {
@@ -590,7 +598,7 @@ impl Driver {
         let task = self.peer.tasks.spawn(async move {
             let reply = CatchPanic(handling).await;
             let reply = out.peer.server.within_limit(reply);
-            out.finish(call, reply);
+            out.finish(call, tokio::task::id(), reply);
             drop(running);
         });
         state.put_on(
