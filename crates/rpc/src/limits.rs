@@ -50,7 +50,8 @@ pub struct Limits {
     pub handshakes_per_address: usize,
     /// How long a handshake may take. Default 5 s.
     pub handshake_timeout: Duration,
-    /// A link is lost after this long without a packet. Default 15 s; see `keep_alive`. Over TCP a link on which something was sent is
+    /// A link is lost after this long without a packet. Default 22 s; see `keep_alive`. Carriers wait twice as long before each time
+    /// they send again, so a silence of up to half of this is a pause, and ten seconds are. Over TCP a link on which something was sent is
     /// looked at after half of it, and together with others up to a 64th of it later. Where nothing is under way by then, the kernel
     /// alone watches over it, on Linux: a peer whose process hangs while its kernel answers is noticed when somebody waits for it.
     pub idle_timeout: Duration,
@@ -79,7 +80,7 @@ impl Default for Limits {
             handshakes: 256,
             handshakes_per_address: 64,
             handshake_timeout: Duration::from_secs(5),
-            idle_timeout: Duration::from_secs(15),
+            idle_timeout: Duration::from_secs(22),
             keep_alive: Duration::from_secs(5),
             datagrams: 1_024,
             socket_buffer_bytes: 4 << 20,

@@ -36,6 +36,8 @@ fn limits() -> Limits {
         socket_buffer_bytes: MIB / 2,
         // Over TCP, whoever does not listen to a peer looks this often whether it is still there.
         keep_alive: Duration::from_millis(500),
+        // And over QUIC, a burst into a small buffer may swallow the packet that says that a link is closed; it is given up then.
+        idle_timeout: Duration::from_secs(5),
         ..Limits::default()
     }
 }
