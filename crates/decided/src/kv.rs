@@ -6,8 +6,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use convoke_types::wire::store::{
-    Change, Done, Expect, Found, Item, KEY_BYTES, KvCommand, Listed, Outcome, PAGE_ITEMS, Page,
-    Query, Range, Refusal, Revision, VALUE_BYTES,
+    Change, Done, Expect, Item, KEY_BYTES, KvCommand, Listed, Outcome, PAGE_ITEMS, Page, Range,
+    Refusal, Revision, VALUE_BYTES,
 };
 use serde::{Deserialize, Serialize};
 
@@ -66,14 +66,14 @@ fn cost(key: usize, value: usize) -> u64 {
 
 /// A key that was changed by a command. Cheap to keep: it shares the value with the store.
 #[derive(Clone, Debug)]
-pub struct Changed {
+pub struct KeyChanged {
     revision: Revision,
     /// What is there now, or what was there last.
     stored: Arc<Stored>,
     is_gone: bool,
 }
 
-impl Changed {
+impl KeyChanged {
     /// The change.
     #[must_use]
     pub fn revision(&self) -> Revision {
@@ -135,7 +135,7 @@ impl Kv {
         command: KvCommand,
         next: Revision,
         limit: u64,
-    ) -> (Outcome, Option<Changed>) {
+    ) -> (Outcome, Option<KeyChanged>) {
         let result = match command {
             KvCommand::Put { key, value } => {
                 let put = self.put(key, value, next, limit);
@@ -160,7 +160,7 @@ impl Kv {
         value: Vec<u8>,
         revision: Revision,
         limit: u64,
-    ) -> Result<Changed, Refusal> {
+    ) -> Result<KeyChanged, Refusal> {
         check(&key, value.len())?;
         let before = self.items.get(&key);
         let freed = before.map_or(0, |before| before.cost());
@@ -181,17 +181,17 @@ impl Kv {
         });
         self.bytes = bytes;
         self.items.insert(Arc::clone(&stored));
-        Ok(Changed {
+        Ok(KeyChanged {
             revision,
             stored,
             is_gone: false,
         })
     }
 
-    fn delete(&mut self, key: &[u8], revision: Revision) -> Option<Changed> {
+    fn delete(&mut self, key: &[u8], revision: Revision) -> Option<KeyChanged> {
         let stored = self.items.remove(key)?;
         self.bytes -= stored.cost();
-        Some(Changed {
+        Some(KeyChanged {
             revision,
             stored,
             is_gone: true,
@@ -205,7 +205,7 @@ impl Kv {
         value: Option<Vec<u8>>,
         revision: Revision,
         limit: u64,
-    ) -> Result<(Done, Option<Changed>), Refusal> {
+    ) -> Result<(Done, Option<KeyChanged>), Refusal> {
         check(&key, value.as_ref().map_or(0, Vec::len))?;
         let held = self.items.get(&key);
         let is_as_expected = match expect {
@@ -227,14 +227,11 @@ impl Kv {
         }
     }
 
-    pub(crate) fn find(&self, query: &Query) -> Found {
-        match query {
-            Query::Get(key) => Found::Item(self.items.get(key).map(|held| held.item())),
-            Query::List(range) => Found::Page(self.page(range)),
-        }
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Item> {
+        self.items.get(key).map(|held| held.item())
     }
 
-    fn page(&self, range: &Range) -> Page {
+    pub(crate) fn page(&self, range: &Range) -> Page {
         let limit = match range.limit {
             0 => PAGE_ITEMS,
             limit => limit.min(PAGE_ITEMS),

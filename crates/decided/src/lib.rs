@@ -7,32 +7,39 @@
 //!
 //! 1. [`Batch`]: one entry of the log. Time comes from here.
 //! 2. [`Decided::apply`]: from a batch to outcomes for those who asked and changes for those who watch.
-//! 3. `session`: why a retry is not carried out twice. `kv`: keys and values.
+//! 3. `turn`: what a command finds and leaves behind. `session`: why a retry is not carried out twice. Then the families: `kv`, `nodes`.
 //! 4. [`Frozen`] and [`Thawing`]: the state as chunks of bytes, made while commands go on, and back.
 //! 5. `shards`: how a large state is frozen in no time.
 //!
 //! A family of commands is a module with a part of the state, a variant of [`Command`] and a part of
-//! the snapshot. Those to come (configuration, node records, tasks, rings, pins) get theirs beside `kv`.
+//! the snapshot. Those to come (tasks, rings, pins) get theirs beside `kv`.
 //!
 //! Deliberately not here: agreeing on the log and keeping it on disk, who may send which command, and waiting for anything.
 #![forbid(unsafe_code)]
 
 mod batch;
 mod kv;
+mod nodes;
 mod session;
 mod shards;
 mod snapshot;
+mod turn;
 
-use convoke_types::wire::store::{Command, Found, Outcome, Query, Revision, SessionCommand};
+use convoke_types::wire::store::{
+    Command, Done, Found, Outcome, Query, Record, Revision, SessionCommand,
+};
 use convoke_types::{NodeId, Timestamp};
 
 pub use batch::{BATCH_BYTES, BATCH_COMMANDS, Batch, BatchError, Order};
-pub use kv::Changed;
+pub use kv::KeyChanged;
 pub use session::{IDLE, SESSIONS, SESSIONS_EACH};
 pub use snapshot::{CHUNK_BYTES, Chunks, Frozen, SnapshotError, Thawing};
+pub use turn::Changed;
 
 use crate::kv::Kv;
+use crate::nodes::Nodes;
 use crate::session::{Admission, Register, Sessions};
+use crate::turn::Turn;
 
 /// The most bytes of all keys and values together, with what keeping them costs.
 pub const STORE_BYTES: u64 = 2 << 30;
@@ -48,21 +55,26 @@ pub struct Decided {
 #[derive(Clone, Debug)]
 struct State {
     time: Timestamp,
+    /// The term of the last batch.
+    term: u64,
     revision: Revision,
     /// What keys and values may take.
     store_bytes: u64,
     sessions: Sessions,
     kv: Kv,
+    nodes: Nodes,
 }
 
 impl Default for State {
     fn default() -> Self {
         Self {
             time: Timestamp::UNIX_EPOCH,
+            term: 0,
             revision: Revision(0),
             store_bytes: STORE_BYTES,
             sessions: Sessions::default(),
             kv: Kv::default(),
+            nodes: Nodes::default(),
         }
     }
 }
@@ -87,6 +99,8 @@ pub struct Extent {
     pub store_bytes_most: u64,
     /// Open sessions.
     pub sessions: u64,
+    /// Nodes that are enrolled.
+    pub nodes: u64,
 }
 
 impl Decided {
@@ -104,13 +118,14 @@ impl Decided {
         decided
     }
 
-    /// Carries out the commands of an entry of the log.
+    /// Carries out the commands of an entry of the log, which was made in this term.
     ///
     /// # Panics
     /// When the batch does not name the principals of its commands; one that was decoded does.
-    pub fn apply(&mut self, batch: Batch) -> Applied {
+    pub fn apply(&mut self, term: u64, batch: Batch) -> Applied {
         let now = self.state.time.max(batch.time);
         self.state.time = now;
+        self.state.term = self.state.term.max(term);
         self.state.sessions.expire(now, &mut self.register);
         let mut applied = Applied {
             outcomes: Vec::with_capacity(batch.commands.len()),
@@ -157,9 +172,21 @@ impl Decided {
                 let (outcome, changed) = state.kv.apply(command, next, state.store_bytes);
                 if let Some(changed) = changed {
                     state.revision = next;
-                    changes.push(changed);
+                    changes.push(Changed::Key(changed));
                 }
                 outcome
+            }
+            Command::Node(command) => {
+                let turn = Turn::new(principal, state.time, &mut state.revision, changes);
+                state.nodes.apply(command, turn)
+            }
+            Command::Mark(marked) => {
+                let turn = Turn::new(principal, state.time, &mut state.revision, changes);
+                state.nodes.mark(marked, turn)
+            }
+            Command::Tick => Outcome::Done(Done::Ticked),
+            Command::Config(_) | Command::Lock(_) | Command::Fenced(_) => {
+                unimplemented!("the next step")
             }
         }
     }
@@ -167,7 +194,18 @@ impl Decided {
     /// The answer of what was applied so far.
     #[must_use]
     pub fn find(&self, query: &Query) -> Found {
-        self.state.kv.find(query)
+        self.state.find(query)
+    }
+
+    /// What is decided about a node.
+    #[must_use]
+    pub fn node(&self, node: &NodeId) -> Option<&Record> {
+        self.state.nodes.get(node)
+    }
+
+    /// All that is decided about nodes, in the order of their ids.
+    pub fn nodes(&self) -> impl Iterator<Item = &Record> {
+        self.state.nodes.iter()
     }
 
     /// The last change.
@@ -190,6 +228,7 @@ impl Decided {
             store_bytes: self.state.kv.bytes(),
             store_bytes_most: self.state.store_bytes,
             sessions: self.state.sessions.len() as u64,
+            nodes: self.state.nodes.len() as u64,
         }
     }
 
@@ -197,5 +236,16 @@ impl Decided {
     #[must_use]
     pub fn freeze(&self) -> Frozen {
         Frozen::new(self.state.clone())
+    }
+}
+
+impl State {
+    fn find(&self, query: &Query) -> Found {
+        match query {
+            Query::Get(key) => Found::Item(self.kv.get(key)),
+            Query::List(range) => Found::Page(self.kv.page(range)),
+            Query::Node(query) => Found::Node(self.nodes.find(query)),
+            Query::Config(_) | Query::Lock(_) => unimplemented!("the next step"),
+        }
     }
 }

@@ -9,12 +9,13 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use convoke_types::Timestamp;
 use convoke_types::codec::{self, DecodeError};
 use convoke_types::wire::store::{Found, Query, Revision, SessionId};
+use convoke_types::{NodeId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::kv::{Kv, Stored};
+use crate::nodes::{Enrolled, Nodes, Whole};
 use crate::session::{Register, Session, Sessions};
 use crate::shards::Keyed as _;
 use crate::{Decided, State};
@@ -37,6 +38,10 @@ struct Head {
     opened: u64,
     sessions: u64,
     keys: u64,
+    #[serde(default)]
+    term: u64,
+    #[serde(default)]
+    nodes: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,6 +49,8 @@ enum Record {
     Head(Head),
     Session(Arc<Session>),
     Key(Arc<Stored>),
+    Whole(Arc<Whole>),
+    Node(Arc<Enrolled>),
 }
 
 impl Frozen {
@@ -60,7 +67,7 @@ impl Frozen {
     /// The answer as of then.
     #[must_use]
     pub fn find(&self, query: &Query) -> Found {
-        self.state.kv.find(query)
+        self.state.find(query)
     }
 
     /// Its bytes, a chunk at a time.
@@ -93,12 +100,14 @@ pub struct Chunks {
     next: Next,
 }
 
-/// What comes next: sessions or keys after these.
+/// What comes next: what of its kind stands behind this one.
 #[derive(Debug)]
 enum Next {
     Head,
     Sessions(Option<SessionId>),
     Keys(Option<Arc<Stored>>),
+    Whole,
+    Nodes(Option<NodeId>),
     End,
 }
 
@@ -135,7 +144,26 @@ impl Chunks {
                         break;
                     }
                 }
-                last.map_or(Next::End, |last| Next::Keys(Some(last)))
+                last.map_or(Next::Whole, |last| Next::Keys(Some(last)))
+            }
+            Next::Whole => {
+                let whole = state.nodes.whole();
+                if **whole != Whole::default() {
+                    put(Record::Whole(Arc::clone(whole)), chunk);
+                }
+                Next::Nodes(None)
+            }
+            Next::Nodes(after) => {
+                let bound = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+                let mut last = None;
+                for enrolled in state.nodes.from(bound) {
+                    put(Record::Node(Arc::clone(enrolled)), chunk);
+                    last = Some(*enrolled.key());
+                    if chunk.len() >= CHUNK_BYTES {
+                        break;
+                    }
+                }
+                last.map_or(Next::End, |last| Next::Nodes(Some(last)))
             }
             Next::End => Next::End,
         };
@@ -172,6 +200,8 @@ impl State {
             opened: self.sessions.opened(),
             sessions: self.sessions.len() as u64,
             keys: self.kv.len() as u64,
+            term: self.term,
+            nodes: self.nodes.len() as u64,
         }
     }
 }
@@ -210,9 +240,11 @@ pub struct Thawing {
     head: Option<Head>,
     sessions: Sessions,
     kv: Kv,
+    nodes: Nodes,
     register: Register,
     last_session: SessionId,
     last_key: Box<[u8]>,
+    last_node: Option<NodeId>,
 }
 
 impl Thawing {
@@ -263,6 +295,14 @@ impl Thawing {
                 self.last_key = stored.key().into();
                 self.kv.restore(stored);
             }
+            Record::Whole(whole) => self.nodes.restore_whole(whole),
+            Record::Node(enrolled) => {
+                if self.last_node.is_some_and(|last| *enrolled.key() <= last) {
+                    return Err(SnapshotError::OutOfOrder);
+                }
+                self.last_node = Some(*enrolled.key());
+                self.nodes.restore(enrolled);
+            }
         }
         Ok(())
     }
@@ -276,6 +316,7 @@ impl Thawing {
         let counts = [
             ("sessions", head.sessions, self.sessions.len() as u64),
             ("keys", head.keys, self.kv.len() as u64),
+            ("nodes", head.nodes, self.nodes.len() as u64),
         ];
         for (what, promised, found) in counts {
             if promised != found {
@@ -289,10 +330,12 @@ impl Thawing {
         Ok(Decided {
             state: State {
                 time: head.time,
+                term: head.term,
                 revision: head.revision,
                 store_bytes: head.store_bytes,
                 sessions: self.sessions,
                 kv: self.kv,
+                nodes: self.nodes,
             },
             register: self.register,
         })

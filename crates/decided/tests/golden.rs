@@ -71,7 +71,7 @@ fn a_batch_has_the_bytes_of_the_document() {
 #[test]
 fn a_snapshot_has_the_bytes_of_the_document() {
     let mut decided = Decided::new();
-    decided.apply(batch());
+    decided.apply(1, batch());
     let chunks: Vec<Vec<u8>> = decided.freeze().chunks().collect();
     assert_eq!(chunks.len(), 1);
     assert_eq!(hex(&chunks[0]), bytes_of(golden("snapshot")));

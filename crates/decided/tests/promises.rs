@@ -57,7 +57,7 @@ fn tell(
     batch.push(principal, ticket, command);
     let bytes = batch.encode().expect("it is small");
     let batch = Batch::decode(&bytes).expect("it was encoded just now");
-    decided.apply(batch).outcomes[0]
+    decided.apply(1, batch).outcomes[0]
 }
 
 fn kv(decided: &mut Decided, command: Command) -> Outcome {
@@ -80,10 +80,10 @@ fn open(decided: &mut Decided, now: Timestamp, principal: NodeId) -> SessionId {
 }
 
 fn get(decided: &Decided, key: &str) -> Option<Item> {
-    match decided.find(&Query::Get(key.into())) {
-        Found::Item(item) => item,
-        Found::Page(_) => panic!("one key was asked for"),
-    }
+    let Found::Item(item) = decided.find(&Query::Get(key.into())) else {
+        panic!("one key was asked for");
+    };
+    item
 }
 
 fn value(decided: &Decided, key: &str) -> Option<String> {
@@ -91,14 +91,12 @@ fn value(decided: &Decided, key: &str) -> Option<String> {
 }
 
 fn keys(decided: &Decided, range: Range) -> (Vec<String>, bool) {
-    match decided.find(&Query::List(range)) {
-        Found::Page(page) => {
-            let keys = page.items.into_iter().map(|listed| listed.key);
-            let keys = keys.map(|key| String::from_utf8(key).expect("tests write text"));
-            (keys.collect(), page.more)
-        }
-        Found::Item(_) => panic!("a range was asked for"),
-    }
+    let Found::Page(page) = decided.find(&Query::List(range)) else {
+        panic!("a range was asked for");
+    };
+    let keys = page.items.into_iter().map(|listed| listed.key);
+    let keys = keys.map(|key| String::from_utf8(key).expect("tests write text"));
+    (keys.collect(), page.more)
 }
 
 /// Everything, as a snapshot has it.
@@ -555,8 +553,8 @@ fn changes_are_what_watchers_need_to_follow() {
         batch.push(ADA, None, command);
     }
     let mut follower = BTreeMap::new();
-    for changed in decided.apply(batch).changes {
-        let change = changed.to_change();
+    for changed in decided.apply(1, batch).changes {
+        let change = changed.key().expect("only keys are changed").to_change();
         assert_eq!(change.revision.0, changed.revision().0);
         match change.item {
             Some(item) => follower.insert(change.key, item.value),
@@ -615,9 +613,9 @@ proptest! {
                 resumed = thawed(&chunks(&resumed)).expect("it is whole");
                 frozen = Some((straight.freeze(), chunks(&straight)));
             }
-            let wanted = straight.apply(batch.clone());
+            let wanted = straight.apply(1, batch.clone());
             let bytes = batch.encode().expect("it is small");
-            let found = resumed.apply(Batch::decode(&bytes).expect("it is whole"));
+            let found = resumed.apply(1, Batch::decode(&bytes).expect("it is whole"));
             prop_assert_eq!(wanted.outcomes, found.outcomes);
             prop_assert_eq!(wanted.changes.len(), found.changes.len());
         }
@@ -646,7 +644,7 @@ proptest! {
     #[test]
     fn any_bytes_are_refused_or_read_but_nothing_breaks(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         if let Ok(batch) = Batch::decode(&bytes) {
-            Decided::new().apply(batch);
+            Decided::new().apply(1, batch);
         }
         let mut thawing = Thawing::new();
         if thawing.take(&bytes).is_ok() {
@@ -660,7 +658,7 @@ fn a_session_that_expires_late_in_one_node_does_in_all() {
     let mut batch = Batch::new(at(0), 1);
     batch.push(ADA, None, Command::Session(SessionCommand::Open));
     let mut straight = Decided::new();
-    straight.apply(batch);
+    straight.apply(1, batch);
     let session = SessionId(1);
     tell(
         &mut straight,

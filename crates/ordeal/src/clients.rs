@@ -385,15 +385,12 @@ impl Client {
 }
 
 fn take_read(book: &Book, begun: Begun, found: Found, revision: Revision) {
-    match found {
-        Found::Item(item) => {
-            let value = item.map(|item| value_of(&item.value));
-            book.answered(begun, Answer::Value(value), Some(revision));
-        }
-        Found::Page(_) => {
-            book.failed(begun);
-            book.broken("a page came where an item was asked for".to_owned());
-        }
+    if let Found::Item(item) = found {
+        let value = item.map(|item| value_of(&item.value));
+        book.answered(begun, Answer::Value(value), Some(revision));
+    } else {
+        book.failed(begun);
+        book.broken("something else came where an item was asked for".to_owned());
     }
 }
 

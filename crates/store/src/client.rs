@@ -216,13 +216,15 @@ impl Store {
             expect,
             value,
         };
-        match self.command(Command::Kv(command)).await? {
-            Done::Swapped(revision) => Ok(Ok(Some(revision))),
-            Done::Deleted(revision) => Ok(Ok(revision)),
-            Done::NotSwapped(revision) => Ok(Err(revision)),
-            other @ (Done::Put(_) | Done::SessionOpened(_) | Done::SessionClosed) => {
-                Err(unexpected(&other))
-            }
+        let done = self.command(Command::Kv(command)).await?;
+        if let Done::Swapped(revision) = done {
+            Ok(Ok(Some(revision)))
+        } else if let Done::Deleted(revision) = done {
+            Ok(Ok(revision))
+        } else if let Done::NotSwapped(revision) = done {
+            Ok(Err(revision))
+        } else {
+            Err(unexpected(&done))
         }
     }
 
@@ -245,14 +247,14 @@ impl Store {
         freshness: Freshness,
     ) -> Result<Read, Error> {
         let answer = self.query(Query::Get(key.into()), freshness).await?;
-        match answer.found {
-            Found::Item(item) => Ok(Read {
-                item,
-                revision: answer.revision,
-                age: answer.age_ms.map(Duration::from_millis),
-            }),
-            other @ Found::Page(_) => Err(unexpected(&other)),
-        }
+        let Found::Item(item) = answer.found else {
+            return Err(unexpected(&answer.found));
+        };
+        Ok(Read {
+            item,
+            revision: answer.revision,
+            age: answer.age_ms.map(Duration::from_millis),
+        })
     }
 
     /// One page of the keys in a range, as of now.
@@ -263,10 +265,10 @@ impl Store {
         let answer = self
             .query(Query::List(range), Freshness::Linearizable)
             .await?;
-        match answer.found {
-            Found::Page(page) => Ok(page),
-            other @ Found::Item(_) => Err(unexpected(&other)),
-        }
+        let Found::Page(page) = answer.found else {
+            return Err(unexpected(&answer.found));
+        };
+        Ok(page)
     }
 
     /// All keys in a range, page by page. Each page is as of when it was asked for: keys that change meanwhile are told as they are then.

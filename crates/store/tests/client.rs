@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use convoke_decided::{Batch, Changed, Decided};
+use convoke_decided::{Batch, Changed, Decided, KeyChanged};
 use convoke_rpc::identity::Development;
 use convoke_rpc::{Context, Endpoint, Server, Streaming, Target};
 use convoke_store::{
@@ -49,7 +49,7 @@ impl Shared {
     fn decide(&mut self, principal: NodeId, request: &CommandRequest) -> Outcome {
         let mut batch = Batch::new(Timestamp::from_unix_ms(self.now), 1);
         batch.push(principal, request.ticket, request.command.clone());
-        let mut applied = self.decided.apply(batch);
+        let mut applied = self.decided.apply(1, batch);
         self.changes.append(&mut applied.changes);
         applied.outcomes[0]
     }
@@ -112,7 +112,11 @@ impl Keeper for Pretender {
 
     async fn watch(&self, request: WatchRequest) -> Result<Streaming<Heard, Refused>, Refused> {
         let shared = self.shared.lock();
-        let changes = shared.changes.iter().map(Changed::to_change);
+        let changes = shared
+            .changes
+            .iter()
+            .filter_map(Changed::key)
+            .map(KeyChanged::to_change);
         let after = request.after.unwrap_or_default();
         let is_forgotten = request
             .after

@@ -160,7 +160,7 @@ impl<R: AsyncRuntime> Machine<R> {
             EntryPayload::Blank => Applied::default(),
             EntryPayload::Normal(Proposal(bytes)) => {
                 let batch = Batch::decode(bytes).map_err(io::Error::other)?;
-                state.decided.apply(batch)
+                state.decided.apply(entry.log_id.leader_id.term, batch)
             }
             EntryPayload::Membership(membership) => {
                 state.membership = StoredMembership::new(Some(entry.log_id), membership.clone());

@@ -18,7 +18,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use convoke_decided::Batch;
-use convoke_types::wire::store::{Command, KvCommand, Outcome, Ticket};
+use convoke_types::wire::store::{
+    Command, ConfigCommand, Fenced, KvCommand, LockCommand, Marked, NodeCommand, Outcome, Rule,
+    Ticket, Value,
+};
 use convoke_types::{NodeId, Timestamp};
 use openraft::errors::ClientWriteError;
 use openraft::raft::ClientWriteResult;
@@ -54,11 +57,52 @@ pub(super) type Teller<R> = <<R as AsyncRuntime>::Oneshot as Oneshot>::Sender<An
 /// About what a command takes in an entry.
 pub(super) fn size_of(command: &Command) -> usize {
     const REST: usize = 64;
+    /// A node id with what stands beside it.
+    const NODE: usize = 48;
     REST + match command {
-        Command::Session(_) => 0,
-        Command::Kv(KvCommand::Put { key, value }) => key.len() + value.len(),
-        Command::Kv(KvCommand::Delete { key }) => key.len(),
-        Command::Kv(KvCommand::Swap { key, expect, value }) => {
+        Command::Session(_) | Command::Tick => 0,
+        Command::Kv(command) => size_of_keys(command),
+        Command::Fenced(Fenced { lock, command, .. }) => lock.len() + size_of_keys(command),
+        Command::Config(ConfigCommand::Propose {
+            key, value, rule, ..
+        }) => {
+            let text = match value {
+                Some(Value::Text(text)) => text.len(),
+                Some(Value::Flag(_) | Value::Number(_)) | None => 0,
+            };
+            let weights = match rule {
+                Rule::Weighted(weights) => weights.len() * NODE,
+                Rule::Majority | Rule::TwoThirds | Rule::All => 0,
+            };
+            key.len() + text + weights
+        }
+        Command::Config(ConfigCommand::Vote { .. } | ConfigCommand::Withdraw { .. }) => 0,
+        Command::Lock(LockCommand::Acquire { name, note, .. }) => name.len() + note.len(),
+        Command::Lock(LockCommand::Renew { name, .. } | LockCommand::Release { name, .. }) => {
+            name.len()
+        }
+        Command::Node(NodeCommand::Enrol { addresses, .. }) => {
+            NODE + addresses.iter().map(String::len).sum::<usize>()
+        }
+        Command::Node(
+            NodeCommand::Allow { .. }
+            | NodeCommand::Grant { .. }
+            | NodeCommand::Drain { .. }
+            | NodeCommand::Forget { .. },
+        ) => NODE,
+        Command::Node(NodeCommand::SetIssuers { bundle, .. }) => bundle.len(),
+        Command::Node(NodeCommand::ConfirmLoss { lost }) | Command::Mark(Marked::Lost(lost)) => {
+            lost.len() * NODE
+        }
+        Command::Mark(Marked::Recovered { .. } | Marked::Restored { .. }) => NODE,
+    }
+}
+
+fn size_of_keys(command: &KvCommand) -> usize {
+    match command {
+        KvCommand::Put { key, value } => key.len() + value.len(),
+        KvCommand::Delete { key } => key.len(),
+        KvCommand::Swap { key, expect, value } => {
             key.len() + value.as_ref().map_or(0, Vec::len) + size_of_expected(expect)
         }
     }

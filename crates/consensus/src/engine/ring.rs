@@ -31,6 +31,10 @@ impl Ring {
     }
 
     pub(super) fn push(&mut self, changed: Changed) {
+        if changed.revision().0 != self.base.0 + self.changes.len() as u64 + 1 {
+            // A recovery left numbers out, and whoever watches has to look at everything anew.
+            *self = Self::from(Revision(changed.revision().0 - 1));
+        }
         self.bytes += changed.cost_bytes();
         self.changes.push_back(changed);
         while self.changes.len() > CHANGES || self.bytes > BYTES {
@@ -44,7 +48,7 @@ impl Ring {
 
     /// At most so many changes after a revision; nothing if some of them are gone.
     pub(super) fn after(&self, revision: Revision, most: usize) -> Option<Vec<Changed>> {
-        // Revisions have no gap, so the place follows from the number.
+        // What is kept has no gap, so the place follows from the number.
         let from = revision.0.checked_sub(self.base.0)?;
         let from = usize::try_from(from).unwrap_or(usize::MAX);
         Some(self.changes.iter().skip(from).take(most).cloned().collect())
@@ -70,7 +74,7 @@ mod tests {
                 value: Vec::new(),
             };
             batch.push(NodeId::from_public_key([1; 32]), None, Command::Kv(put));
-            let applied = decided.apply(batch);
+            let applied = decided.apply(1, batch);
             applied.changes.into_iter().for_each(|it| ring.push(it));
         }
         ring

@@ -254,9 +254,8 @@ impl Telling {
             match self.watch.next().await {
                 Watched::Changes(changes) => {
                     let last = changes.last().map(|changed| changed.revision());
-                    let ours = changes
-                        .iter()
-                        .filter(|changed| changed.key().starts_with(&self.prefix));
+                    let keys = changes.iter().filter_map(|changed| changed.key());
+                    let ours = keys.filter(|changed| changed.key().starts_with(&self.prefix));
                     self.ready
                         .extend(ours.map(|changed| Heard::Change(changed.to_change())));
                     self.ready.extend(last.map(Heard::Caught));

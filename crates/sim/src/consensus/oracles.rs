@@ -82,7 +82,7 @@ impl Seen {
     }
 
     fn change(&mut self, changed: &Changed) -> Option<String> {
-        let change = changed.to_change();
+        let change = changed.key()?.to_change();
         let value = change.item.as_ref().map(|item| value_of(&item.value));
         let revision = change.revision;
         if !Self::same(&mut self.changes, revision, (change.key, value)) {

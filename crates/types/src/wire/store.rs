@@ -3,13 +3,36 @@
 //! A [`Command`] goes into the log once a leader took it; what comes back is an [`Outcome`]. A [`Query`] is answered from what a node
 //! has applied. [`Change`] is what watchers hear. The same types are in the log, on the wire and in the facade.
 //!
-//! Commands that change something are numbered by the revision they made: 1, 2, 3, … without a gap, the same on every node.
+//! Commands that change something are numbered by the revision they made: 1, 2, 3, … without a gap, the same on every node. (A recovery
+//! leaves a gap on purpose: what was acknowledged and lost had numbers, too.)
+//!
+//! Each family has a file of its own: keys and sessions are here, [`ConfigCommand`] is configuration by vote with its [`schema`],
+//! [`LockCommand`] is locks, [`NodeCommand`] is node records; [`rights`] says who may do what.
 //!
 //! Deliberately not here: how commands are batched and stored (`convoke-decided`), who leads and how to find out (the log engine).
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+mod config;
+mod lock;
+mod node;
+pub mod rights;
+pub mod schema;
+
+pub use self::config::{
+    ConfigCommand, ConfigFound, ConfigQuery, ConfigRefusal, HISTORY, NAME_BYTES, OPEN, Proposal,
+    ProposalId, Rule, Setting, TEXT_BYTES, VOTING_MS, Value, Verdict, Version, WEIGHTS, told,
+};
+pub use self::lock::{
+    Fence, Holder, LEASE_MS, LOCK_NAME_BYTES, LOCK_NOTE_BYTES, LOCK_QUEUE, LOCKS, Lock,
+    LockCommand, LockFound, LockNews, LockQuery, LockRefusal,
+};
+pub use self::node::{
+    ADDRESS_BYTES, ADDRESSES, BUNDLE_BYTES, Issuers, LOST, LogNumber, MARKS, Mark, Marked, NODES,
+    NodeCommand, NodeFound, NodeQuery, NodeRefusal, Rank, Record,
+};
 
 /// The most bytes of a key.
 pub const KEY_BYTES: usize = 512;
@@ -67,6 +90,29 @@ pub enum Command {
     Session(SessionCommand),
     /// About keys and values.
     Kv(KvCommand),
+    /// About configuration.
+    Config(ConfigCommand),
+    /// About locks.
+    Lock(LockCommand),
+    /// About nodes.
+    Node(NodeCommand),
+    /// About keys and values, for who holds a lock.
+    Fenced(Fenced),
+    /// Nothing but that time goes by; what is due happens.
+    Tick,
+    /// About the cluster as a whole.
+    Mark(Marked),
+}
+
+/// Changes keys and values if a grant of a lock still holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fenced {
+    /// Which lock.
+    pub lock: String,
+    /// The grant.
+    pub fence: Fence,
+    /// What is done then.
+    pub command: KvCommand,
 }
 
 /// Opening and closing sessions.
@@ -146,6 +192,31 @@ pub enum Done {
     Swapped(Revision),
     /// It was not as expected: when the key was last changed, if it is there. Nothing changed.
     NotSwapped(Option<Revision>),
+    /// The proposal is made; it may be decided already.
+    Proposed {
+        /// Its number.
+        proposal: ProposalId,
+        /// How it stands.
+        verdict: Verdict,
+    },
+    /// The vote counts, or counted before.
+    Voted(Verdict),
+    /// The proposal is taken back.
+    Withdrawn,
+    /// The lock is the session's, known by this.
+    Acquired(Fence),
+    /// The session waits for the lock, with so many before it.
+    Queued(u32),
+    /// The lease began anew.
+    Renewed,
+    /// The session holds the lock no more, and waits for it no more.
+    Released,
+    /// The node is enrolled, or was before, with this role.
+    Enrolled(crate::Role),
+    /// The record, the issuers or the marks are changed, or were so before.
+    Noted(Revision),
+    /// Time went by.
+    Ticked,
 }
 
 /// Why nothing changed.
@@ -204,6 +275,15 @@ pub enum Refusal {
         /// How many may be unanswered.
         window: u64,
     },
+    /// About configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigRefusal),
+    /// About locks.
+    #[error(transparent)]
+    Lock(#[from] LockRefusal),
+    /// About nodes.
+    #[error(transparent)]
+    Node(#[from] NodeRefusal),
 }
 
 /// Why it is not known what became of a command.
@@ -225,6 +305,12 @@ pub enum Query {
     Get(#[serde(with = "serde_bytes")] Vec<u8>),
     /// Keys in their order.
     List(Range),
+    /// About configuration.
+    Config(ConfigQuery),
+    /// About locks.
+    Lock(LockQuery),
+    /// About nodes.
+    Node(NodeQuery),
 }
 
 /// How new an answer has to be.
@@ -309,6 +395,12 @@ pub enum Found {
     Item(Option<Item>),
     /// Keys in their order.
     Page(Page),
+    /// About configuration.
+    Config(ConfigFound),
+    /// About locks.
+    Lock(LockFound),
+    /// About nodes.
+    Node(NodeFound),
 }
 
 /// Some of the keys of a range.
@@ -340,6 +432,34 @@ pub struct Change {
     pub key: Vec<u8>,
     /// What it holds from here on; nothing if it is gone.
     pub item: Option<Item>,
+}
+
+/// What watchers of all but keys hear.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum News {
+    /// A proposal was made, or is over; a value changed if it passed.
+    Proposal(Box<Proposal>, Revision),
+    /// A lock has another holder, or none.
+    Lock(Box<LockNews>),
+    /// A node's record changed; without one, the node is forgotten.
+    Node(crate::NodeId, Option<Box<Record>>, Revision),
+    /// Other issuers count.
+    Issuers(Box<Issuers>),
+    /// Something happened to the cluster as a whole.
+    Mark(Box<Mark>),
+}
+
+impl News {
+    /// The change.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        match self {
+            Self::Proposal(_, revision) | Self::Node(_, _, revision) => *revision,
+            Self::Lock(news) => news.revision,
+            Self::Issuers(issuers) => issuers.revision,
+            Self::Mark(mark) => mark.revision,
+        }
+    }
 }
 
 #[cfg(test)]

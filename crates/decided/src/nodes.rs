@@ -1,0 +1,289 @@
+//! Node records: who is enrolled, what each may become and is, which issuers count, and what happened to the cluster as a whole.
+//!
+//! - A node enrols itself, and gets the first role that it may have: master, worker, gateway, observer, leecher. When it enrols again, what
+//!   is new is taken over and its role stays, as long as it may still have it.
+//! - What people allow bounds what a certificate says, and stays when the node enrols again.
+//! - Nothing changes, and no revision is used, when a command says what is so already.
+//!
+//! Deliberately not here: whether a principal may send such a command, but for who enrols whom.
+
+use std::collections::VecDeque;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use convoke_types::wire::store::{
+    ADDRESS_BYTES, ADDRESSES, BUNDLE_BYTES, Done, Issuers, LOST, MARKS, Mark, Marked, NODES, News,
+    NodeCommand, NodeFound, NodeQuery, NodeRefusal, Outcome, PAGE_ITEMS, Record, Refusal, Revision,
+};
+use convoke_types::{NodeId, Role, RoleSet};
+use serde::{Deserialize, Serialize};
+
+use crate::shards::{Keyed, Shards};
+use crate::turn::Turn;
+
+/// Numbers that a recovery leaves out: more than can have been given and lost.
+pub(crate) const RECOVERY_GAP: u64 = 1 << 32;
+
+/// In which order roles are given to who may have several.
+const BEST_FIRST: [Role; 5] = [
+    Role::Master,
+    Role::Worker,
+    Role::Gateway,
+    Role::Observer,
+    Role::Leecher,
+];
+
+/// A record as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Enrolled {
+    record: Record,
+    /// What its certificate says.
+    certified: RoleSet,
+    /// What people allow.
+    permitted: RoleSet,
+}
+
+impl Keyed for Enrolled {
+    type Key = NodeId;
+
+    fn key(&self) -> &NodeId {
+        &self.record.node
+    }
+}
+
+/// All that is known of the cluster beside its nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Whole {
+    pub(crate) issuers: Option<Issuers>,
+    pub(crate) marks: VecDeque<Mark>,
+}
+
+/// All records.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Nodes {
+    records: Shards<Enrolled>,
+    whole: Arc<Whole>,
+}
+
+type Result<T> = std::result::Result<T, NodeRefusal>;
+
+impl Nodes {
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    pub(crate) fn get(&self, node: &NodeId) -> Option<&Record> {
+        self.records.get(node).map(|it| &it.record)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Record> {
+        self.records.iter().map(|it| &it.record)
+    }
+
+    pub(crate) fn from(&self, bound: Bound<&NodeId>) -> impl Iterator<Item = &Arc<Enrolled>> {
+        self.records.from(bound)
+    }
+
+    pub(crate) fn whole(&self) -> &Arc<Whole> {
+        &self.whole
+    }
+
+    /// Takes a record back from a snapshot.
+    pub(crate) fn restore(&mut self, enrolled: Arc<Enrolled>) {
+        self.records.insert(enrolled);
+    }
+
+    pub(crate) fn restore_whole(&mut self, whole: Arc<Whole>) {
+        self.whole = whole;
+    }
+
+    pub(crate) fn apply(&mut self, command: NodeCommand, turn: Turn<'_>) -> Outcome {
+        let done = match command {
+            NodeCommand::Enrol { node, .. } if node != turn.principal => {
+                Err(NodeRefusal::NotItself)
+            }
+            NodeCommand::Enrol { .. } => self.enrol(command, turn),
+            NodeCommand::Allow { node, roles } => self.allow(node, roles, turn),
+            NodeCommand::Grant { node, role } => self.change(node, turn, |it| {
+                if !it.record.allowed.contains(role) {
+                    return Err(NodeRefusal::NotAllowed(role));
+                }
+                it.record.role = role;
+                Ok(())
+            }),
+            NodeCommand::Drain { node, drains } => self.change(node, turn, |it| {
+                it.record.drains = drains;
+                Ok(())
+            }),
+            NodeCommand::Forget { node } => self.forget(node, turn),
+            NodeCommand::SetIssuers { expect, bundle } => self.set_issuers(expect, bundle, turn),
+            NodeCommand::ConfirmLoss { lost } => {
+                let found = lost.len();
+                if found == 0 || found > LOST {
+                    Err(NodeRefusal::BadLoss {
+                        found: found as u64,
+                    })
+                } else {
+                    return self.mark(Marked::Lost(lost), turn);
+                }
+            }
+        };
+        match done {
+            Ok(done) => Outcome::Done(done),
+            Err(refusal) => Outcome::Refused(Refusal::Node(refusal)),
+        }
+    }
+
+    fn enrol(&mut self, command: NodeCommand, mut turn: Turn<'_>) -> Result<Done> {
+        let NodeCommand::Enrol {
+            node,
+            log,
+            addresses,
+            allowed: certified,
+            score,
+        } = command
+        else {
+            unreachable!("matched by its caller");
+        };
+        let are_bounded =
+            addresses.len() <= ADDRESSES && addresses.iter().all(|it| it.len() <= ADDRESS_BYTES);
+        if !are_bounded {
+            return Err(NodeRefusal::BadAddresses);
+        }
+        let before = self.records.get(&node);
+        if before.is_none() && self.records.len() >= NODES {
+            return Err(NodeRefusal::TooMany);
+        }
+        let permitted = before.map_or(RoleSet::ALL, |it| it.permitted);
+        let allowed = both(certified, permitted);
+        let held = before.map(|it| it.record.role);
+        let role = role_among(allowed, held)?;
+        let record = Record {
+            node,
+            log,
+            addresses,
+            allowed,
+            role,
+            drains: before.is_some_and(|it| it.record.drains),
+            score,
+            since: before.map_or(turn.now, |it| it.record.since),
+            revision: before.map_or(Revision(0), |it| it.record.revision),
+        };
+        let enrolled = Enrolled {
+            record,
+            certified,
+            permitted,
+        };
+        if before.is_none_or(|before| **before != enrolled) {
+            self.write(enrolled, &mut turn);
+        }
+        Ok(Done::Enrolled(role))
+    }
+
+    fn allow(&mut self, node: NodeId, roles: RoleSet, turn: Turn<'_>) -> Result<Done> {
+        self.change(node, turn, |it| {
+            it.permitted = roles;
+            it.record.allowed = both(it.certified, roles);
+            it.record.role = role_among(it.record.allowed, Some(it.record.role))?;
+            Ok(())
+        })
+    }
+
+    fn change(
+        &mut self,
+        node: NodeId,
+        mut turn: Turn<'_>,
+        how: impl FnOnce(&mut Enrolled) -> Result<()>,
+    ) -> Result<Done> {
+        let before = self.records.get(&node).ok_or(NodeRefusal::Unknown)?;
+        let mut enrolled = Enrolled::clone(before);
+        how(&mut enrolled)?;
+        if enrolled == **before {
+            return Ok(Done::Noted(enrolled.record.revision));
+        }
+        Ok(Done::Noted(self.write(enrolled, &mut turn)))
+    }
+
+    fn write(&mut self, mut enrolled: Enrolled, turn: &mut Turn<'_>) -> Revision {
+        turn.change(|revision| {
+            enrolled.record.revision = revision;
+            let record = enrolled.record.clone();
+            self.records.insert(Arc::new(enrolled));
+            News::Node(record.node, Some(Box::new(record)), revision)
+        })
+    }
+
+    fn forget(&mut self, node: NodeId, mut turn: Turn<'_>) -> Result<Done> {
+        self.records.remove(&node).ok_or(NodeRefusal::Unknown)?;
+        let revision = turn.change(|revision| News::Node(node, None, revision));
+        Ok(Done::Noted(revision))
+    }
+
+    fn set_issuers(&mut self, expected: u64, bundle: Vec<u8>, mut turn: Turn<'_>) -> Result<Done> {
+        let size = bundle.len();
+        if size == 0 || size > BUNDLE_BYTES {
+            return Err(NodeRefusal::BadBundle { found: size as u64 });
+        }
+        let found = self.whole.issuers.as_ref().map_or(0, |it| it.version);
+        if found != expected {
+            return Err(NodeRefusal::IssuersAre { expected, found });
+        }
+        let whole = Arc::make_mut(&mut self.whole);
+        let revision = turn.change(|revision| {
+            let issuers = Issuers {
+                version: found + 1,
+                bundle,
+                revision,
+            };
+            whole.issuers = Some(issuers.clone());
+            News::Issuers(Box::new(issuers))
+        });
+        Ok(Done::Noted(revision))
+    }
+
+    /// Remembers what happened to the cluster as a whole. Behind a recovery, numbers begin where nothing that was lost can have been.
+    pub(crate) fn mark(&mut self, what: Marked, mut turn: Turn<'_>) -> Outcome {
+        if matches!(what, Marked::Recovered { .. }) {
+            turn.skip(RECOVERY_GAP);
+        }
+        let whole = Arc::make_mut(&mut self.whole);
+        let at = turn.now;
+        let revision = turn.change(|revision| {
+            let mark = Mark { revision, at, what };
+            whole.marks.push_back(mark.clone());
+            News::Mark(Box::new(mark))
+        });
+        while whole.marks.len() > MARKS {
+            whole.marks.pop_front();
+        }
+        Outcome::Done(Done::Noted(revision))
+    }
+
+    pub(crate) fn find(&self, query: &NodeQuery) -> NodeFound {
+        match query {
+            NodeQuery::Get(node) => NodeFound::Node(self.get(node).cloned()),
+            NodeQuery::List { after, limit } => {
+                let limit = match *limit {
+                    0 => PAGE_ITEMS,
+                    limit => limit.min(PAGE_ITEMS),
+                };
+                let bound = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+                let page = self.records.from(bound).take(limit as usize);
+                NodeFound::Nodes(page.map(|it| it.record.clone()).collect())
+            }
+            NodeQuery::Issuers => NodeFound::Issuers(self.whole.issuers.clone()),
+            NodeQuery::Marks => NodeFound::Marks(self.whole.marks.iter().cloned().collect()),
+        }
+    }
+}
+
+fn both(one: RoleSet, other: RoleSet) -> RoleSet {
+    RoleSet::from_bits(one.bits() & other.bits())
+}
+
+/// The role it has, if it may; else the first that it may have.
+fn role_among(allowed: RoleSet, held: Option<Role>) -> Result<Role> {
+    let held = held.filter(|role| allowed.contains(*role));
+    let first = || BEST_FIRST.into_iter().find(|role| allowed.contains(*role));
+    held.or_else(first).ok_or(NodeRefusal::NoRole)
+}
