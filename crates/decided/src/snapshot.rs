@@ -64,6 +64,12 @@ impl Frozen {
         self.state.revision
     }
 
+    /// The time of the log then.
+    #[must_use]
+    pub fn time(&self) -> Timestamp {
+        self.state.time
+    }
+
     /// The answer as of then.
     #[must_use]
     pub fn find(&self, query: &Query) -> Found {

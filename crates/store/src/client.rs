@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use convoke_rpc::{CallError, CallOptions, Channel, ChannelConfig, Endpoint, Target};
+use convoke_types::wire::store::rights::NoRight;
 use convoke_types::wire::store::{
     Command, Done, Expect, Forgotten, Found, Freshness, Item, KvCommand, Outcome, Page, Query,
     Range, Refusal, Revision, SessionCommand, SessionId, Ticket, WINDOW,
@@ -27,7 +28,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::service::{
-    Answer, CommandRequest, KeeperClient, LogStatus, QueryRequest, Refused, Whereabouts,
+    Answer, CommandRequest, KeeperClient, LogStatus, QueryRequest, Refused, Scope, Whereabouts,
 };
 use crate::session::Numbers;
 use crate::watch::Watch;
@@ -71,6 +72,9 @@ pub enum Error {
     /// The cluster says no, and will say so again. Nothing changed.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// This client may not do that. Nothing changed.
+    #[error(transparent)]
+    NoRight(#[from] NoRight),
     /// It was certainly not carried out.
     #[error("nothing was changed: {why}")]
     Failed {
@@ -284,7 +288,14 @@ impl Store {
     /// Changes of keys that begin so: after a revision, or first what is there.
     #[must_use]
     pub fn watch(&self, prefix: impl Into<Vec<u8>>, after: Option<Revision>) -> Watch {
-        Watch::new(self.clone(), prefix.into(), after)
+        Watch::new(self.clone(), prefix.into(), Scope::Keys, after)
+    }
+
+    /// What changes beside keys: configuration, locks, nodes. Without a revision it begins now; its first event is then
+    /// [`Event::Complete`](crate::Event::Complete), and what is there can be asked for as of that revision.
+    #[must_use]
+    pub fn news(&self, after: Option<Revision>) -> Watch {
+        Watch::new(self.clone(), Vec::new(), Scope::News, after)
     }
 
     /// Has a command carried out once.
@@ -470,6 +481,11 @@ impl Store {
         }
     }
 
+    /// How many nodes are known.
+    pub(crate) fn places(&self) -> usize {
+        self.0.nodes.lock().known.len()
+    }
+
     /// A client for the node asked first, and which one that is.
     pub(crate) fn first(&self) -> (usize, KeeperClient) {
         self.0.favourite()
@@ -515,6 +531,7 @@ impl Store {
                 attempt.pause(&why).await
             }
             Refused::Senseless { why } => Err(Error::Failed { why }),
+            Refused::NoRight(no_right) => Err(Error::NoRight(no_right)),
             // Commands and questions never hear of snapshots.
             Refused::SnapshotUnderWay | Refused::NoSnapshot { .. } => Err(Error::Failed { why }),
         }
@@ -775,7 +792,7 @@ impl Attempt {
             Error::Failed { why } | Error::OutcomeUnknown { why } => {
                 Self { why, ..*self }.given_up()
             }
-            error @ (Error::Refused(_) | Error::Unexpected { .. }) => error,
+            error @ (Error::Refused(_) | Error::NoRight(_) | Error::Unexpected { .. }) => error,
         }
     }
 
@@ -789,7 +806,19 @@ impl Attempt {
     }
 }
 
-fn unexpected(what: &impl std::fmt::Debug) -> Error {
+/// What was asked for, out of what came; if it is something else, that is the error.
+macro_rules! the {
+    ($came:expr, $pattern:pat => $value:expr) => {{
+        let came = $came;
+        let $pattern = came else {
+            return Err($crate::client::unexpected(&came));
+        };
+        Ok($value)
+    }};
+}
+pub(crate) use the;
+
+pub(crate) fn unexpected(what: &impl std::fmt::Debug) -> Error {
     Error::Unexpected {
         what: format!("{what:?}"),
     }

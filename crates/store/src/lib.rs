@@ -3,6 +3,7 @@
 //! - [`Keeper`]: the RPC service of every node that keeps the log, with its client and server.
 //! - [`Store`]: a client that finds who leads, tries again, and never has anything carried out twice.
 //! - [`Watch`]: changes as they are decided, across lost links.
+//! - [`Held`]: a lock that is held, and renewed until it is let go. [`Backup`]: all that is decided, taken away.
 //!
 //! Keys, values, commands and outcomes are in [`convoke_types::wire::store`].
 //!
@@ -28,14 +29,21 @@
 //! Deliberately not here: the log and the state it amounts to.
 #![forbid(unsafe_code)]
 
+mod backup;
 mod client;
+mod config;
+mod lock;
+mod nodes;
 mod service;
 mod session;
 mod watch;
 
+pub use backup::{Backup, BackupHead};
 pub use client::{Error, Pages, Read, Store, StoreConfig};
+pub use config::Change as ConfigChange;
+pub use lock::{Held, LockConfig};
 pub use service::{
     Answer, CommandRequest, Follower, Heard, Keeper, KeeperClient, KeeperServer, LogStatus,
-    QueryRequest, Refused, Snapshotted, Standing, WatchRequest, Whereabouts,
+    QueryRequest, Refused, Saved, Scope, Snapshotted, Standing, WatchRequest, Whereabouts,
 };
 pub use watch::{Event, Watch};

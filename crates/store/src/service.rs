@@ -6,10 +6,11 @@
 use std::net::SocketAddr;
 
 use convoke_rpc::{Context, Streaming, service};
-use convoke_types::NodeId;
+use convoke_types::wire::store::rights::NoRight;
 use convoke_types::wire::store::{
-    Change, Command, Found, Freshness, Outcome, Query, Revision, Ticket,
+    Change, Command, Found, Freshness, News, Outcome, Query, Revision, Ticket,
 };
+use convoke_types::{ClusterId, NodeId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Decided state, as any node that keeps the log serves it.
@@ -21,10 +22,14 @@ pub trait Keeper {
 
     /// Answers a question about what was decided.
     #[rpc(idempotent, deadline_ms = 10_000)]
-    async fn query(&self, request: QueryRequest) -> Result<Answer, Refused>;
+    async fn query(&self, ctx: &Context, request: QueryRequest) -> Result<Answer, Refused>;
 
     /// Tells of changes as they are decided, without an end.
-    async fn watch(&self, request: WatchRequest) -> Result<Streaming<Heard, Refused>, Refused>;
+    async fn watch(
+        &self,
+        ctx: &Context,
+        request: WatchRequest,
+    ) -> Result<Streaming<Heard, Refused>, Refused>;
 
     /// How the log does, as this node sees it.
     #[rpc(idempotent, deadline_ms = 2_000)]
@@ -32,11 +37,15 @@ pub trait Keeper {
 
     /// Has another voter lead.
     #[rpc(deadline_ms = 10_000, roles(master, worker))]
-    async fn transfer(&self, to: NodeId) -> Result<(), Refused>;
+    async fn transfer(&self, ctx: &Context, to: NodeId) -> Result<(), Refused>;
 
     /// Writes this node's state as a snapshot now, and answers when it is safe.
     #[rpc(deadline_ms = 600_000, roles(master, worker))]
-    async fn snapshot(&self) -> Result<Snapshotted, Refused>;
+    async fn snapshot(&self, ctx: &Context) -> Result<Snapshotted, Refused>;
+
+    /// All that is decided, as of one moment that is not before the question.
+    #[rpc(roles(master, worker))]
+    async fn backup(&self, ctx: &Context) -> Result<Streaming<Saved, Refused>, Refused>;
 }
 
 /// A command to be decided.
@@ -76,6 +85,20 @@ pub struct WatchRequest {
     pub prefix: Vec<u8>,
     /// Changes after this one; without it, first what is there, then what changes.
     pub after: Option<Revision>,
+    /// What is watched.
+    #[serde(default)]
+    pub scope: Scope,
+}
+
+/// What a watcher hears of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Scope {
+    /// Keys that begin with the prefix.
+    #[default]
+    Keys,
+    /// All but keys: configuration, locks, nodes. What is there at the beginning is not told; whoever needs it asks, as of the revision
+    /// that is told first.
+    News,
 }
 
 /// What a watcher hears.
@@ -87,6 +110,29 @@ pub enum Heard {
     Resync(Revision),
     /// Everything up to this change was heard, also when none of it was for this watcher. Go on after it when the link is lost.
     Caught(Revision),
+    /// Something else than a key changed.
+    News(News),
+}
+
+/// A backup, piece by piece.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Saved {
+    /// Comes first.
+    Head {
+        /// Whose it is.
+        cluster: ClusterId,
+        /// The last change in it.
+        revision: Revision,
+        /// The time of the log then.
+        time: Timestamp,
+    },
+    /// A chunk of the state, as snapshots have them.
+    Chunk(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// Comes last.
+    End {
+        /// How many chunks there were.
+        chunks: u64,
+    },
 }
 
 /// Why a node does not do what it was asked. Nothing changed, except where it says so.
@@ -120,6 +166,9 @@ pub enum Refused {
         /// Why not.
         why: String,
     },
+    /// Whoever asks may not.
+    #[error(transparent)]
+    NoRight(#[from] NoRight),
     /// A snapshot is being written already.
     #[error("a snapshot is being written already; wait for it")]
     SnapshotUnderWay,

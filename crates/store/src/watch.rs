@@ -9,11 +9,11 @@
 use std::time::Duration;
 
 use convoke_rpc::{CallError, CallOptions, Streaming};
-use convoke_types::wire::store::{Change, Revision};
+use convoke_types::wire::store::{Change, News, Revision};
 use tracing::debug;
 
 use crate::client::{Error, Store};
-use crate::service::{Heard, Refused, WatchRequest};
+use crate::service::{Heard, Refused, Scope, WatchRequest};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -24,6 +24,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub enum Event {
     /// A key changed.
     Change(Change),
+    /// Something else than a key changed.
+    News(News),
     /// What was heard before is void; what is there follows, as changes. The revision as of which nothing is known before, or 0.
     Resync(Revision),
     /// All that was there has been told, as of this revision: at the end of a list, which a watch without a revision and one that had to
@@ -36,6 +38,7 @@ pub enum Event {
 pub struct Watch {
     store: Store,
     prefix: Vec<u8>,
+    scope: Scope,
     after: Option<Revision>,
     /// What is there is being told.
     is_listing: bool,
@@ -46,10 +49,16 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(store: Store, prefix: Vec<u8>, after: Option<Revision>) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        prefix: Vec<u8>,
+        scope: Scope,
+        after: Option<Revision>,
+    ) -> Self {
         Self {
             store,
             prefix,
+            scope,
             after,
             is_listing: after.is_none(),
             is_partial: false,
@@ -89,6 +98,11 @@ impl Watch {
                     }
                     return Ok(Event::Change(change));
                 }
+                Some(Ok(Heard::News(news))) => {
+                    self.pause = FIRST_PAUSE;
+                    self.after = Some(news.revision());
+                    return Ok(Event::News(news));
+                }
                 Some(Ok(Heard::Caught(revision))) => {
                     self.is_partial = false;
                     self.after = Some(revision);
@@ -116,6 +130,7 @@ impl Watch {
         let request = WatchRequest {
             prefix: self.prefix.clone(),
             after: self.after,
+            scope: self.scope,
         };
         let options = CallOptions::new().attempts(1);
         match client.with(options).watch(&request).await {
@@ -124,6 +139,9 @@ impl Watch {
                 return Ok(());
             }
             Err(CallError::App(Refused::Senseless { why })) => return Err(Error::Failed { why }),
+            Err(CallError::App(Refused::NoRight(no_right))) => {
+                return Err(Error::NoRight(no_right));
+            }
             Err(CallError::App(Refused::NotLeader { leader })) => {
                 self.store.turn_from(place, leader.as_ref());
             }

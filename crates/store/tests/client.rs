@@ -10,7 +10,7 @@ use convoke_rpc::identity::Development;
 use convoke_rpc::{Context, Endpoint, Server, Streaming, Target};
 use convoke_store::{
     Answer, CommandRequest, Error, Event, Heard, Keeper, KeeperServer, LogStatus, QueryRequest,
-    Refused, Snapshotted, Store, StoreConfig, WatchRequest, Whereabouts,
+    Refused, Saved, Snapshotted, Store, StoreConfig, WatchRequest, Whereabouts,
 };
 use convoke_types::wire::store::{Expect, Outcome, Range, Revision};
 use convoke_types::{NodeId, Timestamp};
@@ -100,7 +100,7 @@ impl Keeper for Pretender {
         }
     }
 
-    async fn query(&self, request: QueryRequest) -> Result<Answer, Refused> {
+    async fn query(&self, _: &Context, request: QueryRequest) -> Result<Answer, Refused> {
         let shared = self.shared.lock();
         self.leads(&shared)?;
         Ok(Answer {
@@ -110,7 +110,11 @@ impl Keeper for Pretender {
         })
     }
 
-    async fn watch(&self, request: WatchRequest) -> Result<Streaming<Heard, Refused>, Refused> {
+    async fn watch(
+        &self,
+        _: &Context,
+        request: WatchRequest,
+    ) -> Result<Streaming<Heard, Refused>, Refused> {
         let shared = self.shared.lock();
         let changes = shared
             .changes
@@ -138,15 +142,21 @@ impl Keeper for Pretender {
         })
     }
 
-    async fn transfer(&self, to: NodeId) -> Result<(), Refused> {
+    async fn transfer(&self, _: &Context, to: NodeId) -> Result<(), Refused> {
         let mut shared = self.shared.lock();
         self.leads(&shared)?;
         shared.leader = shared.nodes.iter().position(|known| known.node == to);
         Ok(())
     }
 
-    async fn snapshot(&self) -> Result<Snapshotted, Refused> {
+    async fn snapshot(&self, _: &Context) -> Result<Snapshotted, Refused> {
         Err(Refused::SnapshotUnderWay)
+    }
+
+    async fn backup(&self, _: &Context) -> Result<Streaming<Saved, Refused>, Refused> {
+        Err(Refused::Unavailable {
+            why: "pretenders keep nothing".to_owned(),
+        })
     }
 }
 

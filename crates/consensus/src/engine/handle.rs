@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use convoke_decided::{BATCH_BYTES, Decided, Frozen};
-use convoke_types::NodeId;
 use convoke_types::wire::store::{Command, Freshness, Outcome, Query, Revision, Ticket};
+use convoke_types::{NodeId, RoleSet};
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{Config, Raft, SnapshotPolicy};
 use openraft_rt::{AsyncRuntime, Instant as _, Oneshot, WatchReceiver as _};
@@ -411,6 +411,13 @@ impl<R: AsyncRuntime> Consensus<R> {
             revision,
             age: may_be_old.then(|| self.age()).flatten(),
         }
+    }
+
+    /// What the record of a node allows it to be, as far as this node has applied; nothing without a record.
+    #[must_use]
+    pub fn allowed(&self, node: NodeId) -> Option<RoleSet> {
+        let state = self.core.held.state.read();
+        state.decided.node(&node).map(|record| record.allowed)
     }
 
     /// How long no leader was heard of, or on a leader no majority; nothing if none ever was.

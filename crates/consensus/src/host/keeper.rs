@@ -1,18 +1,26 @@
 //! The store, as this node answers for it.
 //!
+//! Here commands and questions enter, so here is where the [rights] of whoever sends them are asked for: those that its
+//! certificate gives and its record does not take away.
+//!
 //! Deliberately not here: deciding. Commands and questions go to the engine, and its words become those of the service.
+//!
+//! [rights]: convoke_types::wire::store::rights
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use convoke_decided::Frozen;
+use convoke_decided::{Changed, Frozen};
 use convoke_rpc::{Context, Streaming};
 use convoke_store::{
-    Answer, CommandRequest, Follower, Heard, Keeper, LogStatus, QueryRequest, Refused, Snapshotted,
-    Standing, WatchRequest, Whereabouts,
+    Answer, CommandRequest, Follower, Heard, Keeper, LogStatus, QueryRequest, Refused, Saved,
+    Scope, Snapshotted, Standing, WatchRequest, Whereabouts,
 };
-use convoke_types::NodeId;
-use convoke_types::wire::store::{Change, Found, Outcome, Query, Range, Revision};
+use convoke_types::wire::store::rights::Operation;
+use convoke_types::wire::store::{
+    Change, Command, Found, Freshness, Marked, NodeCommand, Outcome, Query, Range, Revision,
+};
+use convoke_types::{NodeId, RoleSet};
 use futures_util::stream;
 
 use super::SLOW_DISK;
@@ -32,6 +40,7 @@ pub(super) struct Answering {
 impl Keeper for Answering {
     async fn command(&self, ctx: &Context, request: CommandRequest) -> Result<Outcome, Refused> {
         let CommandRequest { ticket, command } = request;
+        self.may_send(ctx, &command)?;
         let outcome = self.consensus.propose(ctx.caller(), ticket, command).await;
         outcome.map_err(|error| match error {
             ProposeError::Busy { retry_after } => Refused::Busy {
@@ -46,7 +55,8 @@ impl Keeper for Answering {
         })
     }
 
-    async fn query(&self, request: QueryRequest) -> Result<Answer, Refused> {
+    async fn query(&self, ctx: &Context, request: QueryRequest) -> Result<Answer, Refused> {
+        self.may(ctx, Operation::Read)?;
         let answer = self.consensus.read(&request.query, request.freshness).await;
         let answer = answer.map_err(|error| match error {
             ReadError::Busy { retry_after } => Refused::Busy {
@@ -63,14 +73,24 @@ impl Keeper for Answering {
         })
     }
 
-    async fn watch(&self, request: WatchRequest) -> Result<Streaming<Heard, Refused>, Refused> {
-        let telling = match request.after {
-            Some(after) => Telling::new(request.prefix, self.consensus.watch(after)),
+    async fn watch(
+        &self,
+        ctx: &Context,
+        request: WatchRequest,
+    ) -> Result<Streaming<Heard, Refused>, Refused> {
+        self.may(ctx, Operation::Read)?;
+        let WatchRequest {
+            prefix,
+            after,
+            scope,
+        } = request;
+        let telling = match after {
+            Some(after) => Telling::new(scope, prefix, self.consensus.watch(after)),
             None => {
                 let (_, frozen) = self.consensus.freeze();
                 let watch = self.consensus.watch(frozen.revision());
-                let mut telling = Telling::new(request.prefix, watch);
-                telling.list(frozen);
+                let mut telling = Telling::new(scope, prefix, watch);
+                telling.begin(frozen);
                 telling
             }
         };
@@ -120,7 +140,8 @@ impl Keeper for Answering {
         })
     }
 
-    async fn transfer(&self, to: NodeId) -> Result<(), Refused> {
+    async fn transfer(&self, ctx: &Context, to: NodeId) -> Result<(), Refused> {
+        self.may(ctx, Operation::TendLog)?;
         let status = self.consensus.status();
         let voter = status
             .voters
@@ -146,7 +167,8 @@ impl Keeper for Answering {
         })
     }
 
-    async fn snapshot(&self) -> Result<Snapshotted, Refused> {
+    async fn snapshot(&self, ctx: &Context) -> Result<Snapshotted, Refused> {
+        self.may(ctx, Operation::TendLog)?;
         let written = self.consensus.snapshot().await;
         let written = written.map_err(|error| match error {
             SnapshotError::UnderWay => Refused::SnapshotUnderWay,
@@ -163,9 +185,75 @@ impl Keeper for Answering {
             size_bytes: written.size_bytes,
         })
     }
+
+    async fn backup(&self, ctx: &Context) -> Result<Streaming<Saved, Refused>, Refused> {
+        self.may(ctx, Operation::Backup)?;
+        // Whatever was acknowledged before is in it.
+        let read = self.consensus.read(&NOTHING, Freshness::Linearizable).await;
+        read.map_err(|error| unavailable(&error))?;
+        let (_, frozen) = self.consensus.freeze();
+        let head = Saved::Head {
+            cluster: self.journal.owner().cluster,
+            revision: frozen.revision(),
+            time: frozen.time(),
+        };
+        let mut count = 0;
+        let chunks = frozen.chunks().map(Saved::Chunk);
+        let numbered = chunks
+            .map(Some)
+            .chain([None])
+            .map(move |chunk| match chunk {
+                Some(chunk) => {
+                    count += 1;
+                    Ok(chunk)
+                }
+                None => Ok(Saved::End { chunks: count }),
+            });
+        let pieces = std::iter::once(Ok(head)).chain(numbered);
+        Ok(Streaming::from_stream(stream::iter(pieces)))
+    }
 }
 
+/// What is asked so that the state is as new as the question.
+const NOTHING: Query = Query::Get(Vec::new());
+
 impl Answering {
+    /// Whether the caller has a right.
+    fn may(&self, ctx: &Context, operation: Operation) -> Result<(), Refused> {
+        let certified = ctx.caller_roles();
+        let allowed = self.consensus.allowed(ctx.caller());
+        let roles = allowed.map_or(certified, |allowed| {
+            RoleSet::from_bits(certified.bits() & allowed.bits())
+        });
+        Ok(operation.allowed_to(roles)?)
+    }
+
+    fn may_send(&self, ctx: &Context, command: &Command) -> Result<(), Refused> {
+        let senseless = |why: &str| Refused::Senseless {
+            why: why.to_owned(),
+        };
+        // Who may be nothing any more may still say who it is.
+        if let Command::Node(NodeCommand::Enrol { allowed, .. }) = command {
+            Operation::Enrol.allowed_to(ctx.caller_roles())?;
+            return if ctx.caller_roles().contains_all(*allowed) {
+                Ok(())
+            } else {
+                Err(senseless(
+                    "a node enrols with roles of its certificate, and with no others",
+                ))
+            };
+        }
+        if matches!(
+            command,
+            Command::Mark(Marked::Recovered { .. } | Marked::Lost(_))
+        ) {
+            return Err(senseless(
+                "a recovery is marked by the node that recovers, and a loss by confirming it",
+            ));
+        }
+        self.may(ctx, command.operation())
+    }
+
     fn not_leader(&self, leader: Option<VoterId>) -> Refused {
         let status = self.consensus.status();
         Refused::NotLeader {
@@ -221,6 +309,7 @@ fn disk(condition: &Condition) -> Option<String> {
 
 /// What one watcher is told.
 struct Telling {
+    scope: Scope,
     prefix: Vec<u8>,
     watch: Watch<Tokio>,
     /// What is there, as far as it has not been told.
@@ -229,8 +318,9 @@ struct Telling {
 }
 
 impl Telling {
-    fn new(prefix: Vec<u8>, watch: Watch<Tokio>) -> Self {
+    fn new(scope: Scope, prefix: Vec<u8>, watch: Watch<Tokio>) -> Self {
         Self {
+            scope,
             prefix,
             watch,
             listing: None,
@@ -238,8 +328,24 @@ impl Telling {
         }
     }
 
-    fn list(&mut self, frozen: Frozen) {
-        self.listing = Some((frozen, Range::prefix(self.prefix.clone())));
+    /// What is there is told first, if it is keys.
+    fn begin(&mut self, frozen: Frozen) {
+        match self.scope {
+            Scope::Keys => self.listing = Some((frozen, Range::prefix(self.prefix.clone()))),
+            Scope::News => self.ready.push_back(Heard::Caught(frozen.revision())),
+        }
+    }
+
+    fn take(&mut self, changed: &Changed) {
+        match (self.scope, changed) {
+            (Scope::Keys, Changed::Key(changed)) if changed.key().starts_with(&self.prefix) => {
+                self.ready.push_back(Heard::Change(changed.to_change()));
+            }
+            (Scope::News, Changed::News(news)) => {
+                self.ready.push_back(Heard::News((**news).clone()));
+            }
+            (Scope::Keys | Scope::News, Changed::Key(_) | Changed::News(_)) => {}
+        }
     }
 
     async fn next(&mut self) -> Heard {
@@ -254,15 +360,14 @@ impl Telling {
             match self.watch.next().await {
                 Watched::Changes(changes) => {
                     let last = changes.last().map(|changed| changed.revision());
-                    let keys = changes.iter().filter_map(|changed| changed.key());
-                    let ours = keys.filter(|changed| changed.key().starts_with(&self.prefix));
-                    self.ready
-                        .extend(ours.map(|changed| Heard::Change(changed.to_change())));
+                    for changed in &changes {
+                        self.take(changed);
+                    }
                     self.ready.extend(last.map(Heard::Caught));
                 }
                 Watched::Resync(frozen) => {
                     self.ready.push_back(Heard::Resync(frozen.revision()));
-                    self.list(*frozen);
+                    self.begin(*frozen);
                 }
             }
         }
