@@ -10,11 +10,13 @@ use convoke_rpc::{CallOptions, Channel, Endpoint, Target};
 use convoke_store::{Error, KeeperClient, Store, StoreConfig};
 use serde_json::json;
 
-use crate::output::{Ending, json_line, put};
+use crate::output::{Ending, interrupted, json_line, put};
 use crate::way::{Means, address, duration, resolve};
 
 /// How long a session that was used may take to be closed; after that it ends by itself.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// The longest to try when nobody says.
+const TRYING: Duration = Duration::from_secs(10);
 /// A node that does not answer for so long is left for another one.
 const ATTEMPT: Duration = Duration::from_secs(2);
 
@@ -47,6 +49,11 @@ pub(crate) struct Client<'a> {
 }
 
 impl Log {
+    /// Whether programs read the output.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Opens a port and looks up names; nobody is asked anything yet. A name that is not known is passed over if another one is.
     pub(crate) async fn open(&self, timeout: Duration) -> anyhow::Result<Client<'_>> {
         let timeout = self.timeout.unwrap_or(timeout);
@@ -83,6 +90,64 @@ fn target(addresses: Vec<std::net::SocketAddr>) -> Target {
     Target {
         addresses,
         node: None,
+    }
+}
+
+/// What a command does when it is interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doing {
+    /// It asks; nobody misses the answer.
+    Asking,
+    /// It has something changed, which may be on its way.
+    Changing,
+}
+
+impl Log {
+    /// Has one thing done, as far as it goes before it is interrupted, and says what went wrong under this name.
+    pub(crate) async fn have<T>(
+        &self,
+        doing: Doing,
+        what: &str,
+        act: impl AsyncFnOnce(&Client<'_>) -> Result<T, Error>,
+    ) -> anyhow::Result<T> {
+        let client = self.open(TRYING).await?;
+        let done = tokio::select! {
+            done = act(&client) => done,
+            told = interrupted() => {
+                told?;
+                Err(Error::OutcomeUnknown { why: "it was interrupted".to_owned() })
+            }
+        };
+        let done = done.map_err(|error| {
+            let error = match doing {
+                Doing::Asking => reading(error),
+                Doing::Changing => error,
+            };
+            client.failed(what, error)
+        });
+        client.close().await;
+        done
+    }
+}
+
+impl Log {
+    /// Tells something until it is interrupted. Somebody has to be there at the beginning.
+    pub(crate) async fn follow(
+        &self,
+        what: &str,
+        tell: impl AsyncFnOnce(&Client<'_>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let client = self.open(TRYING).await?;
+        let telling = async {
+            client.reach(what).await?;
+            tell(&client).await
+        };
+        let told = tokio::select! {
+            told = telling => told,
+            told = interrupted() => told,
+        };
+        client.close().await;
+        told
     }
 }
 
@@ -129,6 +194,8 @@ impl Client<'_> {
             ("outcome-unknown", message)
         } else if let Error::Refused(refusal) = &error {
             ("refused", format!("{what}: refused: {refusal}"))
+        } else if let Error::NoRight(no_right) = &error {
+            ("no-right", format!("{what}: refused: {no_right}"))
         } else {
             ("failed", format!("{what}: {error}"))
         };

@@ -10,15 +10,21 @@
 //! | 2 | the command line makes no sense |
 //! | 3 | a change was asked for, and it is not known whether it was made |
 //! | 4 | the answer is no: a key is not there, or not as expected |
+//! | 5 | a lock was lost, and the command that ran under it was stopped |
+//!
+//! `convoke lock` ends with what its command ended with.
 //!
 //! The environment is read in this file only.
 #![forbid(unsafe_code)]
 
+mod config;
 mod demo;
 mod generate;
 mod kv;
 mod latencies;
+mod lock;
 mod log;
+mod node;
 mod output;
 mod raft;
 mod rpc;
@@ -52,6 +58,18 @@ const EXIT_CODES_OF_CHANGES: &str = "\
 Exit codes: 0 done; 1 failed, and nothing was changed; 2 the command line makes no sense; 3 it is not known whether the change was made;
 4 the key is not there (get), or not as expected (cas).";
 
+const EXIT_CODES_OF_CONFIG: &str = "\
+Exit codes: 0 done, or decided; 1 failed or refused, and nothing was changed; 2 the command line makes no sense; 3 it is not known whether it
+was done; 4 there is no such key, version or proposal, or it was not decided so.";
+
+const EXIT_CODES_OF_LOCK: &str = "\
+Exit codes: that of the command, or 128 and the signal that ended it; 1 it could not be run, or nobody answered; 2 the command line makes no
+sense; 4 somebody else holds the lock; 5 the lock was lost, and the command was stopped.";
+
+const EXIT_CODES_OF_NODES: &str = "\
+Exit codes: 0 done; 1 failed or refused, and nothing was changed; 2 the command line makes no sense; 3 it is not known whether it was done;
+4 no such node is enrolled.";
+
 #[derive(Subcommand)]
 enum Command {
     /// Shows a server and its clients on this machine, and what happens when the server crashes
@@ -72,6 +90,21 @@ enum Command {
     /// Looks after the log: how its nodes do, who leads, snapshots
     #[command(subcommand, after_help = EXIT_CODES_OF_RAFT)]
     Raft(raft::Command),
+    /// Reads configuration, proposes changes and votes on them
+    #[command(subcommand, after_help = EXIT_CODES_OF_CONFIG)]
+    Config(config::Command),
+    /// Runs a command while this machine holds a lock of the cluster
+    ///
+    /// The command gets the lock's name as CONVOKE_LOCK and its fence as CONVOKE_FENCE, which grows with each grant: whatever it writes to can
+    /// refuse an older one. It is stopped when the lock is lost.
+    #[command(after_help = EXIT_CODES_OF_LOCK)]
+    Lock(lock::Arguments),
+    /// Shows who holds which locks
+    #[command(after_help = EXIT_CODES_OF_CHANGES)]
+    Locks(lock::Locks),
+    /// Shows nodes and decides about them: roles, drain, forgetting
+    #[command(subcommand, after_help = EXIT_CODES_OF_NODES)]
+    Node(node::Command),
     /// Asks servers what they offer, calls them with JSON, and measures them
     #[command(subcommand, after_help = EXIT_CODES)]
     Rpc(rpc::Command),
@@ -96,7 +129,9 @@ fn main() -> ExitCode {
     match run(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&error);
+            if !matches!(error.downcast_ref(), Some(output::Ending::Command(_))) {
+                complain(&error);
+            }
             match error.downcast_ref::<output::Ending>() {
                 Some(ending) => ending.exit_code().into(),
                 None => ExitCode::FAILURE,
@@ -121,6 +156,10 @@ fn run(command: Command) -> anyhow::Result<()> {
             kv::run(command, output::Screen { is_terminal })
         }
         Command::Raft(command) => raft::run(command),
+        Command::Config(command) => config::run(command),
+        Command::Lock(arguments) => lock::run(arguments),
+        Command::Locks(arguments) => lock::list(arguments),
+        Command::Node(command) => node::run(command),
         Command::Gen(arguments) => generate::run(&arguments),
         Command::DemoServer(arguments) => demo::serve(&arguments),
         Command::DemoClient(arguments) => demo::call(&arguments),

@@ -69,14 +69,31 @@ pub(crate) fn json_line(value: &impl Serialize) -> String {
 
 /// Ctrl-C, or whatever else politely asks us to end.
 pub(crate) async fn interrupted() -> anyhow::Result<()> {
-    let listen = |kind| signal(kind).context("listen for signals");
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut terminate = listen(SignalKind::terminate())?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    Signals::listen()?.next().await;
     Ok(())
+}
+
+/// What politely asks us to end, one after the other.
+pub(crate) struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    pub(crate) fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("listen for signals");
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    pub(crate) async fn next(&mut self) -> rustix::process::Signal {
+        tokio::select! {
+            _ = self.interrupt.recv() => rustix::process::Signal::INT,
+            _ = self.terminate.recv() => rustix::process::Signal::TERM,
+        }
+    }
 }
 
 /// Rows under a head, in columns as wide as their widest cell; the last one is as wide as it likes.
@@ -106,6 +123,10 @@ pub(crate) enum Ending {
     OutcomeUnknown(String),
     /// All went well, and the answer is no: it is not there, or not as expected.
     NotSo(String),
+    /// A lock was lost, and what was done under it stopped.
+    Lost(String),
+    /// A command that was run ended so, and has said why itself.
+    Command(u8),
 }
 
 impl Ending {
@@ -114,6 +135,8 @@ impl Ending {
         match self {
             Self::OutcomeUnknown(_) => 3,
             Self::NotSo(_) => 4,
+            Self::Lost(_) => 5,
+            Self::Command(code) => *code,
         }
     }
 }
@@ -121,7 +144,8 @@ impl Ending {
 impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::OutcomeUnknown(why) | Self::NotSo(why) => f.write_str(why),
+            Self::OutcomeUnknown(why) | Self::NotSo(why) | Self::Lost(why) => f.write_str(why),
+            Self::Command(code) => write!(f, "the command ended with {code}"),
         }
     }
 }

@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use convoke_rpc::identity::Development;
+use convoke_rpc::identity::{Development, Identity, NodeKey};
 use convoke_rpc::{CarrierKind, ChannelConfig, Endpoint, Limits, RoleSet};
+
+/// Where a node keeps its key, in its data directory.
+pub(crate) const KEY: &str = "node.key";
 
 /// As whom a node is spoken to, and over what.
 #[derive(Args, Debug)]
@@ -21,6 +24,9 @@ pub(crate) struct Means {
     /// The roles to come with; a development cluster grants any
     #[arg(long, value_name = "ROLES", default_value_t = RoleSet::ALL)]
     roles: RoleSet,
+    /// Comes as the node whose data directory this is: what it may vote on is its, and what it did counts as that node's
+    #[arg(long = "as", value_name = "DIR")]
+    as_node: Option<PathBuf>,
     /// What carries the link
     #[arg(long, value_enum, default_value_t = Carrier::Auto)]
     carrier: Carrier,
@@ -44,7 +50,14 @@ impl Means {
             SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
             SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
         };
-        let identity = cluster.identity(self.roles);
+        let identity = match &self.as_node {
+            Some(home) => {
+                let key = key_in(home)?;
+                let certificate = cluster.certificate(key.node_id(), self.roles);
+                Identity::new(key, certificate).context("come as the node in --as")?
+            }
+            None => cluster.identity(self.roles),
+        };
         Endpoint::bind(any, identity, cluster.trust(), Limits::default())
             .context("open a port to call from")
     }
@@ -60,6 +73,18 @@ impl Means {
             ..ChannelConfig::default()
         }
     }
+}
+
+/// The key of the node that has this data directory. One that is missing would be made, and be nobody's.
+fn key_in(home: &Path) -> anyhow::Result<NodeKey> {
+    let path = home.join(KEY);
+    if !path.is_file() {
+        bail!(
+            "there is no key of a node at {}: name the directory that was given to `convoke up --data`",
+            path.display()
+        );
+    }
+    NodeKey::load(&path).with_context(|| format!("read the key in {}", path.display()))
 }
 
 /// The cluster in a directory. One that is missing would be made, and be a cluster in which nobody else is.

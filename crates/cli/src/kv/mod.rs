@@ -525,6 +525,7 @@ fn event_as_json(event: &Event) -> anyhow::Result<String> {
         }
         Event::Resync(revision) => marked("resync", *revision),
         Event::Complete(revision) => marked("complete", *revision),
+        Event::News(_) => bail!("a watch of keys was told of something else: {event:?}"),
         event => bail!("this program is too old for what it was told: {event:?}"),
     };
     Ok(json_line(&object))
@@ -552,6 +553,7 @@ fn event_as_text(event: &Event) -> anyhow::Result<String> {
         Event::Complete(revision) => {
             format!("{revision}  complete  this is all there is; changes follow\n")
         }
+        Event::News(_) => bail!("a watch of keys was told of something else: {event:?}"),
         event => bail!("this program is too old for what it was told: {event:?}"),
     })
 }

@@ -12,6 +12,7 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
+use crate::way::KEY;
 use anyhow::Context;
 use convoke_consensus::log::LogId;
 use convoke_driver::Boot;
@@ -34,8 +35,8 @@ impl Home {
             .create(directory)
             .with_context(|| format!("make the data directory {}", directory.display()))?;
         let boot = Boot::raise(directory).context("take hold of the data directory")?;
-        let key = NodeKey::load_or_create(directory.join("node.key"))
-            .context("read the key of this node")?;
+        let key =
+            NodeKey::load_or_create(directory.join(KEY)).context("read the key of this node")?;
         Ok(Self { boot, key })
     }
 

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | `mod.rs` | what it takes; starts, founds, looks after, stops | acts |
 //! | `home.rs` | the directory of one node: lock, key, what is in it | acts |
+//! | `enrol.rs` | says to the cluster who this node is | acts |
 //! | `tell.rs` | what people and programs are told, line by line | decides, and a thin writer |
 //!
 //! The order matters: the directory is locked before anything in it is read, the key is on disk before anybody sees it, and the node
@@ -14,6 +15,7 @@
 //! | nodes that are not up yet when a log is founded | asked again every half second, for `--patience` |
 //! | handing leadership over at a stop | 2 s, then the others elect |
 //! | calls under way at a stop | 1 s, then they are cut off |
+//! | enrolling, where nobody answers | tried again at most every five seconds, while the node lives |
 //!
 //! When the engine of the log stops for good, as after a failed disk, so does the program, with exit code 1: whoever watches over it can
 //! start it again.
@@ -21,9 +23,11 @@
 //! Deliberately not here: enrolment, and what a node does beside keeping the log. `--development` stands in for an identity that was
 //! enrolled, and the other options for what a node will know from its directory and its cluster.
 
+mod enrol;
 mod home;
 mod tell;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -72,6 +76,9 @@ pub(crate) struct Arguments {
     /// Makes a new log with this node and those at these addresses as voters; on one node, once. A node that has a log keeps it
     #[arg(long, value_name = "ADDR", value_delimiter = ',', num_args = 0.., value_parser = address)]
     found: Option<Vec<String>>,
+    /// Joins the log that nodes at these addresses keep. A node that has a log keeps it
+    #[arg(long, value_name = "ADDR", value_delimiter = ',', num_args = 1.., conflicts_with = "found", value_parser = address)]
+    join: Vec<String>,
     /// How long the others may take to come up when a log is founded, as 30s or 2m
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = duration)]
     patience: Duration,
@@ -92,7 +99,8 @@ Three nodes on one machine, each in a terminal of its own; the last one makes th
   convoke up --data a --development dev --listen 127.0.0.1:4701
   convoke up --data b --development dev --listen 127.0.0.1:4702
   convoke up --data c --development dev --listen 127.0.0.1:4703 --found 127.0.0.1:4701,127.0.0.1:4702
-Started again, they need no --found, and nothing happens when it is given.
+Started again, they need no --found, and nothing happens when it is given. Others join by the address of any of them:
+  convoke up --data d --development dev --listen 127.0.0.1:4704 --join 127.0.0.1:4701
 
 Exit codes: 0 stopped by a signal, in order; 1 it could not start, or its log stopped; 2 the command line makes no sense.";
 
@@ -187,10 +195,30 @@ impl Node {
         match &arguments.found {
             Some(others) if !has_log => self.found(others, arguments.patience).await?,
             Some(_) => self.voice.tell(&Event::FoundedBefore),
+            None if !has_log && !arguments.join.is_empty() => {
+                self.voice.tell(&Event::Joining {
+                    at: &arguments.join,
+                });
+            }
             None if !has_log => self.voice.tell(&Event::NoLog { own: self.own }),
             None => {}
         }
-        self.look_after().await
+        let enrolment = enrol::Enrolment {
+            endpoint: self.endpoint.clone(),
+            log: self.log.clone(),
+            own: self.own,
+            join: arguments.join.clone(),
+            roles: self.roles,
+            voice: self.voice,
+        };
+        let enrolling = async {
+            enrolment.run().await;
+            std::future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            looked = self.look_after() => looked,
+            never = enrolling => match never {},
+        }
     }
 
     async fn found(&self, others: &[String], patience: Duration) -> anyhow::Result<()> {

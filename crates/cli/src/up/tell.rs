@@ -9,7 +9,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use convoke_rpc::{NodeId, RoleSet};
+use convoke_rpc::{NodeId, Role, RoleSet};
 use convoke_types::ClusterId;
 use serde_json::{Value, json};
 
@@ -45,6 +45,12 @@ pub(super) enum Event<'a> {
     },
     /// It belongs to no log, and nobody said that it should.
     NoLog { own: SocketAddr },
+    /// It joins the log that nodes at these addresses keep.
+    Joining { at: &'a [String] },
+    /// It said who it is, and what it is was decided.
+    Enrolled { role: Role },
+    /// It cannot say who it is yet.
+    NotEnrolled { why: &'a str },
     /// A log cannot be founded yet.
     Waiting { why: &'a str },
     /// A log was founded.
@@ -104,6 +110,9 @@ impl Event<'_> {
             Self::Waiting { why } => json!({"kind": "waiting", "why": why}),
             Self::Founded { voters } => json!({"kind": "founded", "voters": voters}),
             Self::FoundedBefore => json!({"kind": "founded-before"}),
+            Self::Joining { at } => json!({"kind": "joining", "at": at}),
+            Self::Enrolled { role } => json!({"kind": "enrolled", "role": role}),
+            Self::NotEnrolled { why } => json!({"kind": "not-enrolled", "why": why}),
             Self::Leads { leader, term } => json!({
                 "kind": "leader", "node": leader.node, "addresses": leader.addresses, "term": term, "is_self": leader.is_self,
             }),
@@ -144,8 +153,13 @@ impl Event<'_> {
             }
             Self::NoLog { own } => format!(
                 "It belongs to no log yet. Found one on another node with --found {own}, or start this one with --found and the \
-                 addresses of the others.\n"
+                 addresses of the others, or with --join and the address of a node that has one.\n"
             ),
+            Self::Joining { at } => format!("Joining the log at {}.\n", plain(&at.join(", "))),
+            Self::Enrolled { role } => format!("This node is enrolled as {role}.\n"),
+            Self::NotEnrolled { why } => {
+                format!("The cluster does not know yet who this is: {}. Trying again.\n", plain(why))
+            }
             Self::Waiting { why } => format!("No log yet: {}. Trying again.\n", plain(why)),
             Self::Founded { voters } => {
                 let voters: Vec<String> = voters.iter().map(ToString::to_string).collect();
