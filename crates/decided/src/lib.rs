@@ -7,7 +7,8 @@
 //!
 //! 1. [`Batch`]: one entry of the log. Time comes from here.
 //! 2. [`Decided::apply`]: from a batch to outcomes for those who asked and changes for those who watch.
-//! 3. `turn`: what a command finds and leaves behind. `session`: why a retry is not carried out twice. Then the families: `kv`, `nodes`.
+//! 3. `turn`: what a command finds and leaves behind. `session`: why a retry is not carried out twice. Then the families: `kv`, `nodes`,
+//!    `config`, `locks`.
 //! 4. [`Frozen`] and [`Thawing`]: the state as chunks of bytes, made while commands go on, and back.
 //! 5. `shards`: how a large state is frozen in no time.
 //!
@@ -18,7 +19,9 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod config;
 mod kv;
+mod locks;
 mod nodes;
 mod session;
 mod shards;
@@ -26,7 +29,8 @@ mod snapshot;
 mod turn;
 
 use convoke_types::wire::store::{
-    Command, Done, Found, Outcome, Query, Record, Revision, SessionCommand,
+    Command, Done, Fenced, Found, KvCommand, Outcome, Query, Record, Refusal, Revision,
+    SessionCommand, Value,
 };
 use convoke_types::{NodeId, Timestamp};
 
@@ -36,9 +40,11 @@ pub use session::{IDLE, SESSIONS, SESSIONS_EACH};
 pub use snapshot::{CHUNK_BYTES, Chunks, Frozen, SnapshotError, Thawing};
 pub use turn::Changed;
 
+use crate::config::Config;
 use crate::kv::Kv;
+use crate::locks::Locks;
 use crate::nodes::Nodes;
-use crate::session::{Admission, Register, Sessions};
+use crate::session::{Admission, Sessions};
 use crate::turn::Turn;
 
 /// The most bytes of all keys and values together, with what keeping them costs.
@@ -48,7 +54,7 @@ pub const STORE_BYTES: u64 = 2 << 30;
 #[derive(Debug, Default)]
 pub struct Decided {
     state: State,
-    register: Register,
+    registers: Registers,
 }
 
 /// All of it that does not follow from the rest. A clone shares what does not change.
@@ -63,6 +69,31 @@ struct State {
     sessions: Sessions,
     kv: Kv,
     nodes: Nodes,
+    config: Config,
+    locks: Locks,
+}
+
+/// What follows from the state, and so is no part of what is frozen: found again when a state is thawed.
+#[derive(Debug, Default)]
+struct Registers {
+    sessions: session::Register,
+    config: config::Register,
+    locks: locks::Register,
+}
+
+impl Registers {
+    fn of(state: &State) -> Self {
+        let mut registers = Self::default();
+        let Self {
+            sessions,
+            config,
+            locks,
+        } = &mut registers;
+        state.sessions.iter().for_each(|it| sessions.enter(it));
+        state.config.ballots().for_each(|it| config.enter(it));
+        state.locks.iter().for_each(|it| locks.enter(it));
+        registers
+    }
 }
 
 impl Default for State {
@@ -75,6 +106,8 @@ impl Default for State {
             sessions: Sessions::default(),
             kv: Kv::default(),
             nodes: Nodes::default(),
+            config: Config::default(),
+            locks: Locks::default(),
         }
     }
 }
@@ -125,12 +158,11 @@ impl Decided {
     pub fn apply(&mut self, term: u64, batch: Batch) -> Applied {
         let now = self.state.time.max(batch.time);
         self.state.time = now;
-        self.state.term = self.state.term.max(term);
-        self.state.sessions.expire(now, &mut self.register);
         let mut applied = Applied {
             outcomes: Vec::with_capacity(batch.commands.len()),
             changes: Vec::with_capacity(batch.commands.len()),
         };
+        self.pass_time(term, &mut applied.changes);
         for order in batch.commands {
             let principal = batch.principals[usize::from(order.principal)];
             let admission = order.ticket.map_or(Admission::New, |ticket| {
@@ -151,43 +183,93 @@ impl Decided {
         applied
     }
 
+    /// Does what is due before any command: a new leader's grace first, or it would come too late for what ended meanwhile.
+    fn pass_time(&mut self, term: u64, changes: &mut Vec<Changed>) {
+        let (state, registers) = (&mut self.state, &mut self.registers);
+        if term > state.term {
+            state.term = term;
+            state.locks.extend(&mut registers.locks, state.time);
+        }
+        let mut turn = Turn::new(state.time, &mut state.revision, changes);
+        let ended = state.sessions.expire(state.time, &mut registers.sessions);
+        for session in ended {
+            let locks = &mut registers.locks;
+            state.locks.end(session, &state.sessions, locks, &mut turn);
+        }
+        state
+            .locks
+            .expire(&state.sessions, &mut registers.locks, &mut turn);
+        state.config.expire(&mut registers.config, &mut turn);
+    }
+
     fn carry_out(
         &mut self,
         principal: NodeId,
         command: Command,
         changes: &mut Vec<Changed>,
     ) -> Outcome {
-        let state = &mut self.state;
+        let (state, registers) = (&mut self.state, &mut self.registers);
+        let mut turn = Turn::new(state.time, &mut state.revision, changes);
         match command {
             Command::Session(SessionCommand::Open) => {
-                state
-                    .sessions
-                    .open(principal, state.time, &mut self.register)
+                let register = &mut registers.sessions;
+                state.sessions.open(principal, state.time, register)
             }
             Command::Session(SessionCommand::Close(id)) => {
-                state.sessions.close(id, principal, &mut self.register)
-            }
-            Command::Kv(command) => {
-                let next = Revision(state.revision.0 + 1);
-                let (outcome, changed) = state.kv.apply(command, next, state.store_bytes);
-                if let Some(changed) = changed {
-                    state.revision = next;
-                    changes.push(Changed::Key(changed));
+                let register = &mut registers.sessions;
+                let outcome = state.sessions.close(id, principal, register);
+                if outcome == Outcome::Done(Done::SessionClosed) {
+                    let register = &mut registers.locks;
+                    state.locks.end(id, &state.sessions, register, &mut turn);
                 }
                 outcome
             }
-            Command::Node(command) => {
-                let turn = Turn::new(principal, state.time, &mut state.revision, changes);
-                state.nodes.apply(command, turn)
+            Command::Kv(command) => self.write(command, changes),
+            Command::Fenced(fenced) => self.write_fenced(fenced, principal, changes),
+            Command::Config(command) => {
+                let register = &mut registers.config;
+                let done =
+                    state
+                        .config
+                        .apply(command, principal, &state.nodes, register, &mut turn);
+                outcome(done.map_err(Refusal::Config))
             }
-            Command::Mark(marked) => {
-                let turn = Turn::new(principal, state.time, &mut state.revision, changes);
-                state.nodes.mark(marked, turn)
+            Command::Lock(command) => {
+                let (sessions, register) = (&mut state.sessions, &mut registers.locks);
+                let locks = &mut state.locks;
+                outcome(locks.apply(command, principal, sessions, register, &mut turn))
             }
+            Command::Node(command) => state.nodes.apply(command, principal, turn),
+            Command::Mark(marked) => state.nodes.mark(marked, turn),
             Command::Tick => Outcome::Done(Done::Ticked),
-            Command::Config(_) | Command::Lock(_) | Command::Fenced(_) => {
-                unimplemented!("the next step")
-            }
+        }
+    }
+
+    fn write(&mut self, command: KvCommand, changes: &mut Vec<Changed>) -> Outcome {
+        let state = &mut self.state;
+        let next = Revision(state.revision.0 + 1);
+        let (outcome, changed) = state.kv.apply(command, next, state.store_bytes);
+        if let Some(changed) = changed {
+            state.revision = next;
+            changes.push(Changed::Key(changed));
+        }
+        outcome
+    }
+
+    fn write_fenced(
+        &mut self,
+        fenced: Fenced,
+        principal: NodeId,
+        changes: &mut Vec<Changed>,
+    ) -> Outcome {
+        let Fenced {
+            lock,
+            fence,
+            command,
+        } = fenced;
+        match self.state.locks.holds(&lock, fence, principal) {
+            Ok(_) => self.write(command, changes),
+            Err(refusal) => Outcome::Refused(refusal),
         }
     }
 
@@ -206,6 +288,22 @@ impl Decided {
     /// All that is decided about nodes, in the order of their ids.
     pub fn nodes(&self) -> impl Iterator<Item = &Record> {
         self.state.nodes.iter()
+    }
+
+    /// What a key of configuration holds: what was decided, or the default. Nothing if there is no such key.
+    #[must_use]
+    pub fn setting(&self, key: &str) -> Option<Value> {
+        self.state.config.value(key)
+    }
+
+    /// When the next lease or the next open proposal ends, unless something happens to it: with the first batch that is not earlier.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let due = [
+            self.registers.config.next_due(),
+            self.registers.locks.next_due(),
+        ];
+        due.into_iter().flatten().min()
     }
 
     /// The last change.
@@ -245,7 +343,12 @@ impl State {
             Query::Get(key) => Found::Item(self.kv.get(key)),
             Query::List(range) => Found::Page(self.kv.page(range)),
             Query::Node(query) => Found::Node(self.nodes.find(query)),
-            Query::Config(_) | Query::Lock(_) => unimplemented!("the next step"),
+            Query::Config(query) => Found::Config(self.config.find(query)),
+            Query::Lock(query) => Found::Lock(self.locks.find(query)),
         }
     }
+}
+
+fn outcome(done: Result<Done, Refusal>) -> Outcome {
+    done.map_or_else(Outcome::Refused, Outcome::Done)
 }

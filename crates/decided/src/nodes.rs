@@ -97,11 +97,14 @@ impl Nodes {
         self.whole = whole;
     }
 
-    pub(crate) fn apply(&mut self, command: NodeCommand, turn: Turn<'_>) -> Outcome {
+    pub(crate) fn apply(
+        &mut self,
+        command: NodeCommand,
+        principal: NodeId,
+        turn: Turn<'_>,
+    ) -> Outcome {
         let done = match command {
-            NodeCommand::Enrol { node, .. } if node != turn.principal => {
-                Err(NodeRefusal::NotItself)
-            }
+            NodeCommand::Enrol { node, .. } if node != principal => Err(NodeRefusal::NotItself),
             NodeCommand::Enrol { .. } => self.enrol(command, turn),
             NodeCommand::Allow { node, roles } => self.allow(node, roles, turn),
             NodeCommand::Grant { node, role } => self.change(node, turn, |it| {

@@ -6,7 +6,8 @@
 //!
 //! - A number is *settled* when its client has said that all before it were answered. Settled outcomes are forgotten.
 //! - A number may be at most [`WINDOW`] ahead of what is settled, so a session remembers a bounded number of outcomes.
-//! - A session ends when its owner closes it, or after [`IDLE`] without a command, by the time in the log.
+//! - A session ends when its owner closes it, or after [`IDLE`] without a command, by the time in the log. A command about a lock of the
+//!   session counts without a ticket, too.
 //!
 //! Deliberately not here: what commands do.
 
@@ -15,7 +16,9 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use convoke_types::wire::store::{Done, Forgotten, Outcome, Refusal, SessionId, Ticket, WINDOW};
+use convoke_types::wire::store::{
+    Done, Forgotten, LockRefusal, Outcome, Refusal, SessionId, Ticket, WINDOW,
+};
 use convoke_types::{NodeId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -86,7 +89,7 @@ pub(crate) struct Sessions {
     opened: u64,
 }
 
-/// What follows from the sessions, and so is no part of the state that is frozen.
+/// What follows from the sessions.
 #[derive(Debug, Default)]
 pub(crate) struct Register {
     /// When to look whether a session is idle: each stands in here once, and not later than it may end.
@@ -224,8 +227,28 @@ impl Sessions {
         }
     }
 
-    /// Ends the sessions that are idle.
-    pub(crate) fn expire(&mut self, now: Timestamp, register: &mut Register) {
+    pub(crate) fn is_open(&self, id: SessionId) -> bool {
+        self.open.get(&id).is_some()
+    }
+
+    /// The session is in use, by who opened it.
+    pub(crate) fn touch(
+        &mut self,
+        id: SessionId,
+        principal: NodeId,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let session = self.open.get_mut(&id).ok_or(LockRefusal::NoSession)?;
+        if session.principal != principal {
+            return Err(Refusal::NotYours);
+        }
+        session.used = now;
+        Ok(())
+    }
+
+    /// Ends the sessions that are idle, and tells which these were.
+    pub(crate) fn expire(&mut self, now: Timestamp, register: &mut Register) -> Vec<SessionId> {
+        let mut ended = Vec::new();
         while let Some((at, id)) = register.due.first().copied()
             && at <= now
         {
@@ -236,9 +259,11 @@ impl Sessions {
             let ends = session.used + IDLE;
             if ends <= now {
                 self.end(id, register);
+                ended.push(id);
             } else {
                 register.due.insert((ends, id));
             }
         }
+        ended
     }
 }

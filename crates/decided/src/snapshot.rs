@@ -1,7 +1,7 @@
 //! The whole state as bytes, in chunks that can be sent and checked one by one, and back.
 //!
-//! The first chunk says how much follows, so a snapshot that ends early is noticed. Keys and sessions come in order, so one that is
-//! mixed up is noticed, too. Chunks of one state are the same bytes on every node.
+//! The first chunk says how much follows, so a snapshot that ends early is noticed. Each kind of record comes in order, and the kinds do,
+//! so one that is mixed up is noticed, too. Chunks of one state are the same bytes on every node.
 //!
 //! Deliberately not here: files, checksums, compression and which entry of the log a snapshot replaces. Whoever keeps and sends
 //! chunks adds those.
@@ -9,16 +9,18 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use convoke_types::Timestamp;
 use convoke_types::codec::{self, DecodeError};
-use convoke_types::wire::store::{Found, Query, Revision, SessionId};
-use convoke_types::{NodeId, Timestamp};
+use convoke_types::wire::store::{Found, Query, Revision};
 use serde::{Deserialize, Serialize};
 
-use crate::kv::{Kv, Stored};
-use crate::nodes::{Enrolled, Nodes, Whole};
-use crate::session::{Register, Session, Sessions};
-use crate::shards::Keyed as _;
-use crate::{Decided, State};
+use crate::config::{Ballot, Kept};
+use crate::kv::Stored;
+use crate::locks::Held;
+use crate::nodes::{Enrolled, Whole};
+use crate::session::{Session, Sessions};
+use crate::shards::Keyed;
+use crate::{Decided, Registers, State};
 
 /// A chunk ends when it is so large; it is larger by one item at most.
 pub const CHUNK_BYTES: usize = 1 << 20;
@@ -42,6 +44,12 @@ struct Head {
     term: u64,
     #[serde(default)]
     nodes: u64,
+    #[serde(default)]
+    settings: u64,
+    #[serde(default)]
+    proposals: u64,
+    #[serde(default)]
+    locks: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,6 +59,25 @@ enum Record {
     Key(Arc<Stored>),
     Whole(Arc<Whole>),
     Node(Arc<Enrolled>),
+    Setting(Arc<Kept>),
+    Proposal(Arc<Ballot>),
+    Lock(Arc<Held>),
+}
+
+impl Record {
+    /// Where its kind stands.
+    fn place(&self) -> usize {
+        match self {
+            Self::Head(_) => 0,
+            Self::Session(_) => 1,
+            Self::Key(_) => 2,
+            Self::Whole(_) => 3,
+            Self::Node(_) => 4,
+            Self::Setting(_) => 5,
+            Self::Proposal(_) => 6,
+            Self::Lock(_) => 7,
+        }
+    }
 }
 
 impl Frozen {
@@ -88,13 +115,9 @@ impl Frozen {
     /// The state, to go on from. Copies nothing that does not change.
     #[must_use]
     pub fn thaw(&self) -> Decided {
-        let mut register = Register::default();
-        for session in self.state.sessions.iter() {
-            register.enter(session);
-        }
         Decided {
+            registers: Registers::of(&self.state),
             state: self.state.clone(),
-            register,
         }
     }
 }
@@ -110,10 +133,13 @@ pub struct Chunks {
 #[derive(Debug)]
 enum Next {
     Head,
-    Sessions(Option<SessionId>),
+    Sessions(Option<Arc<Session>>),
     Keys(Option<Arc<Stored>>),
     Whole,
-    Nodes(Option<NodeId>),
+    Nodes(Option<Arc<Enrolled>>),
+    Settings(Option<Arc<Kept>>),
+    Proposals(Option<Arc<Ballot>>),
+    Locks(Option<Arc<Held>>),
     End,
 }
 
@@ -127,29 +153,12 @@ impl Chunks {
                 Next::Sessions(None)
             }
             Next::Sessions(after) => {
-                let bound = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-                let mut last = None;
-                for session in state.sessions.from(bound) {
-                    put(Record::Session(Arc::clone(session)), chunk);
-                    last = Some(*session.key());
-                    if chunk.len() >= CHUNK_BYTES {
-                        break;
-                    }
-                }
+                let rest = state.sessions.from(behind(after));
+                let last = put_some(rest, Record::Session, chunk);
                 last.map_or(Next::Keys(None), |last| Next::Sessions(Some(last)))
             }
             Next::Keys(after) => {
-                let bound = after
-                    .as_ref()
-                    .map_or(Bound::Unbounded, |after| Bound::Excluded(after.key()));
-                let mut last = None;
-                for stored in state.kv.from(bound) {
-                    put(Record::Key(Arc::clone(stored)), chunk);
-                    last = Some(Arc::clone(stored));
-                    if chunk.len() >= CHUNK_BYTES {
-                        break;
-                    }
-                }
+                let last = put_some(state.kv.from(behind(after)), Record::Key, chunk);
                 last.map_or(Next::Whole, |last| Next::Keys(Some(last)))
             }
             Next::Whole => {
@@ -160,20 +169,48 @@ impl Chunks {
                 Next::Nodes(None)
             }
             Next::Nodes(after) => {
-                let bound = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-                let mut last = None;
-                for enrolled in state.nodes.from(bound) {
-                    put(Record::Node(Arc::clone(enrolled)), chunk);
-                    last = Some(*enrolled.key());
-                    if chunk.len() >= CHUNK_BYTES {
-                        break;
-                    }
-                }
-                last.map_or(Next::End, |last| Next::Nodes(Some(last)))
+                let last = put_some(state.nodes.from(behind(after)), Record::Node, chunk);
+                last.map_or(Next::Settings(None), |last| Next::Nodes(Some(last)))
+            }
+            Next::Settings(after) => {
+                let rest = state.config.settings_from(behind(after));
+                let last = put_some(rest, Record::Setting, chunk);
+                last.map_or(Next::Proposals(None), |last| Next::Settings(Some(last)))
+            }
+            Next::Proposals(after) => {
+                let rest = state.config.ballots_from(behind(after));
+                let last = put_some(rest, Record::Proposal, chunk);
+                last.map_or(Next::Locks(None), |last| Next::Proposals(Some(last)))
+            }
+            Next::Locks(after) => {
+                let last = put_some(state.locks.from(behind(after)), Record::Lock, chunk);
+                last.map_or(Next::End, |last| Next::Locks(Some(last)))
             }
             Next::End => Next::End,
         };
     }
+}
+
+fn behind<T: Keyed>(after: &Option<Arc<T>>) -> Bound<&T::Key> {
+    let after = after.as_ref();
+    after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.key()))
+}
+
+/// Writes members until there are no more or the chunk is full, and tells which was the last; none if there was none.
+fn put_some<'a, T: 'a>(
+    members: impl Iterator<Item = &'a Arc<T>>,
+    record: fn(Arc<T>) -> Record,
+    chunk: &mut Vec<u8>,
+) -> Option<Arc<T>> {
+    let mut last = None;
+    for member in members {
+        put(record(Arc::clone(member)), chunk);
+        last = Some(Arc::clone(member));
+        if chunk.len() >= CHUNK_BYTES {
+            break;
+        }
+    }
+    last
 }
 
 impl Iterator for Chunks {
@@ -208,6 +245,9 @@ impl State {
             keys: self.kv.len() as u64,
             term: self.term,
             nodes: self.nodes.len() as u64,
+            settings: self.config.settings() as u64,
+            proposals: self.config.proposals() as u64,
+            locks: self.locks.len() as u64,
         }
     }
 }
@@ -244,13 +284,21 @@ pub enum SnapshotError {
 #[derive(Debug, Default)]
 pub struct Thawing {
     head: Option<Head>,
-    sessions: Sessions,
-    kv: Kv,
-    nodes: Nodes,
-    register: Register,
-    last_session: SessionId,
-    last_key: Box<[u8]>,
-    last_node: Option<NodeId>,
+    state: State,
+    /// Where the kind of the last record stands, and …
+    place: usize,
+    /// … the last of each kind that has many.
+    last: Last,
+}
+
+#[derive(Debug, Default)]
+struct Last {
+    session: Option<Arc<Session>>,
+    key: Option<Arc<Stored>>,
+    node: Option<Arc<Enrolled>>,
+    setting: Option<Arc<Kept>>,
+    proposal: Option<Arc<Ballot>>,
+    lock: Option<Arc<Held>>,
 }
 
 impl Thawing {
@@ -281,33 +329,41 @@ impl Thawing {
         if matches!(&record, Record::Head(_)) != self.head.is_none() {
             return Err(SnapshotError::Misplaced);
         }
+        let before = std::mem::replace(&mut self.place, record.place());
+        if self.place < before {
+            return Err(SnapshotError::OutOfOrder);
+        }
+        let (state, last) = (&mut self.state, &mut self.last);
         match record {
             Record::Head(head) => {
-                self.sessions = Sessions::of_snapshot(head.opened);
+                state.sessions = Sessions::of_snapshot(head.opened);
                 self.head = Some(head);
             }
             Record::Session(session) => {
-                if *session.key() <= self.last_session || self.kv.len() > 0 {
-                    return Err(SnapshotError::OutOfOrder);
-                }
-                self.last_session = *session.key();
-                self.register.enter(&session);
-                self.sessions.restore(session);
+                follow(&mut last.session, &session)?;
+                state.sessions.restore(session);
             }
             Record::Key(stored) => {
-                if stored.key() <= &*self.last_key {
-                    return Err(SnapshotError::OutOfOrder);
-                }
-                self.last_key = stored.key().into();
-                self.kv.restore(stored);
+                follow(&mut last.key, &stored)?;
+                state.kv.restore(stored);
             }
-            Record::Whole(whole) => self.nodes.restore_whole(whole),
+            Record::Whole(_) if self.place == before => return Err(SnapshotError::OutOfOrder),
+            Record::Whole(whole) => state.nodes.restore_whole(whole),
             Record::Node(enrolled) => {
-                if self.last_node.is_some_and(|last| *enrolled.key() <= last) {
-                    return Err(SnapshotError::OutOfOrder);
-                }
-                self.last_node = Some(*enrolled.key());
-                self.nodes.restore(enrolled);
+                follow(&mut last.node, &enrolled)?;
+                state.nodes.restore(enrolled);
+            }
+            Record::Setting(kept) => {
+                follow(&mut last.setting, &kept)?;
+                state.config.restore_setting(kept);
+            }
+            Record::Proposal(ballot) => {
+                follow(&mut last.proposal, &ballot)?;
+                state.config.restore_ballot(ballot);
+            }
+            Record::Lock(held) => {
+                follow(&mut last.lock, &held)?;
+                state.locks.restore(held);
             }
         }
         Ok(())
@@ -319,10 +375,19 @@ impl Thawing {
     /// When some are missing.
     pub fn finish(self) -> Result<Decided, SnapshotError> {
         let head = self.head.ok_or(SnapshotError::Misplaced)?;
+        let mut state = self.state;
+        state.time = head.time;
+        state.term = head.term;
+        state.revision = head.revision;
+        state.store_bytes = head.store_bytes;
+        let found = state.head();
         let counts = [
-            ("sessions", head.sessions, self.sessions.len() as u64),
-            ("keys", head.keys, self.kv.len() as u64),
-            ("nodes", head.nodes, self.nodes.len() as u64),
+            ("sessions", head.sessions, found.sessions),
+            ("keys", head.keys, found.keys),
+            ("nodes", head.nodes, found.nodes),
+            ("settings", head.settings, found.settings),
+            ("proposals", head.proposals, found.proposals),
+            ("locks", head.locks, found.locks),
         ];
         for (what, promised, found) in counts {
             if promised != found {
@@ -334,16 +399,19 @@ impl Thawing {
             }
         }
         Ok(Decided {
-            state: State {
-                time: head.time,
-                term: head.term,
-                revision: head.revision,
-                store_bytes: head.store_bytes,
-                sessions: self.sessions,
-                kv: self.kv,
-                nodes: self.nodes,
-            },
-            register: self.register,
+            registers: Registers::of(&state),
+            state,
         })
     }
+}
+
+/// Members of a kind come in order, each once.
+fn follow<T: Keyed>(last: &mut Option<Arc<T>>, next: &Arc<T>) -> Result<(), SnapshotError> {
+    if let Some(last) = last
+        && next.key() <= last.key()
+    {
+        return Err(SnapshotError::OutOfOrder);
+    }
+    *last = Some(Arc::clone(next));
+    Ok(())
 }

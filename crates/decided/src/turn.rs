@@ -1,11 +1,11 @@
-//! A command's turn: what it finds when it is carried out, and where it puts what it changes.
+//! A turn: what a command finds when it is carried out, or what is due when its time has come, and where either puts what it changes.
 //!
 //! Deliberately not here: what commands do.
 
 use std::sync::Arc;
 
-use convoke_types::wire::store::{News, Revision};
-use convoke_types::{NodeId, Timestamp};
+use convoke_types::Timestamp;
+use convoke_types::wire::store::{News, Revision, Value};
 
 use crate::kv::KeyChanged;
 
@@ -19,8 +19,10 @@ pub enum Changed {
 }
 
 impl Changed {
-    /// What remembering news costs, about.
+    /// What remembering news costs, about, beside what may be large of it.
     const NEWS_BYTES: u64 = 1024;
+    /// What one of an electorate costs.
+    const ELECTOR_BYTES: u64 = 40;
 
     /// The change.
     #[must_use]
@@ -36,7 +38,7 @@ impl Changed {
     pub fn cost_bytes(&self) -> u64 {
         match self {
             Self::Key(changed) => changed.cost_bytes(),
-            Self::News(_) => Self::NEWS_BYTES,
+            Self::News(news) => Self::NEWS_BYTES + large_part(news),
         }
     }
 
@@ -50,10 +52,19 @@ impl Changed {
     }
 }
 
+fn large_part(news: &News) -> u64 {
+    let News::Proposal(proposal, _) = news else {
+        return 0;
+    };
+    let text = match &proposal.value {
+        Some(Value::Text(text)) => text.len() as u64,
+        Some(Value::Flag(_) | Value::Number(_)) | None => 0,
+    };
+    text + proposal.electorate.len() as u64 * Changed::ELECTOR_BYTES
+}
+
 /// What a command finds, and what it leaves behind.
 pub(crate) struct Turn<'a> {
-    /// Whose command it is.
-    pub(crate) principal: NodeId,
     /// The time of the log.
     pub(crate) now: Timestamp,
     revision: &'a mut Revision,
@@ -62,13 +73,11 @@ pub(crate) struct Turn<'a> {
 
 impl<'a> Turn<'a> {
     pub(crate) fn new(
-        principal: NodeId,
         now: Timestamp,
         revision: &'a mut Revision,
         changes: &'a mut Vec<Changed>,
     ) -> Self {
         Self {
-            principal,
             now,
             revision,
             changes,

@@ -22,11 +22,12 @@ pub mod rights;
 pub mod schema;
 
 pub use self::config::{
-    ConfigCommand, ConfigFound, ConfigQuery, ConfigRefusal, HISTORY, NAME_BYTES, OPEN, Proposal,
-    ProposalId, Rule, Setting, TEXT_BYTES, VOTING_MS, Value, Verdict, Version, WEIGHTS, told,
+    ConfigCommand, ConfigFound, ConfigQuery, ConfigRefusal, ELECTORATE, ENDED, HISTORY, NAME_BYTES,
+    OPEN, Proposal, ProposalId, Rule, SETTINGS, Setting, TEXT_BYTES, VOTING_MS, Value, Verdict,
+    Version, WEIGHTS, told,
 };
 pub use self::lock::{
-    Fence, Holder, LEASE_MS, LOCK_NAME_BYTES, LOCK_NOTE_BYTES, LOCK_QUEUE, LOCKS, Lock,
+    Fence, Holder, LEASE_MS, LOCK_NAME_BYTES, LOCK_NOTE_BYTES, LOCK_QUEUE, LOCK_WAITS, LOCKS, Lock,
     LockCommand, LockFound, LockNews, LockQuery, LockRefusal,
 };
 pub use self::node::{
@@ -205,7 +206,7 @@ pub enum Done {
     Withdrawn,
     /// The lock is the session's, known by this.
     Acquired(Fence),
-    /// The session waits for the lock, with so many before it.
+    /// The session waits for the lock, with so many waiting before it.
     Queued(u32),
     /// The lease began anew.
     Renewed,

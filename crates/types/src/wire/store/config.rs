@@ -1,8 +1,10 @@
 //! Configuration that a cluster decides by vote: proposals, votes, and what is known of a key.
 //!
 //! A change is proposed, those in the electorate vote, and the vote that decides changes the value in the same moment, on every node.
-//! Who may vote is fixed when the proposal is applied: the masters of that moment. Whoever proposes and may vote has voted *yes*. One
-//! proposal at a time is open for a key; it fails when it cannot succeed any more, and when its time is over.
+//! Who may vote is fixed when the proposal is applied: the masters of that moment, whatever becomes of them. Whoever proposes and may vote
+//! has voted *yes*. One proposal at a time is open for a key; it fails when it cannot succeed any more, and when its time is over.
+//!
+//! That a proposal was made is a change with a revision, and that it is over is another, even if it was decided at once.
 //!
 //! Versions of a key count 1, 2, 3, …; version 0 is the default. Which keys there are, and what they hold, is in [`schema`].
 //!
@@ -22,8 +24,14 @@ pub const TEXT_BYTES: usize = 2_048;
 pub const NAME_BYTES: usize = 128;
 /// Versions of a key that are kept, the current one among them.
 pub const HISTORY: usize = 64;
+/// Keys that may have been decided at once with those that are proposed; only those of other programs come near it.
+pub const SETTINGS: usize = 512;
 /// Proposals that may be open at once.
 pub const OPEN: usize = 256;
+/// Proposals that are over and remembered: those that ended last.
+pub const ENDED: usize = 256;
+/// Nodes of an electorate.
+pub const ELECTORATE: usize = 1_024;
 /// Nodes whose weights a rule names.
 pub const WEIGHTS: usize = 64;
 /// The shortest and the longest time for votes, in milliseconds.
@@ -93,7 +101,7 @@ pub enum ConfigCommand {
         /// How long votes count, in milliseconds.
         voting_ms: u64,
     },
-    /// Counts once, and not again for the same voter.
+    /// Counts once. The same vote again changes nothing and is answered with how the proposal stands, also when it is over.
     Vote {
         /// On which proposal.
         proposal: ProposalId,
@@ -230,6 +238,22 @@ pub enum ConfigRefusal {
         /// What there may be.
         limit: u64,
     },
+    /// Too many could vote.
+    #[error(
+        "{found} masters are enrolled, and at most {limit} can vote: make some of them workers"
+    )]
+    TooManyVoters {
+        /// How many there are.
+        found: u64,
+        /// How many there may be.
+        limit: u64,
+    },
+    /// Too many keys.
+    #[error("{limit} keys were decided already, or are proposed: use those that there are")]
+    TooManyKeys {
+        /// What there may be.
+        limit: u64,
+    },
     /// Nobody could vote.
     #[error("nobody could vote: no master is enrolled")]
     NoElectorate,
@@ -273,7 +297,7 @@ pub enum ConfigQuery {
     History(String),
     /// One proposal.
     Proposal(ProposalId),
-    /// Proposals that are open, and those that ended last.
+    /// Proposals that are open, and those that ended last; the newest of each, as far as one answer has room.
     Proposals,
 }
 

@@ -7,6 +7,9 @@
 //! Who waits stands in a queue, and gets the lock in its turn as it would have got it at once. When the leader changes, every lease that
 //! runs is extended by its whole time, once: nobody could renew it meanwhile. Until its owner renews it, that is not done again.
 //!
+//! Every command about a lock that its session's principal sends counts as a use of the session, with a ticket or without: whoever
+//! renews is there.
+//!
 //! Deliberately not here: who runs out of time when (`convoke-decided`), and renewing (the client).
 
 use std::fmt;
@@ -22,8 +25,10 @@ pub const LOCK_NAME_BYTES: usize = 256;
 pub const LOCK_NOTE_BYTES: usize = 512;
 /// Locks that may be held at once.
 pub const LOCKS: usize = 65_536;
-/// Sessions that may wait for one lock.
+/// Sessions that may wait for one lock, and …
 pub const LOCK_QUEUE: usize = 1_024;
+/// … places in all queues together, which bounds what waiting costs: some 50 MiB when every note is as long as it may be.
+pub const LOCK_WAITS: usize = 65_536;
 /// The shortest and the longest lease, in milliseconds.
 pub const LEASE_MS: (u64, u64) = (1_000, 3_600_000);
 
@@ -43,7 +48,8 @@ impl fmt::Display for Fence {
 /// Taking locks and giving them back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LockCommand {
-    /// The session wants the lock. If it holds it already, its lease begins anew and its fence stays.
+    /// The session wants the lock. If it holds it already, its lease begins anew, as long as is said now; its fence and its note stay. If
+    /// it waits already and would again, it keeps its place.
     Acquire {
         /// 1 to [`LOCK_NAME_BYTES`] bytes.
         name: String,
@@ -56,7 +62,7 @@ pub enum LockCommand {
         /// Waits in the queue when somebody else holds it.
         waits: bool,
     },
-    /// The lease begins anew.
+    /// The lease begins anew. Only the node that was granted the lock renews it.
     Renew {
         /// Which lock.
         name: String,
@@ -146,6 +152,9 @@ pub enum LockRefusal {
         /// What holds it now, if anything does.
         holds: Option<Fence>,
     },
+    /// The grant holds, and is another node's.
+    #[error("fence {0} holds the lock, and another node was granted it")]
+    NotGranted(Fence),
     /// It neither holds nor waits.
     #[error("the session neither holds this lock nor waits for it")]
     NotHeld,
@@ -156,10 +165,12 @@ pub enum LockRefusal {
         limit: u64,
     },
     /// Too many wait.
-    #[error("{limit} wait for this lock already")]
+    #[error("{limit} wait for {} already", if *.own { "this lock" } else { "locks" })]
     TooManyWait {
         /// How many may.
         limit: u64,
+        /// For this lock; else, for all together.
+        own: bool,
     },
 }
 
@@ -186,7 +197,7 @@ pub enum LockQuery {
 pub enum LockFound {
     /// The lock, if somebody holds it.
     Lock(Option<Lock>),
-    /// Locks in their order.
+    /// Locks in their order. Pages have bounds in bytes, too, so only an empty one is known to be the last.
     Locks(Vec<Lock>),
 }
 
@@ -197,6 +208,6 @@ pub struct LockNews {
     pub revision: Revision,
     /// The lock.
     pub name: String,
-    /// Who holds it from here on, if anybody does.
+    /// Who holds it from here on, if anybody does. When it goes from one to the next, that is one change.
     pub holder: Option<Holder>,
 }

@@ -2,6 +2,9 @@
 //!
 //! A key that is not here cannot be changed, but for those that begin with [`FREE`]: they hold texts of other programs.
 //!
+//! Applying a proposal asks this table, so all who apply must have the same: another key, or another bound of one, is for a higher feature
+//! level, as another command would be. Defaults are only read.
+//!
 //! Deliberately not here: what follows from a value, which is said where it is read.
 
 use serde::{Deserialize, Serialize};
