@@ -433,14 +433,21 @@ impl<'a> View<'a> {
         best.map(|it| it.voter)
     }
 
-    /// The leader is to leave and nobody among the voters could lead: the leader and those who can.
+    /// The leader is to leave and nobody among the voters could lead: the leader and those who can. Were that two, another voter stays
+    /// with them, if there is one.
     fn bridge(&self) -> BTreeSet<VoterId> {
         let leader = self.known.leader;
         let others = self.usable.iter().map(|it| it.voter);
         let others: Vec<VoterId> = others.filter(|voter| *voter != leader).collect();
         let number = odd(self.known.rules.most.min(others.len() + 1)).max(2);
         let others = others.into_iter().take(number - 1);
-        others.chain([leader]).collect()
+        let mut bridge: BTreeSet<VoterId> = others.chain([leader]).collect();
+        if bridge.len() == 2 {
+            let rest = self.present.difference(&bridge);
+            let stays = rest.min_by_key(|voter| (!self.is_there(**voter), **voter));
+            bridge.extend(stays.copied());
+        }
+        bridge
     }
 
     fn change(&self, to: &BTreeSet<VoterId>) -> Result<Option<Step>, Hold> {
