@@ -42,7 +42,8 @@ struct CommandLine {
     /// The seed of the first of them, or of the named story
     #[arg(long, value_name = "S", default_value_t = 1)]
     first_seed: u64,
-    /// Only the story of this name; `seeds` for those that a seed draws, `log` for those of the log, and nothing else
+    /// Only the story of this name; `seeds` for those that a seed draws, `log` for those of the log, `voters` for those in
+    /// which voters follow from node records, and nothing else
     #[arg(long, value_name = "NAME", value_parser = story)]
     story: Option<Which>,
     /// Say which stories there are
@@ -75,6 +76,7 @@ struct CommandLine {
 enum Which {
     Seeds,
     Log,
+    Voters,
     Named(&'static Story),
 }
 
@@ -82,12 +84,13 @@ fn story(name: &str) -> Result<Which, String> {
     match name {
         "seeds" => return Ok(Which::Seeds),
         "log" => return Ok(Which::Log),
+        "voters" => return Ok(Which::Voters),
         _ => {}
     }
     let story = STORIES.iter().find(|story| story.name == name);
     story.map(Which::Named).ok_or_else(|| {
         let names: Vec<&str> = STORIES.iter().map(|story| story.name).collect();
-        format!("there are: seeds, log, {}", names.join(", "))
+        format!("there are: seeds, log, voters, {}", names.join(", "))
     })
 }
 
@@ -166,13 +169,15 @@ fn main() -> ExitCode {
         Some(Which::Named(story)) => tell(story, &scale),
         Some(Which::Seeds) => tell_seeds(&line),
         Some(Which::Log) => tell_log(&line),
+        Some(Which::Voters) => tell_voters(&line),
         None => {
             // All of them, so that one broken promise does not hide another.
             let found = tell_found(line.verbose);
             let seeds = tell_seeds(&line);
             let log = tell_log(&line);
+            let voters = tell_voters(&line);
             let named: Vec<bool> = STORIES.iter().map(|story| tell(story, &scale)).collect();
-            found && seeds && log && named.iter().all(|held| *held)
+            found && seeds && log && voters && named.iter().all(|held| *held)
         }
     };
     if all_held {
@@ -191,6 +196,10 @@ fn list() {
         "seeds"
     );
     println!("{:12} the same of the log", "log");
+    println!(
+        "{:12} the same of the log, where voters follow from node records",
+        "voters"
+    );
     println!("\nmistakes for --planted:");
     for mistake in MISTAKES {
         println!("{:18} {}", mistake.name, mistake.about);
@@ -292,9 +301,31 @@ fn tell_seeds(line: &CommandLine) -> bool {
 /// The same of the log.
 fn tell_log(line: &CommandLine) -> bool {
     let planted = line.planted.and_then(Planted::in_log);
+    let name = consensus::Mistake::ALL
+        .iter()
+        .find(|(it, ..)| Some(*it) == planted);
+    let planted_as = name.map_or_else(String::new, |(_, name, _)| format!(" --planted {name}"));
+    tell_of_log(line, "log", &planted_as, |seed| {
+        consensus::tell(seed, planted, line.lines)
+    })
+}
+
+/// The same of the log, where voters follow from node records.
+fn tell_voters(line: &CommandLine) -> bool {
+    tell_of_log(line, "voters", "", |seed| {
+        consensus::tell_voters(seed, line.lines)
+    })
+}
+
+fn tell_of_log(
+    line: &CommandLine,
+    story: &str,
+    planted: &str,
+    tell: impl Fn(u64) -> consensus::Told + Sync + std::panic::RefUnwindSafe,
+) -> bool {
     tell_many(line, |seed| {
         let quiet = Quiet::begin();
-        let told = std::panic::catch_unwind(|| consensus::tell(seed, planted, line.lines));
+        let told = std::panic::catch_unwind(|| tell(seed));
         drop(quiet);
         let told = told.unwrap_or_else(|panic| consensus::Told::panicked(seed, &*panic));
         if line.verbose {
@@ -311,11 +342,7 @@ fn tell_log(line: &CommandLine) -> bool {
         for broken in &told.broken {
             println!("  {broken}");
         }
-        let name = consensus::Mistake::ALL
-            .iter()
-            .find(|(it, ..)| Some(*it) == planted);
-        let planted = name.map_or_else(String::new, |(_, name, _)| format!(" --planted {name}"));
-        println!("again: cargo xtask sim --story log --seeds 1 --first-seed {seed}{planted}\n");
+        println!("again: cargo xtask sim --story {story} --seeds 1 --first-seed {seed}{planted}\n");
         false
     })
 }

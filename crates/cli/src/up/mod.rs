@@ -320,17 +320,13 @@ impl Node {
         drop(self.home);
     }
 
-    /// To whoever has most of the log. Without it the others notice after an election's time.
+    /// To the best voter that has the log. Without it the others notice after an election's time.
     async fn hand_over(&self) {
-        let status = self.log.status();
-        if !status.is_leader() {
+        let consensus = self.log.consensus();
+        let Some(to) = consensus.successor() else {
             return;
-        }
-        let voters = status.voters.iter().flatten();
-        let others = voters.filter(|voter| **voter != status.me);
-        let nearest = others.max_by_key(|voter| status.matching.get(voter));
-        let Some(to) = nearest else { return };
-        let handing = self.log.consensus().transfer(*to);
+        };
+        let handing = consensus.transfer(to);
         // What does not work now they sort out among themselves.
         let _ = tokio::time::timeout(HAND_OVER, handing).await;
     }

@@ -33,6 +33,9 @@ pub struct Settings {
     /// A piece of a snapshot, a megabyte, may take so long; the last one as long again for every one before, since all of it is made
     /// safe then. A second to a minute: less gives up on slow links, more waits longer for what was lost.
     pub piece: Duration,
+    /// A leader writes an entry when nothing was written for so long and nodes have records, so that a disk that hangs is noticed. A
+    /// second to a minute; it adds to the time after which a voter is replaced, and costs a sync on every disk.
+    pub tick: Duration,
     /// What keys and values may take in a new cluster; the same on every node.
     pub store_bytes: u64,
     /// What everybody who applies entries must be able to read.
@@ -51,6 +54,7 @@ impl Default for Settings {
             keep: 20_000,
             patience: Duration::from_secs(5),
             piece: Duration::from_secs(5),
+            tick: Duration::from_secs(10),
             store_bytes: convoke_decided::STORE_BYTES,
             feature_level: 1,
             weakened: None,

@@ -1,10 +1,13 @@
 //! When a node stands for election.
 //!
-//! Voters have an order, the same on all of them. When nothing was heard of a leader for the length of a lease, the first of those that
+//! Voters have an order, the same on all of them: that of their ranks, which follow from decided node records; who has no record comes
+//! behind those who have one, in the order of ids. When nothing was heard of a leader for the length of a lease, the first of those that
 //! are left asks whether the others would vote for it, the second a step later, and so on. So as a rule one stands at a time, and a dead
 //! leader costs hardly more than the lease. Two that asked at once after all are further apart the second time. The order is a hint: who
 //! is passed twice waits by chance like everybody else, and longer after each election that nobody won, so that nodes with slow disks get
 //! the time that their votes need. Asking who would vote costs no disk, and is done again soon.
+//!
+//! A rank is never a condition: whoever is first may be dead, held up or unfit, and its record says nothing of that.
 //!
 //! Who would vote for another gives it half a lease before it asks itself; once in a silence, so that nobody can hold up an election by
 //! asking again and again. Who gave its vote waits for a whole lease.
@@ -22,6 +25,7 @@ use rand::Rng as _;
 
 use super::handle::Core;
 use crate::log::VoterId;
+use crate::planner::by_rank;
 
 /// Tries by the order; after them chance decides.
 const BY_ORDER: u32 = 2;
@@ -173,12 +177,12 @@ pub(super) async fn run<R: AsyncRuntime>(core: Arc<Core<R>>) {
 fn look<R: AsyncRuntime>(core: &Core<R>) -> Due {
     let lease = Due::Wait(core.settings.lease);
     let metrics = core.raft.metrics();
-    let (state, voters) = {
+    let (state, mut voters) = {
         let metrics = metrics.borrow_watched();
-        // They are in the order of their ids.
         let voters: Vec<VoterId> = metrics.membership_config.voter_ids().collect();
         (metrics.state, voters)
     };
+    by_rank(&mut voters, &core.held.state.read().decided);
     let now = core.now();
     let mut candidacy = core.candidacy.lock();
     if state == ServerState::Leader {

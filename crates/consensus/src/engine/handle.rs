@@ -1,13 +1,14 @@
 //! [`Consensus`]: the log as the rest of a node uses it.
 //!
 //! It is cheap to clone, and whoever has it can propose, read, watch, and change who leads and who votes. Behind it are the engine and
-//! four tasks of ours: `proposer`, `reader`, `keeper` and `candidacy`. [`Consensus::stop`] ends all of them and waits for them.
+//! five tasks of ours: `proposer`, `reader`, `keeper`, `candidacy` and `reconciler`. [`Consensus::stop`] ends all of them and waits for them.
 //!
-//! Deliberately not here: finding the leader and trying again, which is the client's; and which node should vote or lead.
+//! Deliberately not here: finding the leader and trying again, which is the client's; and which node should vote or lead (`planner`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -32,6 +33,7 @@ use super::network::{Peers, Transport};
 use super::proposer::{self, Waiting, retry_after, size_of};
 use super::reader::{self, Reading, Round};
 use super::recall::Recall;
+use super::reconciler::{self, Reconciling};
 use super::serve::Arriving;
 use super::snapshot::Snapshots;
 use super::storage::Storage;
@@ -39,11 +41,13 @@ use super::types::{LogId, Member, Types, position_of};
 use super::wait::{Gauge, Inbox, Refused};
 use crate::journal::Journal;
 use crate::log::{Position, VoterId};
+use crate::planner::acknowledged::LAG;
+use crate::planner::explain::Explanation;
 
 /// Changes a watcher is given at once.
 const WATCHED: usize = 1_000;
-/// Leadership is handed over to who is at most so many entries behind; it gets them before it leads.
-const LAG: u64 = 1_000;
+/// Between two entries that are written for nothing but to see disks write.
+const TICK: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
 /// New voters learn so long before they vote.
 const LEARNING: Duration = Duration::from_secs(60);
 /// Who asks for a snapshot waits so long for it. A store that is full is two gigabytes.
@@ -107,7 +111,7 @@ pub(super) struct Core<R: AsyncRuntime> {
     pub(super) heard: Mutex<Option<R::Instant>>,
     /// What follows from that, and from votes, for this node's standing for election.
     pub(super) candidacy: Mutex<Candidacy>,
-    started: R::Instant,
+    pub(super) started: R::Instant,
     /// No vote before.
     pub(super) votes_from: R::Instant,
     /// What others told of their logs.
@@ -126,6 +130,8 @@ pub(super) struct Core<R: AsyncRuntime> {
     pub(super) is_quiet: Arc<Gauge<bool>>,
     /// When somebody who cannot lead instead asked to, while this node said nothing.
     pub(super) missed: Mutex<Option<R::Instant>>,
+    /// What is known about who should vote.
+    pub(super) reconciling: Mutex<Reconciling>,
     tasks: Mutex<Vec<R::JoinHandle<()>>>,
 }
 
@@ -217,6 +223,10 @@ impl<R: AsyncRuntime> Core<R> {
 }
 
 fn config(settings: &Settings) -> Result<Config, StartError> {
+    if !TICK.contains(&settings.tick) {
+        let what = format!("tick is from 1 s to 60 s, and not {:?}", settings.tick);
+        return Err(StartError::Settings(what));
+    }
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let config = Config {
         cluster_name: "convoke".to_owned(),
@@ -319,6 +329,7 @@ impl<R: AsyncRuntime> Consensus<R> {
             stopping,
             is_quiet,
             missed: Mutex::default(),
+            reconciling: Mutex::default(),
             tasks: Mutex::default(),
             settings,
         });
@@ -327,6 +338,7 @@ impl<R: AsyncRuntime> Consensus<R> {
             R::spawn(reader::run(Arc::clone(&core))),
             R::spawn(keeper::run(Arc::clone(&core))),
             R::spawn(candidacy::run(Arc::clone(&core))),
+            R::spawn(reconciler::run(Arc::clone(&core))),
         ];
         *core.tasks.lock() = tasks;
         Ok(Self { core })
@@ -625,12 +637,37 @@ impl<R: AsyncRuntime> Consensus<R> {
         let changing = R::spawn(async move {
             // Stopped with all else; what it leaves behind the next leader's keeper finishes.
             let stopped = core.stopping.until(|is_stopping| is_stopping);
-            match R::select2(stopped, change_voters(&core, voters)).await {
+            match R::select2(stopped, change_voters(&core, voters, false)).await {
                 openraft_rt::Select2::First(_) => Err(ChangeError::Stopped),
                 openraft_rt::Select2::Second(changed) => changed,
             }
         });
         changing.await.unwrap_or(Err(ChangeError::Stopped))
+    }
+
+    /// On the leader: to whom it should hand over when it has to. That is the voter of the best rank that has nearly all entries and
+    /// acknowledges them; without records, whoever has most. Nothing if there is none, or this node does not lead.
+    #[must_use]
+    pub fn successor(&self) -> Option<VoterId> {
+        reconciler::successor(&self.core)
+    }
+
+    /// Who should vote, who does, and why, as the leader sees it.
+    ///
+    /// # Errors
+    /// When this node does not lead.
+    pub fn explain_voters(&self) -> Result<Explanation, ChangeError> {
+        let plan = reconciler::look(&self.core);
+        plan.map(|plan| plan.explanation)
+            .ok_or_else(|| ChangeError::NotLeader {
+                leader: self.core.leader(),
+            })
+    }
+
+    /// Whom gossip does not reach, as far as this node can tell. It orders those who could become voters, and does nothing else: what is
+    /// observed may be wrong. Without it all count as reached.
+    pub fn observe_unreachable(&self, nodes: BTreeSet<NodeId>) {
+        self.core.reconciling.lock().unreachable = nodes;
     }
 
     /// Takes part no more, and waits until nothing of it runs.
@@ -660,9 +697,11 @@ impl Drop for Wanted<'_> {
     }
 }
 
-async fn change_voters<R: AsyncRuntime>(
+/// Who votes no more learns on, if it is to.
+pub(super) async fn change_voters<R: AsyncRuntime>(
     core: &Core<R>,
     voters: BTreeMap<VoterId, Member>,
+    learns_on: bool,
 ) -> Result<(), ChangeError> {
     // A leader that was left out still leads for a moment, and the engine's next change finds it leading as nobody (trap 17).
     let leader = core.leader();
@@ -692,7 +731,7 @@ async fn change_voters<R: AsyncRuntime>(
             Err(_) => return Err(ChangeError::Unknown),
         };
     }
-    let change = core.raft.change_membership(set, false).await;
+    let change = core.raft.change_membership(set, learns_on).await;
     change.map(|_| ()).map_err(refused)
 }
 

@@ -10,11 +10,11 @@
 //! 3. `machine`: entries become state, through `convoke-decided`. `ring`: the last changes. `snapshot`: the state in pieces.
 //! 4. `storage`: the engine's log over a [`Journal`](crate::journal::Journal). `types`: entries and their bytes.
 //! 5. `network`, `serve`, `wire`: to other nodes and from them, and the bytes between.
-//! 6. `keeper`: what a node does by itself. `candidacy`: when it stands for election. `recall`: what nodes remember of each other. `wait`: what waiting is made of.
+//! 6. `keeper`: what a node does by itself. `candidacy`: when it stands for election. `reconciler`: who votes. `recall`: what nodes remember of each other. `wait`: what waiting is made of.
 //!
 //! Everything runs on any [`runtime::AsyncRuntime`]: real processes use `Tokio`, a simulated world brings its own, with its own time.
 //!
-//! Deliberately not here: files, links, and who should vote or lead.
+//! Deliberately not here: files, links, and who should vote ([`planner`](crate::planner)).
 
 mod api;
 mod candidacy;
@@ -27,6 +27,7 @@ mod promises;
 mod proposer;
 mod reader;
 mod recall;
+mod reconciler;
 mod ring;
 mod serve;
 mod snapshot;

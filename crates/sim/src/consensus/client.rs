@@ -50,8 +50,9 @@ pub(super) async fn run(world: Worldwide, number: u64, until: u64) {
         last: None,
         revision: Revision(0),
     };
-    while now() < until {
-        sleep(chance(|random| random.below(12 * MILLISECOND))).await;
+    while now() < until && !client.has_enough() {
+        let pace = client.world.lock().pace;
+        sleep(chance(|random| random.below(pace))).await;
         if client.session.is_none() {
             client.open().await;
             continue;
@@ -66,6 +67,12 @@ pub(super) async fn run(world: Worldwide, number: u64, until: u64) {
 }
 
 impl Client {
+    /// The script of the story is over, and everybody has seen that commands are carried out behind it.
+    fn has_enough(&self) -> bool {
+        let over = self.world.lock().seen.over;
+        over.is_some_and(|over| now() > over + 500 * MILLISECOND)
+    }
+
     fn elsewhere(&mut self) {
         let hosts = self.world.lock().hosts.len() as u64;
         self.host = chance(|random| random.below(hosts)) as usize;
@@ -80,7 +87,7 @@ impl Client {
 
     /// Sends a command until its outcome is known; nothing if the story ends before.
     async fn propose(&mut self, ticket: Option<Ticket>, command: Command) -> Option<Outcome> {
-        while now() < self.until {
+        while now() < self.until && !self.has_enough() {
             let Some(node) = self.world.node(self.host) else {
                 self.elsewhere();
                 sleep(chance(|random| random.below(4 * MILLISECOND))).await;
@@ -163,6 +170,7 @@ impl Client {
             // The session is over, and what became of the command is not known.
             Outcome::Unknown(_) => {
                 self.session = None;
+                self.world.lock().seen.unknown += 1;
                 return;
             }
             other @ (Outcome::Done(_) | Outcome::Refused(_)) => {
@@ -197,6 +205,11 @@ impl Client {
         let operation = &mut world.seen.history[place];
         operation.answer = Some(answer);
         operation.answered = now();
+        let took = operation.answered - operation.called;
+        let is_read = operation.act == Act::Get;
+        if !is_read {
+            world.seen.longest = world.seen.longest.max(took);
+        }
     }
 
     async fn ask(&mut self, key: &[u8], freshness: Freshness) -> Option<(Option<Value>, Revision)> {

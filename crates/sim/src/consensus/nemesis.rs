@@ -24,7 +24,7 @@ fn below(bound: u64) -> u64 {
     chance(|random| random.below(bound))
 }
 
-/// Lets things happen until then, and mends all of it.
+/// Lets things happen until then, and mends all of it. Where voters follow from records, records change instead of voters.
 pub(super) async fn run(world: Worldwide, until: u64) {
     let hosts = world.lock().hosts.len();
     while now() < until {
@@ -53,7 +53,8 @@ pub(super) async fn run(world: Worldwide, until: u64) {
     for host in 0..hosts {
         mend(&world, host);
     }
-    if hosts > VOTERS {
+    let has_records = world.lock().has_records;
+    if hosts > VOTERS && !has_records {
         let all = (0..hosts).collect();
         while !change_voters(&world, &all).await {
             sleep(50 * MILLISECOND).await;
@@ -178,7 +179,7 @@ fn come_back(world: &Worldwide, host: usize) {
 }
 
 /// The machine is as it should be: it runs, and its disk has room and is quick.
-fn mend(world: &Worldwide, host: usize) {
+pub(super) fn mend(world: &Worldwide, host: usize) {
     let (life, disk) = {
         let world = world.lock();
         let it = &world.hosts[host];
@@ -248,8 +249,14 @@ fn fill(world: &Worldwide, host: usize) {
 
 /// Somebody else leads, or others vote.
 async fn rule(world: Worldwide, to: usize) {
-    let hosts = world.lock().hosts.len();
-    if hosts > VOTERS && below(2) == 0 {
+    let (hosts, has_records) = {
+        let world = world.lock();
+        (world.hosts.len(), world.has_records)
+    };
+    if has_records && below(2) == 0 {
+        return super::voters::decide_something(&world, to).await;
+    }
+    if hosts > VOTERS && !has_records && below(2) == 0 {
         // A leader does not leave itself out.
         let stays = world.leader().map_or(0, |(host, _)| host);
         let mut set: BTreeSet<usize> = (0..hosts).collect();

@@ -56,6 +56,12 @@ pub(super) struct Seen {
     pub(super) reads: u64,
     pub(super) votes_changed: u64,
     pub(super) handovers: u64,
+    /// The longest that a client tried one command, and …
+    pub(super) longest: u64,
+    /// … commands of which it never heard what became of them.
+    pub(super) unknown: u64,
+    /// When a script was over.
+    pub(super) over: Option<u64>,
 }
 
 impl Seen {

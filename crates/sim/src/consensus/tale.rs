@@ -213,7 +213,7 @@ fn begin(world: &Worldwide, hosts: usize) {
     });
 }
 
-fn told(seed: u64, world: &Worldwide) -> Told {
+pub(super) fn told(seed: u64, world: &Worldwide) -> Told {
     let world = world.lock();
     let seen = &world.seen;
     Told {

@@ -40,6 +40,10 @@ pub(super) struct World {
     pub(super) trace: Trace,
     pub(super) seen: Seen,
     pub(super) planted: Option<Mistake>,
+    /// Voters follow from node records; nobody changes them by hand.
+    pub(super) has_records: bool,
+    /// Clients wait so long at most before they do something.
+    pub(super) pace: u64,
     lives: u64,
 }
 
@@ -94,6 +98,8 @@ impl Worldwide {
             trace: Trace::new(seed),
             seen: Seen::default(),
             planted,
+            has_records: false,
+            pace: 12 * MILLISECOND,
             lives: 0,
         })))
     }
