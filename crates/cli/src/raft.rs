@@ -3,7 +3,7 @@
 //! What is asked of all nodes (`status`, `snapshot`) is asked of exactly those that were given, at once, and each has a row or a line of
 //! JSON of its own, also when it does not answer. `transfer` finds the leader by way of any of them.
 //!
-//! Deliberately not here: who votes. That changes when nodes join and leave.
+//! Deliberately not here: changing who votes. That follows from what is decided about nodes (`convoke node`, `convoke config`).
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::log::{Client, Log};
 use crate::output::{self, Ending, interrupted, json_line, put, table};
-use crate::text::{grouped, plain};
+use crate::text::{grouped, human, plain};
 
 /// The longest to try when nobody says.
 const TRYING: Duration = Duration::from_secs(10);
@@ -32,6 +32,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 pub(crate) enum Command {
     /// Asks each node how the log does, as it sees it
     Status(Status),
+    /// Says who votes, who should, and why
+    Voters(Voters),
     /// Hands leadership over, planned, without a pause worth mentioning
     ///
     /// Without --to it goes to the voter that has most of the log.
@@ -43,6 +45,16 @@ pub(crate) enum Command {
 /// What `convoke raft status` takes.
 #[derive(Args)]
 pub(crate) struct Status {
+    #[command(flatten)]
+    log: Log,
+}
+
+/// What `convoke raft voters` takes.
+#[derive(Args)]
+pub(crate) struct Voters {
+    /// Says of each node why it should vote or should not, for how long, and what would change that
+    #[arg(long)]
+    explain: bool,
     #[command(flatten)]
     log: Log,
 }
@@ -69,6 +81,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
     output::run(async {
         let (log, longest) = match &command {
             Command::Status(arguments) => (&arguments.log, TRYING),
+            Command::Voters(arguments) => (&arguments.log, TRYING),
             Command::Transfer(arguments) => (&arguments.log, TRYING),
             Command::Snapshot(arguments) => (&arguments.log, WRITING),
         };
@@ -76,6 +89,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         let working = async {
             match &command {
                 Command::Status(_) => status(&client).await,
+                Command::Voters(arguments) => voters(&client, arguments.explain).await,
                 Command::Transfer(arguments) => transfer(&client, arguments.to.as_deref()).await,
                 Command::Snapshot(_) => snapshot(&client).await,
             }
@@ -288,6 +302,62 @@ fn say_who_leads(
         format!("{} {what}, in term {term}\n", place(leader))
     })?;
     Ok(())
+}
+
+async fn voters(client: &Client<'_>, explain: bool) -> anyhow::Result<()> {
+    let voters = client.store.voters().await;
+    let voters = voters.map_err(|error| client.failed("find who votes", error))?;
+    put(&if client.is_json() {
+        json_line(&voters)
+    } else {
+        voters_as_text(&voters, explain)
+    })?;
+    Ok(())
+}
+
+fn voters_as_text(voters: &convoke_store::Voters, explain: bool) -> String {
+    let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+    let mut head = vec!["NODE", "ROLE", "SCORE", "NOW", "SHOULD VOTE", "WHY"];
+    if explain {
+        head.extend(["FOR", "BEHIND", "WHAT WOULD CHANGE IT"]);
+    }
+    let mut rows = vec![head.into_iter().map(str::to_owned).collect()];
+    rows.extend(voters.nodes.iter().map(|node| {
+        let now = match (node.leads, node.votes, node.learns) {
+            (true, ..) => "leads",
+            (false, true, _) => "votes",
+            (false, false, true) => "learns",
+            (false, false, false) => "-",
+        };
+        let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        let mut row = vec![
+            node.node.short().to_string(),
+            or_none(node.role.map(|role| role.to_string())),
+            or_none(node.score.map(|score| score.to_string())),
+            now.to_owned(),
+            yes(node.should_vote),
+            plain(&node.reason),
+        ];
+        if explain {
+            let time = node.for_ms.map(Duration::from_millis);
+            row.push(or_none(time.map(human)));
+            row.push(or_none(node.behind.map(grouped)));
+            row.push(plain(&node.remedy));
+        }
+        row
+    }));
+    let mut text = table(&rows);
+    if explain {
+        text.push_str(&format!("\n{}\n", plain(&voters.rules)));
+    }
+    let said = match (&voters.step, &voters.hold) {
+        (Some(step), None) => format!("now: {step}"),
+        (Some(step), Some(hold)) => format!("now: {step}; beside that, {hold}"),
+        (None, Some(hold)) => format!("nothing is changed now: {hold}"),
+        (None, None) => "all is as it should be".to_owned(),
+    };
+    text.push_str(&format!("{}\n", plain(&said)));
+    text
 }
 
 /// How the leader sees the log. It is asked itself, since nobody else knows how far the others are.

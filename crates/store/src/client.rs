@@ -28,7 +28,8 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::service::{
-    Answer, CommandRequest, KeeperClient, LogStatus, QueryRequest, Refused, Scope, Whereabouts,
+    Answer, CommandRequest, KeeperClient, LogStatus, QueryRequest, Refused, Scope, Voters,
+    Whereabouts,
 };
 use crate::session::Numbers;
 use crate::watch::Watch;
@@ -436,6 +437,29 @@ impl Store {
             let options = attempt.options(self.0.config.attempt);
             match client.with(options).status().await {
                 Ok(status) => return Ok(status),
+                Err(CallError::App(refused)) => self.heed(place, refused, &mut attempt).await?,
+                Err(CallError::Rpc(problem)) => {
+                    self.move_on(place, &problem, &mut attempt).await?;
+                }
+            }
+            attempt.may_have_run = false;
+        }
+    }
+
+    /// Who votes, who should, and why, as the leader sees it.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub async fn voters(&self) -> Result<Voters, Error> {
+        let mut attempt = Attempt::new(self.0.config.timeout);
+        loop {
+            let (place, client) = self.0.favourite();
+            let options = attempt.options(self.0.config.attempt);
+            match client.with(options).voters().await {
+                Ok(voters) => {
+                    self.0.served(place);
+                    return Ok(voters);
+                }
                 Err(CallError::App(refused)) => self.heed(place, refused, &mut attempt).await?,
                 Err(CallError::Rpc(problem)) => {
                     self.move_on(place, &problem, &mut attempt).await?;

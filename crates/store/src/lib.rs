@@ -44,6 +44,7 @@ pub use config::Change as ConfigChange;
 pub use lock::{Held, LockConfig};
 pub use service::{
     Answer, CommandRequest, Follower, Heard, Keeper, KeeperClient, KeeperServer, LogStatus,
-    QueryRequest, Refused, Saved, Scope, Snapshotted, Standing, WatchRequest, Whereabouts,
+    QueryRequest, Refused, Saved, Scope, Snapshotted, Standing, Voter, Voters, WatchRequest,
+    Whereabouts,
 };
 pub use watch::{Event, Watch};

@@ -10,7 +10,7 @@ use convoke_types::wire::store::rights::NoRight;
 use convoke_types::wire::store::{
     Change, Command, Found, Freshness, News, Outcome, Query, Revision, Ticket,
 };
-use convoke_types::{ClusterId, NodeId, Timestamp};
+use convoke_types::{ClusterId, NodeId, Role, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Decided state, as any node that keeps the log serves it.
@@ -42,6 +42,10 @@ pub trait Keeper {
     /// Writes this node's state as a snapshot now, and answers when it is safe.
     #[rpc(deadline_ms = 600_000, roles(master, worker))]
     async fn snapshot(&self, ctx: &Context) -> Result<Snapshotted, Refused>;
+
+    /// Who votes, who should, and why, as the leader sees it.
+    #[rpc(idempotent, deadline_ms = 2_000)]
+    async fn voters(&self, ctx: &Context) -> Result<Voters, Refused>;
 
     /// All that is decided, as of one moment that is not before the question.
     #[rpc(roles(master, worker))]
@@ -194,6 +198,48 @@ pub struct Whereabouts {
     pub node: NodeId,
     /// Where, tried in order.
     pub addresses: Vec<SocketAddr>,
+}
+
+/// Who votes and who should, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Voters {
+    /// What is decided about voters in general, in words.
+    pub rules: String,
+    /// Every node with a log, voters first, then the best first.
+    pub nodes: Vec<Voter>,
+    /// What is done now, in words.
+    pub step: Option<String>,
+    /// Why nothing is done now though not all is as it should be, in words.
+    pub hold: Option<String>,
+}
+
+/// A node with a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Voter {
+    /// Which node.
+    pub node: NodeId,
+    /// Its role, if it has a record.
+    pub role: Option<Role>,
+    /// Its score, if it has a record.
+    pub score: Option<u32>,
+    /// It votes now.
+    pub votes: bool,
+    /// It gets the log.
+    pub learns: bool,
+    /// It should vote.
+    pub should_vote: bool,
+    /// It leads.
+    pub leads: bool,
+    /// Why it should vote or should not, in words.
+    pub reason: String,
+    /// What would change that, in words.
+    pub remedy: String,
+    /// For how long that has been so, if that is known.
+    pub for_ms: Option<u64>,
+    /// Entries that it lacks, if it acknowledged anything.
+    pub behind: Option<u64>,
+    /// For how long it has acknowledged nothing.
+    pub silent_ms: Option<u64>,
 }
 
 /// A snapshot that was written.

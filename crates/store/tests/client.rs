@@ -10,7 +10,7 @@ use convoke_rpc::identity::Development;
 use convoke_rpc::{Context, Endpoint, Server, Streaming, Target};
 use convoke_store::{
     Answer, CommandRequest, Error, Event, Heard, Keeper, KeeperServer, LogStatus, QueryRequest,
-    Refused, Saved, Snapshotted, Store, StoreConfig, WatchRequest, Whereabouts,
+    Refused, Saved, Snapshotted, Store, StoreConfig, Voters, WatchRequest, Whereabouts,
 };
 use convoke_types::wire::store::{Expect, Outcome, Range, Revision};
 use convoke_types::{NodeId, Timestamp};
@@ -151,6 +151,10 @@ impl Keeper for Pretender {
 
     async fn snapshot(&self, _: &Context) -> Result<Snapshotted, Refused> {
         Err(Refused::SnapshotUnderWay)
+    }
+
+    async fn voters(&self, _: &Context) -> Result<Voters, Refused> {
+        Err(Refused::NotLeader { leader: None })
     }
 
     async fn backup(&self, _: &Context) -> Result<Streaming<Saved, Refused>, Refused> {

@@ -5,14 +5,16 @@
 //! a node gets the log no more. One at a time; what it cannot finish the next look finds as it was left, and a change that stands
 //! half-way is `keeper`'s. While no node has a record it does nothing, and voters are changed by hand.
 //!
-//! When nothing is written for [`Settings::tick`](super::api::Settings::tick), the leader writes an entry that only says that time goes by: a disk that hangs shows with
-//! the next entry and not before.
+//! The leader also writes entries that only say that time goes by: when something that is decided ends by then, as a lease or the time for
+//! votes, and when nothing was written for [`Settings::tick`](super::api::Settings::tick), since a disk that hangs shows with the next entry
+//! and not before.
 //!
 //! | bound | how much |
 //! | --- | --- |
 //! | looks | one in [`LOOK`] heartbeats, each over all records once |
 //! | a step | [`STEP`], then it is left to itself |
 //! | entries for nothing but to see disks write | one in `tick`, none without a majority |
+//! | entries for what ends by then | one a look |
 //!
 //! Deliberately not here: deciding who should vote, and finishing what somebody left half-way.
 
@@ -47,7 +49,7 @@ pub(super) struct Reconciling {
     pub(super) unreachable: BTreeSet<NodeId>,
     /// Who was to lead and did not, and when.
     refused: BTreeMap<VoterId, Duration>,
-    /// When an entry was last written for nothing but to see disks write.
+    /// When an entry was last written for nothing but that time goes by.
     ticked: Duration,
 }
 
@@ -205,13 +207,16 @@ async fn take<R: AsyncRuntime>(core: &Arc<Core<R>>, step: &Step) -> Result<(), S
     }
 }
 
-/// An entry, when none was written for a while.
+/// An entry, when something ends now or none was written for a while.
 fn tick<R: AsyncRuntime>(core: &Core<R>) {
     let tick = core.settings.tick;
-    let (is_idle, has_records) = {
+    let (ends, is_idle) = {
         let state = core.held.state.read();
-        let is_idle = R::Instant::now() - state.applied_at >= tick;
-        (is_idle, state.decided.extent().nodes > 0)
+        let quiet = R::Instant::now() - state.applied_at;
+        // What the leader's clock says now, or a little less.
+        let time = state.decided.time() + quiet;
+        let ends = state.decided.next_due().is_some_and(|due| due <= time);
+        (ends, quiet >= tick && state.decided.extent().nodes > 0)
     };
     let now = core.now();
     let has_majority = core
@@ -219,7 +224,7 @@ fn tick<R: AsyncRuntime>(core: &Core<R>) {
         .is_none_or(|time| time < core.settings.lease);
     let mut reconciling = core.reconciling.lock();
     let is_due = now.saturating_sub(reconciling.ticked) >= tick;
-    if !is_idle || !has_records || !has_majority || !is_due {
+    if !has_majority || !(ends || is_idle && is_due) {
         return;
     }
     reconciling.ticked = now;

@@ -14,7 +14,7 @@ use convoke_decided::{Changed, Frozen};
 use convoke_rpc::{Context, Streaming};
 use convoke_store::{
     Answer, CommandRequest, Follower, Heard, Keeper, LogStatus, QueryRequest, Refused, Saved,
-    Scope, Snapshotted, Standing, WatchRequest, Whereabouts,
+    Scope, Snapshotted, Standing, Voter, Voters, WatchRequest, Whereabouts,
 };
 use convoke_types::wire::store::rights::Operation;
 use convoke_types::wire::store::{
@@ -183,6 +183,32 @@ impl Keeper for Answering {
             term: written.at.term,
             index: written.at.index,
             size_bytes: written.size_bytes,
+        })
+    }
+
+    async fn voters(&self, ctx: &Context) -> Result<Voters, Refused> {
+        self.may(ctx, Operation::Read)?;
+        let explained = self.consensus.explain_voters();
+        let explained = explained.map_err(|_| self.not_leader(self.consensus.status().leader))?;
+        let nodes = explained.nodes.iter().map(|node| Voter {
+            node: node.voter.node,
+            role: node.role,
+            score: node.score,
+            votes: node.votes,
+            learns: node.is_member && !node.votes,
+            should_vote: node.is_wanted,
+            leads: node.leads,
+            reason: node.reason.to_string(),
+            remedy: node.reason.remedy().to_owned(),
+            for_ms: node.since.map(in_ms),
+            behind: node.acknowledged.map(|it| it.behind),
+            silent_ms: node.acknowledged.map(|it| in_ms(it.silent_for)),
+        });
+        Ok(Voters {
+            rules: explained.rules.to_string(),
+            nodes: nodes.collect(),
+            step: explained.step.as_ref().map(ToString::to_string),
+            hold: explained.hold.as_ref().map(ToString::to_string),
         })
     }
 

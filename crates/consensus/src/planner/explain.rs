@@ -249,15 +249,15 @@ impl fmt::Display for Node {
     }
 }
 
-impl fmt::Display for Explanation {
+impl fmt::Display for Rules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Rules {
+        let Self {
             most,
             replace_after,
             pause,
             leechers,
-        } = self.rules;
-        writeln!(
+        } = *self;
+        write!(
             f,
             "at most {most} vote; one whose disk is silent for {} is replaced; {} between two changes; a better role is waited for {}; \
              leechers {}",
@@ -265,7 +265,13 @@ impl fmt::Display for Explanation {
             seconds(pause),
             seconds(DWELL),
             if leechers { "may vote" } else { "do not vote" },
-        )?;
+        )
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.rules)?;
         for node in &self.nodes {
             writeln!(f, "{node}")?;
         }

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use convoke_decided::Decided;
 use convoke_types::wire::store::schema::{
-    VOTERS_LEECHERS, VOTERS_MOST, VOTERS_PAUSE, VOTERS_REPLACE_AFTER, kind_of,
+    VOTERS_LEECHERS, VOTERS_MOST, VOTERS_PAUSE, VOTERS_REPLACE_AFTER,
 };
 use convoke_types::wire::store::{Record, Value};
 use convoke_types::{NodeId, Role};
@@ -64,16 +64,11 @@ pub struct Rules {
     pub leechers: bool,
 }
 
-/// What holds for a key of the schema. The one place where settings are looked up.
-fn setting(_decided: &Decided, key: &str) -> Option<Value> {
-    kind_of(key).map(convoke_types::wire::store::schema::Kind::default)
-}
-
 impl Rules {
     /// As they are decided.
     #[must_use]
     pub fn of(decided: &Decided) -> Self {
-        let number = |key, otherwise: u64| match setting(decided, key) {
+        let number = |key, otherwise: u64| match decided.setting(key) {
             Some(Value::Number(number)) => u64::try_from(number).unwrap_or(otherwise),
             Some(Value::Flag(_) | Value::Text(_)) | None => otherwise,
         };
@@ -81,7 +76,7 @@ impl Rules {
             most: usize::try_from(number(VOTERS_MOST, 5)).unwrap_or(5),
             replace_after: Duration::from_millis(number(VOTERS_REPLACE_AFTER, 60_000)),
             pause: Duration::from_millis(number(VOTERS_PAUSE, 2_000)),
-            leechers: setting(decided, VOTERS_LEECHERS) == Some(Value::Flag(true)),
+            leechers: decided.setting(VOTERS_LEECHERS) == Some(Value::Flag(true)),
         }
     }
 }
