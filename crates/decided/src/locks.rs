@@ -469,5 +469,7 @@ fn has_room(limit: usize, waiting: usize, own: bool) -> Result<()> {
         limit: limit as u64,
         own,
     };
-    (waiting < limit).then_some(()).ok_or(Refusal::Lock(refusal))
+    (waiting < limit)
+        .then_some(())
+        .ok_or(Refusal::Lock(refusal))
 }

@@ -246,7 +246,8 @@ impl Sessions {
         Ok(())
     }
 
-    /// Ends the sessions that are idle, and tells which these were.
+    /// Ends the sessions that are idle, and tells which these were, in the order of their numbers: the register knows some of them by an
+    /// older end than others, and which ones differs between nodes that began with different snapshots.
     pub(crate) fn expire(&mut self, now: Timestamp, register: &mut Register) -> Vec<SessionId> {
         let mut ended = Vec::new();
         while let Some((at, id)) = register.due.first().copied()
@@ -264,6 +265,7 @@ impl Sessions {
                 register.due.insert((ends, id));
             }
         }
+        ended.sort_unstable();
         ended
     }
 }
