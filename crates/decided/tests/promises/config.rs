@@ -56,6 +56,14 @@ fn proposed(outcome: Outcome) -> (ProposalId, Verdict) {
     }
 }
 
+/// A proposal of the first of two masters, for which the second votes.
+pub(crate) fn passed(cluster: &mut Cluster, key: &str) -> ProposalId {
+    let (id, _) = proposed(cluster.tell(ADA, propose(key, text(key), Rule::All)));
+    let outcome = cluster.tell(BOB, vote(id, true));
+    assert_eq!(outcome, voted(Verdict::Passed { version: 1 }));
+    id
+}
+
 fn find(cluster: &Cluster, query: ConfigQuery) -> ConfigFound {
     let Found::Config(found) = cluster.decided.find(&Query::Config(query)) else {
         panic!("configuration was asked for");

@@ -14,7 +14,7 @@ use crate::common::{ADA, BOB, CLEO, Cluster, at_ms, close, value};
 const LEASE: u64 = 10_000;
 const DAY: u64 = 24 * 3_600_000;
 
-fn acquire(name: &str, session: SessionId) -> Command {
+pub(crate) fn acquire(name: &str, session: SessionId) -> Command {
     asking(name, session, LEASE, "", false)
 }
 

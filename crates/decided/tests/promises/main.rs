@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use convoke_decided::{Batch, Decided, IDLE, SESSIONS_EACH};
 use convoke_types::wire::store::{
-    Command, Done, Expect, Forgotten, Found, KvCommand, Outcome, Query, Range, Refusal, Revision,
-    SessionCommand, SessionId, Ticket, WINDOW,
+    Command, Done, Expect, Forgotten, Found, KvCommand, Marked, Outcome, Query, Range, Refusal,
+    Revision, SessionCommand, SessionId, Ticket, WINDOW,
 };
 
-use crate::common::{ADA, BOB, at, chunks, get, open, put, tell, thawed, ticket, value};
+use crate::common::{ADA, BOB, Cluster, at, chunks, get, open, put, tell, thawed, ticket, value};
 
 fn delete(key: &str) -> Command {
     Command::Kv(KvCommand::Delete { key: key.into() })
@@ -457,6 +457,72 @@ fn a_snapshot_that_lacks_something_is_no_snapshot() {
         assert!(thawed(&broken).is_err(), "{name}");
     }
     assert!(thawed(&whole).is_ok());
+}
+
+/// Each record with its length.
+fn records(chunks: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let whole = chunks.concat();
+    let mut rest = &whole[..];
+    let mut records = Vec::new();
+    while let Some((length, _)) = rest.split_first_chunk() {
+        let (record, behind) = rest.split_at(4 + u32::from_le_bytes(*length) as usize);
+        records.push(record.to_vec());
+        rest = behind;
+    }
+    records
+}
+
+#[test]
+fn every_record_has_its_place_in_a_snapshot() {
+    let mut cluster = Cluster::of_masters(2);
+    for who in [ADA, BOB] {
+        let session = cluster.open(who);
+        for name in ["one", "two"] {
+            let name = format!("{name} {}", session.0);
+            cluster.tell(who, put(&name, "v"));
+            cluster.tell(who, locks::acquire(&name, session));
+        }
+    }
+    for key in ["app.a", "app.b"] {
+        let id = config::passed(&mut cluster, key);
+        assert!(id.0 > 0);
+    }
+    let by = ADA;
+    let of = Revision(1);
+    cluster.tell(ADA, Command::Mark(Marked::Restored { by, of }));
+    let whole = records(&chunks(&cluster.decided));
+    assert_eq!(whole.len(), 1 + 2 + 4 + 1 + 2 + 2 + 2 + 4, "of each kind");
+    assert!(thawed(&whole).is_ok());
+    for at in 0..whole.len() {
+        let mut broken = whole.clone();
+        broken.remove(at);
+        assert!(thawed(&broken).is_err(), "without record {at}");
+        let mut broken = whole.clone();
+        broken.insert(at, whole[at].clone());
+        assert!(thawed(&broken).is_err(), "record {at} twice");
+        for other in at + 1..whole.len() {
+            let mut broken = whole.clone();
+            broken.swap(at, other);
+            assert!(thawed(&broken).is_err(), "{at} and {other} mixed up");
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_of_many_locks_and_proposals_goes_over_several_chunks() {
+    let mut cluster = Cluster::of_masters(2);
+    let session = cluster.open(ADA);
+    for number in 0..4_000 {
+        let name = format!("{number:0>200}");
+        cluster.tell(ADA, locks::acquire(&name, session));
+    }
+    for number in 0..300 {
+        config::passed(&mut cluster, &format!("app.{number}"));
+    }
+    let whole = chunks(&cluster.decided);
+    assert!(whole.len() > 1, "{}", whole.len());
+    cluster.restart();
+    assert_eq!(cluster.decided.extent().locks, 4_000);
 }
 
 #[test]
