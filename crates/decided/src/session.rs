@@ -238,12 +238,14 @@ impl Sessions {
         principal: NodeId,
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        let session = self.open.get_mut(&id).ok_or(LockRefusal::NoSession)?;
-        if session.principal != principal {
-            return Err(Refusal::NotYours);
+        match self.open.get_mut(&id) {
+            None => Err(LockRefusal::NoSession.into()),
+            Some(session) if session.principal != principal => Err(Refusal::NotYours),
+            Some(session) => {
+                session.used = now;
+                Ok(())
+            }
         }
-        session.used = now;
-        Ok(())
     }
 
     /// Ends the sessions that are idle, and tells which these were, in the order of their numbers: the register knows some of them by an

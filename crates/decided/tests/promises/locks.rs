@@ -431,8 +431,10 @@ fn sessions_that_are_idle_give_locks_to_none_that_is_idle_as_well() {
     cluster.tell(CLEO, queue("a", third));
     cluster.tell(BOB, queue("b", fourth));
     cluster.term += 1;
-    cluster.pass(idle / 2);
     heard(&mut cluster);
+    cluster.pass(idle / 2);
+    let expected = [told("a", Some(third)), told("b", Some(fourth))];
+    assert_eq!(heard(&mut cluster), expected, "the second never has it");
     assert_eq!(
         holder(&cluster, "a").expect("the third does").session,
         third
