@@ -268,15 +268,22 @@ impl Config {
         Ok(found)
     }
 
-    /// Whether there is room for a key, if all that is proposed passes.
+    /// Whether there is room for another key of another program, if all that is proposed passes.
     fn check_room(&self, key: &str, register: &Register) -> Result<()> {
-        let is_new = |key: &str| self.settings.get(key).is_none();
-        let proposed = register.open.keys().filter(|key| is_new(key)).count();
-        if is_new(key) && self.settings.len() + proposed >= SETTINGS {
-            let limit = SETTINGS as u64;
-            return Err(ConfigRefusal::TooManyKeys { limit });
+        let is_new = |key: &str| key.starts_with(schema::FREE) && self.settings.get(key).is_none();
+        if !is_new(key) {
+            return Ok(());
         }
-        Ok(())
+        let decided = self.settings.from(Bound::Included(schema::FREE));
+        let decided = decided
+            .take_while(|it| it.name.starts_with(schema::FREE))
+            .count();
+        let proposed = register.open.keys().filter(|key| is_new(key)).count();
+        let limit = SETTINGS as u64;
+        let has_room = decided + proposed < SETTINGS;
+        has_room
+            .then_some(())
+            .ok_or(ConfigRefusal::TooManyKeys { limit })
     }
 
     fn vote(
@@ -335,9 +342,7 @@ impl Config {
 
     /// Ends an open proposal if its votes decide it.
     fn judge(&mut self, id: ProposalId, register: &mut Register, turn: &mut Turn<'_>) -> Verdict {
-        let Some(ballot) = self.proposals.get(&id) else {
-            return Verdict::Failed;
-        };
+        let ballot = self.proposals.get(&id).expect("its caller has it open");
         let Proposal {
             key,
             rule,

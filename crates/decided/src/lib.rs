@@ -134,6 +134,8 @@ pub struct Extent {
     pub sessions: u64,
     /// Nodes that are enrolled.
     pub nodes: u64,
+    /// Locks that are held.
+    pub locks: u64,
 }
 
 impl Decided {
@@ -327,6 +329,7 @@ impl Decided {
             store_bytes_most: self.state.store_bytes,
             sessions: self.state.sessions.len() as u64,
             nodes: self.state.nodes.len() as u64,
+            locks: self.state.locks.len() as u64,
         }
     }
 

@@ -238,15 +238,18 @@ impl Sessions {
         principal: NodeId,
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        let session = self.open.get_mut(&id).ok_or(LockRefusal::NoSession)?;
-        if session.principal != principal {
-            return Err(Refusal::NotYours);
+        match self.open.get_mut(&id) {
+            None => Err(LockRefusal::NoSession.into()),
+            Some(session) if session.principal != principal => Err(Refusal::NotYours),
+            Some(session) => {
+                session.used = now;
+                Ok(())
+            }
         }
-        session.used = now;
-        Ok(())
     }
 
-    /// Ends the sessions that are idle, and tells which these were.
+    /// Ends the sessions that are idle, and tells which these were, in the order of their numbers: the register knows some of them by an
+    /// older end than others, and which ones differs between nodes that began with different snapshots.
     pub(crate) fn expire(&mut self, now: Timestamp, register: &mut Register) -> Vec<SessionId> {
         let mut ended = Vec::new();
         while let Some((at, id)) = register.due.first().copied()
@@ -264,6 +267,7 @@ impl Sessions {
                 register.due.insert((ends, id));
             }
         }
+        ended.sort_unstable();
         ended
     }
 }

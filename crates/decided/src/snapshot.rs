@@ -50,6 +50,9 @@ struct Head {
     proposals: u64,
     #[serde(default)]
     locks: u64,
+    /// Whether something is known of the cluster as a whole: 1, or 0.
+    #[serde(default)]
+    wholes: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -248,6 +251,7 @@ impl State {
             settings: self.config.settings() as u64,
             proposals: self.config.proposals() as u64,
             locks: self.locks.len() as u64,
+            wholes: u64::from(**self.nodes.whole() != Whole::default()),
         }
     }
 }
@@ -388,6 +392,7 @@ impl Thawing {
             ("settings", head.settings, found.settings),
             ("proposals", head.proposals, found.proposals),
             ("locks", head.locks, found.locks),
+            ("clusters as a whole", head.wholes, found.wholes),
         ];
         for (what, promised, found) in counts {
             if promised != found {

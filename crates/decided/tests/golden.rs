@@ -1,10 +1,12 @@
 //! The bytes of a batch and of a snapshot, which logs on disk hold for ever. `docs/formats/decided.md` explains them.
 
-use convoke_decided::{Batch, Decided};
+use convoke_decided::{Batch, Decided, Thawing};
 use convoke_types::wire::store::{
-    Command, Expect, KvCommand, Revision, SessionCommand, SessionId, Ticket,
+    Command, ConfigCommand, ConfigRefusal, Done, Expect, Fence, Fenced, KvCommand, LockCommand,
+    LockRefusal, Marked, NodeCommand, Outcome, ProposalId, Refusal, Revision, Rule, SessionCommand,
+    SessionId, Ticket, Value, Verdict,
 };
-use convoke_types::{NodeId, Timestamp};
+use convoke_types::{NodeId, Role, Timestamp};
 
 const ADA: NodeId = NodeId::from_public_key([0xaa; 32]);
 
@@ -32,6 +34,59 @@ fn batch() -> Batch {
     batch.push(ADA, ticket(2), Command::Kv(swap));
     let delete = KvCommand::Delete { key: b"x".to_vec() };
     batch.push(ADA, None, Command::Kv(delete));
+    batch
+}
+
+/// The other example: a command of every other family.
+fn families() -> Batch {
+    let mut batch = Batch::new(Timestamp::from_unix_ms(1_000), 1);
+    let mut push = |command| batch.push(ADA, None, command);
+    push(Command::Node(NodeCommand::Enrol {
+        node: ADA,
+        log: None,
+        addresses: vec!["a:1".to_owned()],
+        allowed: Role::Master.into(),
+        score: 5,
+    }));
+    push(Command::Session(SessionCommand::Open));
+    push(Command::Config(ConfigCommand::Propose {
+        key: "app.x".to_owned(),
+        expect: Some(0),
+        value: Some(Value::Text("1".to_owned())),
+        rule: Rule::Weighted(vec![(ADA, 3)]),
+        voting_ms: 10_000,
+    }));
+    let proposal = ProposalId(2);
+    let yes = true;
+    push(Command::Config(ConfigCommand::Vote { proposal, yes }));
+    push(Command::Config(ConfigCommand::Withdraw { proposal }));
+    let name = "l".to_owned();
+    push(Command::Lock(LockCommand::Acquire {
+        name: name.clone(),
+        session: SessionId(1),
+        lease_ms: 10_000,
+        note: "n".to_owned(),
+        waits: true,
+    }));
+    let fence = Fence(4);
+    push(Command::Lock(LockCommand::Renew {
+        name: name.clone(),
+        fence,
+    }));
+    push(Command::Lock(LockCommand::Release {
+        name: "m".to_owned(),
+        session: SessionId(1),
+    }));
+    push(Command::Fenced(Fenced {
+        lock: name,
+        fence,
+        command: KvCommand::Delete { key: b"x".to_vec() },
+    }));
+    push(Command::Tick);
+    push(Command::Mark(Marked::Restored {
+        by: ADA,
+        of: Revision(9),
+    }));
     batch
 }
 
@@ -75,4 +130,63 @@ fn a_snapshot_has_the_bytes_of_the_document() {
     let chunks: Vec<Vec<u8>> = decided.freeze().chunks().collect();
     assert_eq!(chunks.len(), 1);
     assert_eq!(hex(&chunks[0]), bytes_of(golden("snapshot")));
+}
+
+#[test]
+fn the_other_families_have_the_bytes_of_the_document() {
+    let bytes = families().encode().expect("it is small");
+    assert_eq!(hex(&bytes), bytes_of(golden("families")));
+    assert_eq!(Batch::decode(&bytes), Ok(families()));
+}
+
+#[test]
+fn a_snapshot_of_the_other_families_has_the_bytes_of_the_document() {
+    let mut decided = Decided::new();
+    let outcomes = decided.apply(1, families()).outcomes;
+    let passed = Verdict::Passed { version: 1 };
+    let expected = [
+        Outcome::Done(Done::Enrolled(Role::Master)),
+        Outcome::Done(Done::SessionOpened(SessionId(1))),
+        Outcome::Done(Done::Proposed {
+            proposal: ProposalId(2),
+            verdict: passed,
+        }),
+        Outcome::Done(Done::Voted(passed)),
+        Outcome::Refused(Refusal::Config(ConfigRefusal::Over(passed))),
+        Outcome::Done(Done::Acquired(Fence(4))),
+        Outcome::Done(Done::Renewed),
+        Outcome::Refused(Refusal::Lock(LockRefusal::NotHeld)),
+        Outcome::Done(Done::Deleted(None)),
+        Outcome::Done(Done::Ticked),
+        Outcome::Done(Done::Noted(Revision(5))),
+    ];
+    assert_eq!(outcomes, expected);
+    let chunks: Vec<Vec<u8>> = decided.freeze().chunks().collect();
+    assert_eq!(chunks.len(), 1);
+    assert_eq!(
+        hex(&chunks[0]),
+        bytes_of(golden("snapshot of the families"))
+    );
+}
+
+/// The first example as it was written before there were terms, nodes, votes and locks.
+#[test]
+fn a_snapshot_of_an_older_program_still_loads() {
+    let now = bytes_of(golden("snapshot"));
+    let head = "1300000001 11e80702 8080808008 010101 010000000000".replace(' ', "");
+    let rest = now.strip_prefix(&head).expect("it begins with its head");
+    let older = format!("0d000000010be80702808080800801 0101{rest}").replace(' ', "");
+    let bytes: Vec<u8> = (0..older.len() / 2)
+        .map(|at| u8::from_str_radix(&older[2 * at..2 * at + 2], 16).expect("it is hexadecimal"))
+        .collect();
+    let mut thawing = Thawing::new();
+    thawing.take(&bytes).expect("it is in order");
+    let mut decided = thawing.finish().expect("it is whole");
+    let extent = decided.extent();
+    let rest = (extent.keys, extent.sessions, extent.nodes, extent.locks);
+    assert_eq!(rest, (1, 1, 0, 0));
+    assert_eq!(decided.next_due(), None);
+    let outcomes = decided.apply(7, families()).outcomes;
+    let acquired = Outcome::Done(Done::Acquired(Fence(6)));
+    assert!(outcomes.contains(&acquired), "{outcomes:?}");
 }

@@ -24,7 +24,7 @@ pub const TEXT_BYTES: usize = 2_048;
 pub const NAME_BYTES: usize = 128;
 /// Versions of a key that are kept, the current one among them.
 pub const HISTORY: usize = 64;
-/// Keys that may have been decided at once with those that are proposed; only those of other programs come near it.
+/// Keys of other programs that may be decided or proposed. Those of the schema always have room.
 pub const SETTINGS: usize = 512;
 /// Proposals that may be open at once.
 pub const OPEN: usize = 256;
@@ -249,7 +249,9 @@ pub enum ConfigRefusal {
         limit: u64,
     },
     /// Too many keys.
-    #[error("{limit} keys were decided already, or are proposed: use those that there are")]
+    #[error(
+        "{limit} keys of other programs were decided already, or are proposed: use those that there are"
+    )]
     TooManyKeys {
         /// What there may be.
         limit: u64,

@@ -1,29 +1,22 @@
-//! What decided state promises to those who ask, watch and try again.
+//! What decided state promises to those who ask, watch and try again: keys, sessions, batches and snapshots here, the other families in
+//! files of their own, and what holds for all of them in `histories`.
+
+mod common;
+mod config;
+mod histories;
+mod locks;
+mod nodes;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use convoke_decided::{Batch, Decided, IDLE, SESSIONS_EACH, SnapshotError, Thawing};
+use convoke_decided::{Batch, Decided, IDLE, SESSIONS_EACH};
 use convoke_types::wire::store::{
-    Command, Done, Expect, Forgotten, Found, Item, KvCommand, Outcome, Query, Range, Refusal,
+    Command, Done, Expect, Forgotten, Found, KvCommand, Marked, Outcome, Query, Range, Refusal,
     Revision, SessionCommand, SessionId, Ticket, WINDOW,
 };
-use convoke_types::{NodeId, Timestamp};
-use proptest::prelude::*;
 
-const ADA: NodeId = NodeId::from_public_key([1; 32]);
-const BOB: NodeId = NodeId::from_public_key([2; 32]);
-
-fn at(seconds: u64) -> Timestamp {
-    Timestamp::from_unix_ms(seconds * 1_000)
-}
-
-fn put(key: &str, value: &str) -> Command {
-    Command::Kv(KvCommand::Put {
-        key: key.into(),
-        value: value.into(),
-    })
-}
+use crate::common::{ADA, BOB, Cluster, at, chunks, get, open, put, tell, thawed, ticket, value};
 
 fn delete(key: &str) -> Command {
     Command::Kv(KvCommand::Delete { key: key.into() })
@@ -37,57 +30,8 @@ fn swap(key: &str, expect: Expect, value: Option<&str>) -> Command {
     })
 }
 
-fn ticket(session: SessionId, sequence: u64) -> Ticket {
-    Ticket {
-        session,
-        sequence,
-        settled_before: 1,
-    }
-}
-
-/// One command in a batch of its own, by way of its bytes.
-fn tell(
-    decided: &mut Decided,
-    now: Timestamp,
-    principal: NodeId,
-    ticket: Option<Ticket>,
-    command: Command,
-) -> Outcome {
-    let mut batch = Batch::new(now, 1);
-    batch.push(principal, ticket, command);
-    let bytes = batch.encode().expect("it is small");
-    let batch = Batch::decode(&bytes).expect("it was encoded just now");
-    decided.apply(1, batch).outcomes[0]
-}
-
 fn kv(decided: &mut Decided, command: Command) -> Outcome {
     tell(decided, at(0), ADA, None, command)
-}
-
-fn open(decided: &mut Decided, now: Timestamp, principal: NodeId) -> SessionId {
-    match tell(
-        decided,
-        now,
-        principal,
-        None,
-        Command::Session(SessionCommand::Open),
-    ) {
-        Outcome::Done(Done::SessionOpened(id)) => id,
-        other @ (Outcome::Done(_) | Outcome::Refused(_) | Outcome::Unknown(_)) => {
-            panic!("a session could not be opened: {other:?}")
-        }
-    }
-}
-
-fn get(decided: &Decided, key: &str) -> Option<Item> {
-    let Found::Item(item) = decided.find(&Query::Get(key.into())) else {
-        panic!("one key was asked for");
-    };
-    item
-}
-
-fn value(decided: &Decided, key: &str) -> Option<String> {
-    get(decided, key).map(|item| String::from_utf8(item.value).expect("tests write text"))
 }
 
 fn keys(decided: &Decided, range: Range) -> (Vec<String>, bool) {
@@ -97,19 +41,6 @@ fn keys(decided: &Decided, range: Range) -> (Vec<String>, bool) {
     let keys = page.items.into_iter().map(|listed| listed.key);
     let keys = keys.map(|key| String::from_utf8(key).expect("tests write text"));
     (keys.collect(), page.more)
-}
-
-/// Everything, as a snapshot has it.
-fn chunks(decided: &Decided) -> Vec<Vec<u8>> {
-    decided.freeze().chunks().collect()
-}
-
-fn thawed(chunks: &[Vec<u8>]) -> Result<Decided, SnapshotError> {
-    let mut thawing = Thawing::new();
-    for chunk in chunks {
-        thawing.take(chunk)?;
-    }
-    thawing.finish()
 }
 
 #[test]
@@ -528,6 +459,72 @@ fn a_snapshot_that_lacks_something_is_no_snapshot() {
     assert!(thawed(&whole).is_ok());
 }
 
+/// Each record with its length.
+fn records(chunks: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let whole = chunks.concat();
+    let mut rest = &whole[..];
+    let mut records = Vec::new();
+    while let Some((length, _)) = rest.split_first_chunk() {
+        let (record, behind) = rest.split_at(4 + u32::from_le_bytes(*length) as usize);
+        records.push(record.to_vec());
+        rest = behind;
+    }
+    records
+}
+
+#[test]
+fn every_record_has_its_place_in_a_snapshot() {
+    let mut cluster = Cluster::of_masters(2);
+    for who in [ADA, BOB] {
+        let session = cluster.open(who);
+        for name in ["one", "two"] {
+            let name = format!("{name} {}", session.0);
+            cluster.tell(who, put(&name, "v"));
+            cluster.tell(who, locks::acquire(&name, session));
+        }
+    }
+    for key in ["app.a", "app.b"] {
+        let id = config::passed(&mut cluster, key);
+        assert!(id.0 > 0);
+    }
+    let by = ADA;
+    let of = Revision(1);
+    cluster.tell(ADA, Command::Mark(Marked::Restored { by, of }));
+    let whole = records(&chunks(&cluster.decided));
+    assert_eq!(whole.len(), 1 + 2 + 4 + 1 + 2 + 2 + 2 + 4, "of each kind");
+    assert!(thawed(&whole).is_ok());
+    for at in 0..whole.len() {
+        let mut broken = whole.clone();
+        broken.remove(at);
+        assert!(thawed(&broken).is_err(), "without record {at}");
+        let mut broken = whole.clone();
+        broken.insert(at, whole[at].clone());
+        assert!(thawed(&broken).is_err(), "record {at} twice");
+        for other in at + 1..whole.len() {
+            let mut broken = whole.clone();
+            broken.swap(at, other);
+            assert!(thawed(&broken).is_err(), "{at} and {other} mixed up");
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_of_many_locks_and_proposals_goes_over_several_chunks() {
+    let mut cluster = Cluster::of_masters(2);
+    let session = cluster.open(ADA);
+    for number in 0..4_000 {
+        let name = format!("{number:0>200}");
+        cluster.tell(ADA, locks::acquire(&name, session));
+    }
+    for number in 0..300 {
+        config::passed(&mut cluster, &format!("app.{number}"));
+    }
+    let whole = chunks(&cluster.decided);
+    assert!(whole.len() > 1, "{}", whole.len());
+    cluster.restart();
+    assert_eq!(cluster.decided.extent().locks, 4_000);
+}
+
 #[test]
 fn a_batch_names_who_sent_each_command() {
     let mut batch = Batch::new(at(0), 1);
@@ -562,95 +559,6 @@ fn changes_are_what_watchers_need_to_follow() {
         };
     }
     assert_eq!(follower, BTreeMap::from([(b"b".to_vec(), b"2".to_vec())]));
-}
-
-/// Some commands by two nodes, with and without tickets, in batches.
-fn histories() -> impl Strategy<Value = Vec<Batch>> {
-    let key = (0..12_u8).prop_map(|key| format!("k{key}").into_bytes());
-    let value = (0..4_u8).prop_map(|value| vec![value; usize::from(value)]);
-    let expect = prop_oneof![
-        Just(Expect::Absent),
-        (0..40_u64).prop_map(|revision| Expect::Revision(Revision(revision))),
-        value.clone().prop_map(Expect::Value),
-    ];
-    let command = prop_oneof![
-        4 => (key.clone(), value.clone()).prop_map(|(key, value)| Command::Kv(KvCommand::Put { key, value })),
-        2 => key.clone().prop_map(|key| Command::Kv(KvCommand::Delete { key })),
-        3 => (key, expect, proptest::option::of(value))
-            .prop_map(|(key, expect, value)| Command::Kv(KvCommand::Swap { key, expect, value })),
-        1 => Just(Command::Session(SessionCommand::Open)),
-        1 => (1..6_u64).prop_map(|id| Command::Session(SessionCommand::Close(SessionId(id)))),
-    ];
-    let ticket =
-        (1..6_u64, 1..20_u64, 1..20_u64).prop_map(|(session, sequence, settled_before)| Ticket {
-            session: SessionId(session),
-            sequence,
-            settled_before,
-        });
-    let order = (any::<bool>(), proptest::option::of(ticket), command);
-    let batch = (0..8_000_u64, proptest::collection::vec(order, 0..12));
-    proptest::collection::vec(batch, 0..20).prop_map(|batches| {
-        let batches = batches.into_iter().map(|(time, orders)| {
-            let mut batch = Batch::new(at(time), 1);
-            for (is_ada, ticket, command) in orders {
-                batch.push(if is_ada { ADA } else { BOB }, ticket, command);
-            }
-            batch
-        });
-        batches.collect()
-    })
-}
-
-proptest! {
-    /// A snapshot in between changes nothing of what follows, and what is frozen stays.
-    #[test]
-    fn whoever_goes_on_from_a_snapshot_holds_the_same(batches in histories(), cut in 0..20_usize) {
-        let mut straight = Decided::new();
-        let mut resumed = Decided::new();
-        let mut frozen = None;
-        for (number, batch) in batches.into_iter().enumerate() {
-            if number == cut {
-                resumed = thawed(&chunks(&resumed)).expect("it is whole");
-                frozen = Some((straight.freeze(), chunks(&straight)));
-            }
-            let wanted = straight.apply(1, batch.clone());
-            let bytes = batch.encode().expect("it is small");
-            let found = resumed.apply(1, Batch::decode(&bytes).expect("it is whole"));
-            prop_assert_eq!(wanted.outcomes, found.outcomes);
-            prop_assert_eq!(wanted.changes.len(), found.changes.len());
-        }
-        prop_assert_eq!(chunks(&straight), chunks(&resumed));
-        if let Some((frozen, before)) = frozen {
-            prop_assert_eq!(frozen.chunks().collect::<Vec<_>>(), before.clone());
-            prop_assert_eq!(chunks(&frozen.thaw()), before);
-        }
-    }
-
-    /// A session's number stands for one execution, however often and in which order it comes.
-    #[test]
-    fn a_numbered_command_is_carried_out_once(order in proptest::collection::vec(1..9_u64, 1..60)) {
-        let mut decided = Decided::new();
-        let session = open(&mut decided, at(0), ADA);
-        let mut first = BTreeMap::new();
-        for sequence in order {
-            let key = format!("k{sequence}");
-            let outcome = tell(&mut decided, at(1), ADA, Some(ticket(session, sequence)), put(&key, "v"));
-            prop_assert_eq!(*first.entry(sequence).or_insert(outcome), outcome);
-            prop_assert_eq!(get(&decided, &key).map(|item| item.version), Some(1));
-        }
-        prop_assert_eq!(decided.revision().0, first.len() as u64);
-    }
-
-    #[test]
-    fn any_bytes_are_refused_or_read_but_nothing_breaks(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        if let Ok(batch) = Batch::decode(&bytes) {
-            Decided::new().apply(1, batch);
-        }
-        let mut thawing = Thawing::new();
-        if thawing.take(&bytes).is_ok() {
-            let _ = thawing.finish();
-        }
-    }
 }
 
 #[test]
