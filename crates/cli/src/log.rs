@@ -157,6 +157,11 @@ impl Client<'_> {
         self.log.json
     }
 
+    /// As whom the nodes are spoken to.
+    pub(crate) fn node_id(&self) -> convoke_rpc::NodeId {
+        self.endpoint.identity().node_id()
+    }
+
     /// Each node that was given, as it was written.
     pub(crate) fn each(&self) -> impl Iterator<Item = (&str, &Target)> {
         self.nodes

@@ -17,6 +17,7 @@
 //! The environment is read in this file only.
 #![forbid(unsafe_code)]
 
+mod backup;
 mod config;
 mod demo;
 mod generate;
@@ -93,6 +94,17 @@ enum Command {
     /// Reads configuration, proposes changes and votes on them
     #[command(subcommand, after_help = EXIT_CODES_OF_CONFIG)]
     Config(config::Command),
+    /// Takes all that is decided away, as a file
+    ///
+    /// As of one moment, from a cluster that runs and goes on. The file is read again before it counts.
+    #[command(after_help = EXIT_CODES)]
+    Backup(backup::Arguments),
+    /// Puts the keys and the configuration of a backup into a cluster that runs
+    ///
+    /// The same cluster or another one. What it holds is compared first, and only what differs is written; sessions, locks and node records
+    /// are left out.
+    #[command(after_help = EXIT_CODES_OF_CHANGES)]
+    Restore(backup::Restore),
     /// Runs a command while this machine holds a lock of the cluster
     ///
     /// The command gets the lock's name as CONVOKE_LOCK and its fence as CONVOKE_FENCE, which grows with each grant: whatever it writes to can
@@ -157,6 +169,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Raft(command) => raft::run(command),
         Command::Config(command) => config::run(command),
+        Command::Backup(arguments) => backup::run(arguments),
+        Command::Restore(arguments) => backup::restore(arguments),
         Command::Lock(arguments) => lock::run(arguments),
         Command::Locks(arguments) => lock::list(arguments),
         Command::Node(command) => node::run(command),

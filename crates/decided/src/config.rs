@@ -193,7 +193,40 @@ impl Config {
             ConfigCommand::Withdraw { proposal } => {
                 self.withdraw(proposal, principal, register, turn)
             }
+            ConfigCommand::Restore { key, value } => {
+                self.restore(key, value, principal, register, turn)
+            }
         }
+    }
+
+    /// A proposal that nobody has to vote on, and that has passed: so it stands in the history of its key as every other change.
+    fn restore(
+        &mut self,
+        key: String,
+        value: Value,
+        principal: NodeId,
+        register: &mut Register,
+        turn: &mut Turn<'_>,
+    ) -> Result<Done> {
+        if self.value(&key).as_ref() == Some(&value)
+            && let Some(newest) = self.newest(&key)
+        {
+            return Ok(Done::Noted(newest.revision));
+        }
+        let draft = Draft {
+            key,
+            expect: None,
+            value: Some(value),
+            rule: Rule::Majority,
+            voting_ms: VOTING_MS.0,
+            proposer: principal,
+        };
+        let version = self.check(&draft, register)?;
+        let id = self.insert(draft, version, Vec::new(), register, turn);
+        let passed = Verdict::Passed {
+            version: version + 1,
+        };
+        Ok(Done::Noted(self.end(id, passed, register, turn)))
     }
 
     fn propose(
@@ -208,6 +241,20 @@ impl Config {
         if weight(&draft.rule, &electorate, |_| true) == 0 {
             return Err(bad_weights());
         }
+        let proposal = self.insert(draft, version, electorate, register, turn);
+        let verdict = self.judge(proposal, register, turn);
+        Ok(Done::Proposed { proposal, verdict })
+    }
+
+    /// Makes it an open proposal.
+    fn insert(
+        &mut self,
+        draft: Draft,
+        version: u64,
+        electorate: Vec<(NodeId, Option<bool>)>,
+        register: &mut Register,
+        turn: &mut Turn<'_>,
+    ) -> ProposalId {
         let since = turn.now;
         let mut proposal = Proposal {
             id: ProposalId::default(),
@@ -231,9 +278,7 @@ impl Config {
             self.proposals.insert(Arc::new(ballot));
             News::Proposal(Box::new(proposal), revision)
         });
-        let proposal = ProposalId(made.0);
-        let verdict = self.judge(proposal, register, turn);
-        Ok(Done::Proposed { proposal, verdict })
+        ProposalId(made.0)
     }
 
     /// Whether it can be proposed, and the version that the key has.
@@ -370,15 +415,15 @@ impl Config {
         verdict: Verdict,
         register: &mut Register,
         turn: &mut Turn<'_>,
-    ) {
+    ) -> Revision {
         let Some(ballot) = self.proposals.remove(&id) else {
-            return;
+            return Revision(id.0);
         };
         let mut ballot = Arc::unwrap_or_clone(ballot);
         ballot.proposal.verdict = verdict;
         let proposal = ballot.proposal.clone();
         let now = turn.now;
-        turn.change(|revision| {
+        let over = turn.change(|revision| {
             ballot.over = Some(revision);
             self.proposals.insert(Arc::new(ballot));
             register.end(&proposal, revision);
@@ -392,6 +437,7 @@ impl Config {
         {
             self.proposals.remove(&oldest);
         }
+        over
     }
 
     /// The key has another value from here on.

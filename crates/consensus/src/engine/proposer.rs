@@ -77,6 +77,13 @@ pub(super) fn size_of(command: &Command) -> usize {
             key.len() + text + weights
         }
         Command::Config(ConfigCommand::Vote { .. } | ConfigCommand::Withdraw { .. }) => 0,
+        Command::Config(ConfigCommand::Restore { key, value }) => {
+            key.len()
+                + match value {
+                    Value::Text(text) => text.len(),
+                    Value::Flag(_) | Value::Number(_) => 0,
+                }
+        }
         Command::Lock(LockCommand::Acquire { name, note, .. }) => name.len() + note.len(),
         Command::Lock(LockCommand::Renew { name, .. } | LockCommand::Release { name, .. }) => {
             name.len()

@@ -675,3 +675,43 @@ fn an_answer_with_all_proposals_has_a_bound_and_leaves_out_what_ended_first() {
     assert!(open.iter().all(|id| found.contains(id)));
     assert!(found.contains(&over[ENDED - 1]) && !found.contains(&over[0]));
 }
+
+#[test]
+fn a_restored_value_needs_no_vote_and_stands_in_the_history_and_one_that_is_there_is_no_change() {
+    let mut cluster = Cluster::of_masters(3);
+    let restore = |value| {
+        Command::Config(ConfigCommand::Restore {
+            key: VOTERS_PAUSE.to_owned(),
+            value: Value::Number(value),
+        })
+    };
+    let restored = cluster.tell(WORKER, restore(700));
+    let Outcome::Done(Done::Noted(revision)) = restored else {
+        panic!("it could not be restored: {restored:?}");
+    };
+    assert_eq!(
+        cluster.decided.setting(VOTERS_PAUSE),
+        Some(Value::Number(700))
+    );
+    let before = cluster.decided.revision();
+    assert_eq!(cluster.tell(WORKER, restore(700)), restored);
+    assert_eq!(cluster.decided.revision(), before);
+    let query = Query::Config(ConfigQuery::History(VOTERS_PAUSE.to_owned()));
+    let Found::Config(ConfigFound::History(versions)) = cluster.decided.find(&query) else {
+        panic!("a history was asked for");
+    };
+    assert_eq!(versions.len(), 1);
+    assert_eq!(
+        (versions[0].revision, versions[0].proposer),
+        (revision, WORKER)
+    );
+    let (open, _) = made(&mut cluster, ADA, 800, Rule::All);
+    assert_eq!(
+        cluster.tell(WORKER, restore(900)),
+        refused(ConfigRefusal::AnotherIsOpen(open))
+    );
+    assert!(matches!(
+        cluster.tell(WORKER, restore(-1)),
+        Outcome::Refused(Refusal::Config(ConfigRefusal::BadValue(_)))
+    ));
+}

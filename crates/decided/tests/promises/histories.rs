@@ -258,7 +258,7 @@ fn aimed(decided: &Decided, mut batch: Batch) -> Batch {
                     *proposal = found.id;
                 }
             }
-            Command::Config(ConfigCommand::Propose { .. })
+            Command::Config(ConfigCommand::Propose { .. } | ConfigCommand::Restore { .. })
             | Command::Lock(LockCommand::Acquire { .. } | LockCommand::Release { .. })
             | Command::Session(_)
             | Command::Kv(_)

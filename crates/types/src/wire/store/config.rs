@@ -113,6 +113,13 @@ pub enum ConfigCommand {
         /// Which proposal.
         proposal: ProposalId,
     },
+    /// A key holds what it held in a backup, without a vote: whoever may restore keys may do that.
+    Restore {
+        /// Which key.
+        key: String,
+        /// What it held.
+        value: Value,
+    },
 }
 
 /// How a proposal stands.

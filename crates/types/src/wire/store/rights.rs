@@ -132,6 +132,7 @@ impl Command {
                 Operation::Propose
             }
             Self::Config(ConfigCommand::Vote { .. }) => Operation::Vote,
+            Self::Config(ConfigCommand::Restore { .. }) => Operation::Restore,
             Self::Node(command) => match command {
                 NodeCommand::Enrol { .. } => Operation::Enrol,
                 NodeCommand::Allow { .. } | NodeCommand::Grant { .. } => Operation::Appoint,
