@@ -342,9 +342,7 @@ impl Config {
 
     /// Ends an open proposal if its votes decide it.
     fn judge(&mut self, id: ProposalId, register: &mut Register, turn: &mut Turn<'_>) -> Verdict {
-        let Some(ballot) = self.proposals.get(&id) else {
-            return Verdict::Failed;
-        };
+        let ballot = self.proposals.get(&id).expect("its caller has it open");
         let Proposal {
             key,
             rule,
