@@ -86,6 +86,7 @@ impl Journal for Slow {
                     (inner.register.term, inner.register.vote) = (term, vote);
                 }
                 Work::Commit(_)
+                | Work::Remember
                 | Work::Purge(_)
                 | Work::Reset(_)
                 | Work::Trust

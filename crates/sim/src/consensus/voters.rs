@@ -399,7 +399,8 @@ impl Stage {
             };
             self.enrol(host, role, below(100) as u32).await;
         }
-        sleep(300 * MILLISECOND).await;
+        // Until each has written down how much is decided: who starts knows the ranks by then.
+        sleep(11 * SECOND).await;
         self.start_again().await;
         self.within(2 * SECOND, "the master leads", |world| {
             leads(world, |host| host == master)
