@@ -99,6 +99,7 @@ pub fn tell_voters(seed: u64, lines: usize) -> Told {
         nemesis::spawn_listener(&world, host);
     }
     spawn_in(WORLD, watch_over(world.clone()));
+    spawn_in(WORLD, watch_voters(world.clone()));
     for number in 1..=CLIENTS {
         spawn_in(Life(number), client::run(world.clone(), number, LONGEST));
     }
@@ -503,6 +504,27 @@ impl Stage {
         }
         self.vote_within(40 * SECOND, "all vote in the end", |it| it.len() == 5)
             .await;
+    }
+}
+
+/// Counts changes of the voters, and looks that their number is odd; but for two, when one hands over to the only other one.
+async fn watch_voters(world: Worldwide) {
+    let mut before = None;
+    loop {
+        sleep(20 * MILLISECOND).await;
+        let Some(now) = voters(&world) else {
+            continue;
+        };
+        let is_even = now.len().is_multiple_of(2) && now.len() != 2;
+        if before.as_ref() == Some(&now) {
+            continue;
+        }
+        let mut world = world.lock();
+        world.seen.votes_changed += u64::from(before.is_some());
+        if is_even {
+            world.broken(format!("{now:?} vote, which is an even number"));
+        }
+        before = Some(now);
     }
 }
 
