@@ -336,7 +336,6 @@ impl<'a> View<'a> {
     }
 
     /// The order of those who may vote now; see the header.
-    #[expect(clippy::type_complexity, reason = "an order, used once")]
     fn place(&self, it: &Usable) -> (bool, bool, u8, bool, u8, bool, Reverse<u32>, VoterId) {
         let Usable {
             voter,

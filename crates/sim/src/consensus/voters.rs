@@ -3,7 +3,8 @@
 //! A seed draws a script, roles, scores, and when things happen:
 //!
 //! - [`Script::Sizes`]: one voter becomes three and five, and one again, while clients write; who leads may be among those who go.
-//! - [`Script::Hangs`]: a voter's disk hangs while its gossip is well. It is replaced, also when nothing is written.
+//! - [`Script::Hangs`]: a voter's disk hangs while its gossip is well. It is replaced, also when nothing is written; who leads
+//!   hands over first.
 //! - [`Script::Gossip`]: gossip does not reach a voter whose disk acknowledges. It stays.
 //! - [`Script::Ranks`]: after a quiet start the master leads; killed, a worker does; back, it deposes nobody.
 //! - [`Script::BadTop`]: who has the best rank is dead, held up, or has a disk that hangs, and some do not reach some others. Somebody leads
@@ -335,22 +336,26 @@ impl Stage {
         sleep(2 * SECOND).await;
     }
 
-    fn some_follower(&self) -> usize {
-        let leader = self.0.leader().map_or(0, |(host, _)| host);
+    /// Some voter, and whether it leads.
+    fn some_voter(&self) -> (usize, bool) {
         let voters = voters(&self.0).unwrap_or_default();
-        let others: Vec<usize> = voters.into_iter().filter(|host| *host != leader).collect();
-        others[below(others.len())]
+        let any = voters.iter().nth(below(voters.len())).copied();
+        let any = any.expect("somebody votes");
+        (any, leads(&self.0, |host| host == any))
     }
 
     async fn hangs(&self) {
         self.three_and_one().await;
-        let host = self.some_follower();
+        let (host, leads) = self.some_voter();
         let disk = self.0.lock().hosts[host].disk.clone();
         disk.lock().stall = FOR_EVER;
         self.0.note(host, "has a disk that hangs");
+        // A leader hands over first, and the next one has seen nothing of its disk yet.
+        let time = if leads { 2 * REPLACED } else { REPLACED };
         let what = "a voter whose disk hangs is replaced";
-        self.vote_within(REPLACED, what, |it| it.len() == 3 && !it.contains(&host))
+        self.vote_within(time, what, |it| it.len() == 3 && !it.contains(&host))
             .await;
+        self.0.lock().seen.handovers += u64::from(leads);
         // Another disk, and it learns again.
         self.0.crash(host, Loss::Clean);
         sleep(20 * MILLISECOND).await;
@@ -360,7 +365,7 @@ impl Stage {
 
     async fn gossip(&self) {
         self.three_and_one().await;
-        let host = self.some_follower();
+        let (host, _) = self.some_voter();
         let before = voters(&self.0);
         let until = now() + REPLACED;
         while now() < until {
