@@ -366,7 +366,8 @@ impl Stage {
     async fn gossip(&self) {
         self.three_and_one().await;
         let (host, _) = self.some_voter();
-        let before = voters(&self.0);
+        let rule = |world: &Worldwide| (voters(world), world.leader().map(|(host, _)| host));
+        let before = rule(&self.0);
         let until = now() + REPLACED;
         while now() < until {
             // Whoever leads hears that, and nothing else of it.
@@ -374,10 +375,10 @@ impl Stage {
                 node.observe_unreachable([voter(host).node].into());
             }
             sleep(SECOND).await;
-            let vote = voters(&self.0);
-            if vote != before {
+            let after = rule(&self.0);
+            if after != before {
                 return self.broken(format!(
-                    "{vote:?} vote instead of {before:?}, because of gossip"
+                    "{after:?} vote and lead instead of {before:?}, because of gossip"
                 ));
             }
         }
