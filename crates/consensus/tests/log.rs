@@ -415,6 +415,23 @@ fn a_segment_that_is_cut_or_gone_is_noticed() {
 }
 
 #[test]
+fn what_is_decided_is_found_after_a_start_when_it_was_to_be_remembered_and_written_once() {
+    let mut world = World::new();
+    world.append(1, vec![entry(1, "a"), entry(1, "b"), entry(1, "c")]);
+    world.work(&[Work::Commit(2)]);
+    world.reopen();
+    assert_eq!(world.log.register().commit, 0, "it was only kept in mind");
+    world.work(&[Work::Commit(2), Work::Remember]);
+    let again = world.log.work(&[Work::Commit(2), Work::Remember]);
+    assert_eq!(again, Ok(Vec::new()), "nothing is new");
+    world.reopen();
+    assert_eq!(world.log.register().commit, 2);
+    let again = world.log.work(&[Work::Remember]);
+    assert_eq!(again, Ok(Vec::new()), "it was found");
+    assert!(world.is_sound());
+}
+
+#[test]
 fn a_segment_that_is_cut_is_read_as_far_as_it_goes() {
     let mut world = World::new();
     world.append(1, vec![entry(1, "a")]);
@@ -572,7 +589,7 @@ impl Model {
                 self.entries.clear();
                 self.purged = *position;
             }
-            Work::Commit(_) | Work::Trust | Work::Doubt(_) => {}
+            Work::Commit(_) | Work::Remember | Work::Trust | Work::Doubt(_) => {}
         }
     }
 

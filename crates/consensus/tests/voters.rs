@@ -409,6 +409,17 @@ fn a_leader_that_is_to_leave_hands_over_first_to_the_best() {
 }
 
 #[test]
+fn who_did_not_take_leadership_is_not_asked_again_at_once() {
+    let world = World::of(&[1, 2, 3])
+        .workers(&[1, 2, 3])
+        .drains(1)
+        .drains(3);
+    assert_eq!(world.step(), Some(Step::HandOver(voter(2))));
+    let world = world.with(|it| it.refused = [voter(2)].into());
+    assert_eq!((world.step(), world.hold()), (None, Some(Hold::Refused)));
+}
+
+#[test]
 fn a_single_voter_that_is_to_leave_takes_others_in_first() {
     let world = World::of(&[1])
         .workers(&[1, 2, 3])

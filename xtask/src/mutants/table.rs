@@ -40,6 +40,18 @@ const STORIES: Test = Test {
     name: "twenty_stories_hold",
 };
 
+/// Stories in which voters follow from node records.
+const VOTERS: Test = Test {
+    package: "convoke-sim",
+    folder: "crates/sim",
+    target: Some("voters"),
+    name: "one_story_of_each_script_holds",
+};
+
+const fn planner(name: &'static str) -> Test {
+    consensus(Some("voters"), name)
+}
+
 /// All of them.
 pub(super) const FAULTS: &[Fault] = &[
     Fault {
@@ -141,6 +153,69 @@ pub(super) const FAULTS: &[Fault] = &[
             None,
             "engine::candidacy::tests::those_who_are_left_stand_one_after_the_other_when_a_lease_is_over",
         ),
+        may_hang: false,
+    },
+    Fault {
+        name: "rank-as-a-condition",
+        file: "crates/consensus/src/engine/candidacy.rs",
+        old: "        let places = u32::try_from(place).unwrap_or(u32::MAX);\n",
+        new: "        let places = u32::try_from(place).unwrap_or(u32::MAX);\n        if places > 0 {\n            return Due::Wait(self.lease);\n        }\n",
+        why: "only whoever has the best rank may stand, and when it cannot lead nobody does",
+        test: VOTERS,
+        may_hang: false,
+    },
+    Fault {
+        name: "two-reconfigurations-at-once",
+        file: "crates/consensus/src/planner/voters.rs",
+        old: "        if self.known.voters.len() != 1 {",
+        new: "        if self.known.voters.is_empty() {",
+        why: "a change of voters begins while another is under way",
+        test: planner("while_a_change_is_under_way_there_is_never_a_step"),
+        may_hang: false,
+    },
+    Fault {
+        name: "removal-before-replacement",
+        file: "crates/consensus/src/planner/voters.rs",
+        old: "            self.waits_for_replacement(to.len(), &must_leave)?;",
+        new: "            let _ = self.waits_for_replacement(to.len(), &must_leave);",
+        why: "who drains leaves before the one that takes its place has the log",
+        test: planner("who_drains_leaves_at_once_and_the_one_that_takes_its_place_is_there_first"),
+        may_hang: false,
+    },
+    Fault {
+        name: "gossip-condemns",
+        file: "crates/consensus/src/planner/voters.rs",
+        old: "        self.acknowledged(voter).silent_for >= self.known.rules.replace_after\n",
+        new: "        self.acknowledged(voter).silent_for >= self.known.rules.replace_after\n            || self.known.unreachable.contains(&voter.node)\n",
+        why: "a voter that gossip does not reach is replaced, though its disk acknowledges all",
+        test: VOTERS,
+        may_hang: false,
+    },
+    Fault {
+        name: "healthy-leader-deposed",
+        file: "crates/consensus/src/planner/voters.rs",
+        old: "        let leads = voter == self.known.leader;\n",
+        new: "        let leads = voter == self.known.leader && class == 0;\n",
+        why: "a leader that is well has to go because somebody with a better role came",
+        test: planner("a_leader_is_not_exchanged_for_a_better_rank"),
+        may_hang: false,
+    },
+    Fault {
+        name: "new-voters-without-a-majority",
+        file: "crates/consensus/src/planner/voters.rs",
+        old: "            return Err(Hold::NoMajorityThen);",
+        new: "            let _ = Hold::NoMajorityThen;",
+        why: "the new voters cannot decide anything, as too few of them are there",
+        test: planner("without_a_majority_that_is_there_nothing_changes"),
+        may_hang: false,
+    },
+    Fault {
+        name: "hanging-disk-is-well",
+        file: "crates/consensus/src/planner/acknowledged.rs",
+        old: "(has_all && answered > self.answered)",
+        new: "answered > self.answered",
+        why: "a voter that answers and never writes counts as well",
+        test: VOTERS,
         may_hang: false,
     },
     Fault {

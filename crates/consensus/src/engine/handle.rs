@@ -40,7 +40,7 @@ use super::storage::Storage;
 use super::types::{LogId, Member, Types, position_of};
 use super::wait::{Gauge, Inbox, Refused};
 use crate::journal::Journal;
-use crate::log::{Position, VoterId};
+use crate::log::{Position, VoterId, Work};
 use crate::planner::acknowledged::LAG;
 use crate::planner::explain::Explanation;
 
@@ -674,6 +674,8 @@ impl<R: AsyncRuntime> Consensus<R> {
     pub async fn stop(&self) {
         let core = &self.core;
         core.stopping.change(|_| true);
+        // Written before the engine has ended, or not at all.
+        core.journal.submit(vec![Work::Remember], Box::new(|_| ()));
         proposer::let_go(core);
         core.reads.close();
         let tasks = std::mem::take(&mut *core.tasks.lock());

@@ -15,6 +15,9 @@
 //!   nobody else can win either, since only this one has all entries, that would last for ever. So after two leases it asks
 //!   who would vote for it, like anybody. If a majority would, it votes in the next term for the one it handed over to, which ends its own
 //!   leadership, and stands. Nobody hears of that vote.
+//! - **What is decided is written down**, every [`REMEMBER`] and at an orderly stop. The journal keeps it in mind and writes it with the
+//!   next vote only; a node that starts would have an old state until it hears a leader, and not know the ranks by which one is
+//!   elected. It is a hint, and costs two syncs.
 //! - **A start is told.** Before a node votes or stands it asks the other members whether they remember more of its log than is in it
 //!   (`recall`). Who is not there, or was not heard of for the length of [`ANSWERS`] leases, is not waited for any more.
 //!
@@ -48,10 +51,14 @@ const TAKEN: u32 = 2;
 /// Other members have so many leases to say what they remember.
 const ANSWERS: u32 = 4;
 
+/// What is decided is written down so often.
+const REMEMBER: Duration = Duration::from_secs(10);
+
 /// Looks until the node is stopped.
 pub(super) async fn run<R: AsyncRuntime>(core: Arc<Core<R>>) {
     let pause = core.settings.heartbeat * LOOK;
     let mut joint: Option<(LogId, u32)> = None;
+    let mut remembered = R::Instant::now();
     if !core.is_vouched() {
         come_back(&core).await;
     }
@@ -66,6 +73,10 @@ pub(super) async fn run<R: AsyncRuntime>(core: Arc<Core<R>>) {
             && !is_missed(&core);
         core.is_quiet.change(|_| is_quiet);
         take_back(&core).await;
+        if R::Instant::now() - remembered >= REMEMBER {
+            remembered = R::Instant::now();
+            core.journal.submit(vec![Work::Remember], Box::new(|_| ()));
+        }
         if core.is_doubtful() {
             refill(&core, pause).await;
         }

@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use convoke_decided::Decided;
-use convoke_types::NodeId;
-use convoke_types::wire::store::{Command, Freshness, KvCommand, Query, Revision};
+use convoke_types::wire::store::{
+    Command, Freshness, KvCommand, LogNumber, NodeCommand, Query, Revision,
+};
+use convoke_types::{NodeId, Role};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use openraft::network::{RPCOption, RaftNetworkFactory as _, RaftNetworkV2 as _};
@@ -22,7 +24,7 @@ use openraft::storage::{RaftLogStorage as _, RaftStateMachine as _};
 use parking_lot::Mutex;
 
 use super::Tokio;
-use super::api::{ChangeError, ProposeError, Settings};
+use super::api::{ChangeError, ProposeError, Settings, StartError};
 use super::handle::{Consensus, Parts};
 use super::machine::{Carried, Held, Machine};
 use super::network::{Peers, Transport, Unreached};
@@ -86,6 +88,7 @@ impl Journal for Slow {
                     (inner.register.term, inner.register.vote) = (term, vote);
                 }
                 Work::Commit(_)
+                | Work::Remember
                 | Work::Purge(_)
                 | Work::Reset(_)
                 | Work::Trust
@@ -335,6 +338,74 @@ async fn who_handed_leadership_to_nobody_leads_again() {
         assert!(Instant::now() < deadline, "{:?}", node.status());
     }
     assert!(node.status().term > term, "it was elected like anybody");
+    node.stop().await;
+}
+
+fn enrol(voter: VoterId, role: Role) -> Command {
+    Command::Node(NodeCommand::Enrol {
+        node: voter.node,
+        log: Some(LogNumber(voter.log.0)),
+        addresses: Vec::new(),
+        allowed: role.into(),
+        score: 1,
+    })
+}
+
+#[tokio::test]
+async fn a_leader_hands_over_to_the_best_rank_and_without_records_to_anybody_who_is_there() {
+    let [second, third] = [2, 3].map(|number| VoterId {
+        node: NodeId::from_public_key([number; 32]),
+        log: LogId([number; 16]),
+    });
+    let (node, _disk) = leading(Arc::new(Meek), &[ME, second, third]).await;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while node.successor().is_none() {
+        let written = node.propose(ME.node, None, write()).await;
+        written.expect("all take it");
+        assert!(Instant::now() < deadline, "{:?}", node.status());
+    }
+    for (voter, role) in [
+        (ME, Role::Worker),
+        (second, Role::Worker),
+        (third, Role::Master),
+    ] {
+        let enrolled = node.propose(voter.node, None, enrol(voter, role)).await;
+        enrolled.expect("all take it");
+    }
+    while node.successor() != Some(third) {
+        let written = node.propose(ME.node, None, write()).await;
+        written.expect("all take it");
+        assert!(Instant::now() < deadline, "{:?}", node.status());
+    }
+    let explanation = node.explain_voters().expect("it leads");
+    assert_eq!((explanation.step, explanation.hold), (None, None));
+    assert_eq!(explanation.wanted, [ME, second, third].into());
+    node.stop().await;
+    assert_eq!(node.successor(), None);
+}
+
+#[tokio::test]
+async fn who_does_not_lead_explains_no_voters_and_names_no_successor() {
+    let disk = Arc::new(Slow::default());
+    disk.finish();
+    let parts = || Parts {
+        me: ME,
+        journal: Arc::clone(&disk) as _,
+        snapshots: Arc::new(Counting::default()),
+        transport: Arc::new(Nobody),
+        witness: None,
+    };
+    let settings = Settings {
+        tick: Duration::from_millis(999),
+        ..Settings::default()
+    };
+    let refused = Consensus::<Tokio>::start(settings, parts()).await;
+    assert!(matches!(refused, Err(StartError::Settings(_))));
+    let node = Consensus::<Tokio>::start(Settings::default(), parts()).await;
+    let node = node.expect("nothing is wrong");
+    let refused = node.explain_voters();
+    assert_eq!(refused, Err(ChangeError::NotLeader { leader: None }));
+    assert_eq!(node.successor(), None);
     node.stop().await;
 }
 

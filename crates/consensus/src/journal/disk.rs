@@ -126,7 +126,8 @@ impl Tail {
             }
             Work::Purge(position) => self.forget(position.index, 0),
             Work::Reset(_) => *self = Self::default(),
-            Work::Vote { .. } | Work::Commit(_) | Work::Trust | Work::Doubt(_) => {}
+            Work::Vote { .. } | Work::Commit(_) | Work::Remember | Work::Trust | Work::Doubt(_) => {
+            }
         }
     }
 

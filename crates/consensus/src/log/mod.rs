@@ -130,8 +130,10 @@ pub enum Work {
         /// How this node votes in it.
         vote: Option<Ballot>,
     },
-    /// So many entries are decided. Only remembered with the next that has to be.
+    /// So many entries are decided. Only remembered with the next that has to be, or when it is asked for.
     Commit(u64),
+    /// What is known to be decided is written down, if it is more than what was.
+    Remember,
     /// Entries up to here are in a snapshot, and not needed any more.
     Purge(Position),
     /// A snapshot replaces everything there is.
@@ -294,6 +296,8 @@ pub struct Log {
     register: Register,
     /// Writes of the register so far.
     written_register: u64,
+    /// The last entry that is written down as decided.
+    remembered: u64,
     /// Those with entries, oldest first; the last takes the next batch, if it is open.
     segments: VecDeque<Segment>,
     is_open: bool,
@@ -337,6 +341,7 @@ impl Log {
             segment_bytes: segment_bytes.max(SEGMENT_LEAST),
             register: Register::default(),
             written_register: 0,
+            remembered: 0,
             segments: VecDeque::new(),
             is_open: false,
             spares: Vec::new(),
@@ -395,6 +400,9 @@ impl Log {
                 }
                 Work::Commit(index) => {
                     self.register.commit = self.register.commit.max(*index);
+                }
+                Work::Remember => {
+                    has_register_changed |= self.register.commit > self.remembered;
                 }
                 Work::Purge(position) => {
                     has_register_changed |= self.purge(*position);
@@ -650,6 +658,7 @@ impl Log {
 
     /// Writes the register into both slots, one after the other, so that one of them is always whole.
     fn put_register(&mut self, ops: &mut Vec<Op>) {
+        self.remembered = self.register.commit;
         for _ in 0..2 {
             self.written_register += 1;
             let bytes = self.register.encode(&self.owner, self.written_register);

@@ -106,6 +106,7 @@ impl Log {
             match Register::decode(slot, &self.owner) {
                 Ok((sequence, register)) if sequence > self.written_register => {
                     (self.written_register, self.register) = (sequence, register);
+                    self.remembered = register.commit;
                 }
                 Ok(_) => {}
                 Err(Wrong::Version(found)) => {

@@ -130,7 +130,8 @@ impl Acknowledgements {
         }
         let watched = self.watched;
         for voter in &look.members {
-            let member = self.members.entry(*voter).or_insert(Member {
+            let member = self.members.entry(*voter);
+            let member = member.or_insert_with(|| Member {
                 acknowledged: watched,
                 ..Member::default()
             });

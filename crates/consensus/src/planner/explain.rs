@@ -171,6 +171,8 @@ pub enum Hold {
     },
     /// The leader is to leave, and nobody could take over.
     NoSuccessor,
+    /// The leader is to leave, and who could take over did not when it was asked.
+    Refused,
 }
 
 impl fmt::Display for Hold {
@@ -193,6 +195,9 @@ impl fmt::Display for Hold {
                 f,
                 "{by} could take the place of who leaves; it is waited for until it has the log, {} at most",
                 seconds(*rest)
+            ),
+            Self::Refused => f.write_str(
+                "the leader is to leave, and who could take over did not; it is asked again in a moment",
             ),
             Self::NoSuccessor => {
                 f.write_str("the leader is to leave, and nobody who votes could take over just now")

@@ -48,8 +48,8 @@ pub const DWELL: Duration = Duration::from_secs(10);
 pub const MEMBERS: usize = 32;
 /// Nodes that are no members and are looked at: the best of them.
 pub const CANDIDATES: usize = 64;
-/// Who did not take leadership is not asked again for so long, as long as there is somebody else.
-pub const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// Who did not take leadership is not asked again for so long: each try in vain stops writes for a second or two.
+pub const ASK_AGAIN: Duration = Duration::from_secs(30);
 
 /// What is decided about voters in general.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -331,7 +331,6 @@ impl<'a> View<'a> {
     }
 
     /// The order of those who may vote now; see the header.
-    #[expect(clippy::type_complexity, reason = "an order, used once")]
     fn place(&self, it: &Usable) -> (bool, bool, u8, bool, u8, bool, Reverse<u32>, VoterId) {
         let Usable {
             voter,
@@ -405,7 +404,10 @@ impl<'a> View<'a> {
         match self.successor() {
             Some(to) => Ok(Some(Step::HandOver(to))),
             None if is_wanted => self.change(&self.wanted),
-            None => self.change(&self.bridge()),
+            None => self.change(&self.bridge()).map_err(|hold| match hold {
+                Hold::NoSuccessor if !self.known.refused.is_empty() => Hold::Refused,
+                hold => hold,
+            }),
         }
     }
 
@@ -416,15 +418,8 @@ impl<'a> View<'a> {
             .iter()
             .filter(|it| it.votes && it.voter != self.known.leader);
         let ready = others.filter(|it| self.is_ready(it.voter));
-        // Those who were asked in vain last.
-        let best = ready.min_by_key(|it| {
-            let is_left = !self.wanted.contains(&it.voter);
-            (
-                self.known.refused.contains(&it.voter),
-                is_left,
-                self.place(it),
-            )
-        });
+        let willing = ready.filter(|it| !self.known.refused.contains(&it.voter));
+        let best = willing.min_by_key(|it| (!self.wanted.contains(&it.voter), self.place(it)));
         best.map(|it| it.voter)
     }
 

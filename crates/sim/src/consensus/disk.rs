@@ -272,6 +272,7 @@ impl Inner {
                 self.entries.clear();
                 self.register.purged = *position;
             }
+            Work::Remember => {}
             Work::Trust => self.register.doubtful = false,
             Work::Doubt(opened) => {
                 self.register.doubtful = true;

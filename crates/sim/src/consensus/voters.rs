@@ -3,7 +3,8 @@
 //! A seed draws a script, roles, scores, and when things happen:
 //!
 //! - [`Script::Sizes`]: one voter becomes three and five, and one again, while clients write; who leads may be among those who go.
-//! - [`Script::Hangs`]: a voter's disk hangs while its gossip is well. It is replaced, also when nothing is written.
+//! - [`Script::Hangs`]: a voter's disk hangs while its gossip is well. It is replaced, also when nothing is written; who leads
+//!   hands over first.
 //! - [`Script::Gossip`]: gossip does not reach a voter whose disk acknowledges. It stays.
 //! - [`Script::Ranks`]: after a quiet start the master leads; killed, a worker does; back, it deposes nobody.
 //! - [`Script::BadTop`]: who has the best rank is dead, held up, or has a disk that hangs, and some do not reach some others. Somebody leads
@@ -99,6 +100,7 @@ pub fn tell_voters(seed: u64, lines: usize) -> Told {
         nemesis::spawn_listener(&world, host);
     }
     spawn_in(WORLD, watch_over(world.clone()));
+    spawn_in(WORLD, watch_voters(world.clone()));
     for number in 1..=CLIENTS {
         spawn_in(Life(number), client::run(world.clone(), number, LONGEST));
     }
@@ -334,22 +336,26 @@ impl Stage {
         sleep(2 * SECOND).await;
     }
 
-    fn some_follower(&self) -> usize {
-        let leader = self.0.leader().map_or(0, |(host, _)| host);
+    /// Some voter, and whether it leads.
+    fn some_voter(&self) -> (usize, bool) {
         let voters = voters(&self.0).unwrap_or_default();
-        let others: Vec<usize> = voters.into_iter().filter(|host| *host != leader).collect();
-        others[below(others.len())]
+        let any = voters.iter().nth(below(voters.len())).copied();
+        let any = any.expect("somebody votes");
+        (any, leads(&self.0, |host| host == any))
     }
 
     async fn hangs(&self) {
         self.three_and_one().await;
-        let host = self.some_follower();
+        let (host, leads) = self.some_voter();
         let disk = self.0.lock().hosts[host].disk.clone();
         disk.lock().stall = FOR_EVER;
         self.0.note(host, "has a disk that hangs");
+        // A leader hands over first, and the next one has seen nothing of its disk yet.
+        let time = if leads { 2 * REPLACED } else { REPLACED };
         let what = "a voter whose disk hangs is replaced";
-        self.vote_within(REPLACED, what, |it| it.len() == 3 && !it.contains(&host))
+        self.vote_within(time, what, |it| it.len() == 3 && !it.contains(&host))
             .await;
+        self.0.lock().seen.handovers += u64::from(leads);
         // Another disk, and it learns again.
         self.0.crash(host, Loss::Clean);
         sleep(20 * MILLISECOND).await;
@@ -359,8 +365,9 @@ impl Stage {
 
     async fn gossip(&self) {
         self.three_and_one().await;
-        let host = self.some_follower();
-        let before = voters(&self.0);
+        let (host, _) = self.some_voter();
+        let rule = |world: &Worldwide| (voters(world), world.leader().map(|(host, _)| host));
+        let before = rule(&self.0);
         let until = now() + REPLACED;
         while now() < until {
             // Whoever leads hears that, and nothing else of it.
@@ -368,10 +375,10 @@ impl Stage {
                 node.observe_unreachable([voter(host).node].into());
             }
             sleep(SECOND).await;
-            let vote = voters(&self.0);
-            if vote != before {
+            let after = rule(&self.0);
+            if after != before {
                 return self.broken(format!(
-                    "{vote:?} vote instead of {before:?}, because of gossip"
+                    "{after:?} vote and lead instead of {before:?}, because of gossip"
                 ));
             }
         }
@@ -399,7 +406,8 @@ impl Stage {
             };
             self.enrol(host, role, below(100) as u32).await;
         }
-        sleep(300 * MILLISECOND).await;
+        // Until each has written down how much is decided: who starts knows the ranks by then.
+        sleep(11 * SECOND).await;
         self.start_again().await;
         self.within(2 * SECOND, "the master leads", |world| {
             leads(world, |host| host == master)
@@ -502,6 +510,27 @@ impl Stage {
         }
         self.vote_within(40 * SECOND, "all vote in the end", |it| it.len() == 5)
             .await;
+    }
+}
+
+/// Counts changes of the voters, and looks that their number is odd; but for two, when one hands over to the only other one.
+async fn watch_voters(world: Worldwide) {
+    let mut before = None;
+    loop {
+        sleep(20 * MILLISECOND).await;
+        let Some(now) = voters(&world) else {
+            continue;
+        };
+        let is_even = now.len().is_multiple_of(2) && now.len() != 2;
+        if before.as_ref() == Some(&now) {
+            continue;
+        }
+        let mut world = world.lock();
+        world.seen.votes_changed += u64::from(before.is_some());
+        if is_even {
+            world.broken(format!("{now:?} vote, which is an even number"));
+        }
+        before = Some(now);
     }
 }
 
