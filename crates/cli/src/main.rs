@@ -28,6 +28,7 @@ mod log;
 mod node;
 mod output;
 mod raft;
+mod recover;
 mod rpc;
 mod text;
 mod up;
@@ -105,6 +106,11 @@ enum Command {
     /// are left out.
     #[command(after_help = EXIT_CODES_OF_CHANGES)]
     Restore(backup::Restore),
+    /// Goes on with what one node has, when a majority of the voters is lost for good
+    ///
+    /// The last resort. Says what it found, and changes nothing without --accept-loss. Refused while the voters that answer could decide.
+    #[command(after_help = EXIT_CODES)]
+    Recover(recover::Arguments),
     /// Runs a command while this machine holds a lock of the cluster
     ///
     /// The command gets the lock's name as CONVOKE_LOCK and its fence as CONVOKE_FENCE, which grows with each grant: whatever it writes to can
@@ -170,6 +176,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Raft(command) => raft::run(command),
         Command::Config(command) => config::run(command),
         Command::Backup(arguments) => backup::run(arguments),
+        Command::Recover(arguments) => recover::run(arguments),
         Command::Restore(arguments) => backup::restore(arguments),
         Command::Lock(arguments) => lock::run(arguments),
         Command::Locks(arguments) => lock::list(arguments),

@@ -3,17 +3,19 @@
 //! - A node enrols itself, and gets the first role that it may have: master, worker, gateway, observer, leecher. When it enrols again, what
 //!   is new is taken over and its role stays, as long as it may still have it.
 //! - What people allow bounds what a certificate says, and stays when the node enrols again.
+//! - A recovery voids all logs: their nodes stay enrolled, keep no log that counts, and enrol again with a new one.
 //! - Nothing changes, and no revision is used, when a command says what is so already.
 //!
 //! Deliberately not here: whether a principal may send such a command, but for who enrols whom.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use convoke_types::wire::store::{
-    ADDRESS_BYTES, ADDRESSES, BUNDLE_BYTES, Done, Issuers, LOST, MARKS, Mark, Marked, NODES, News,
-    NodeCommand, NodeFound, NodeQuery, NodeRefusal, Outcome, PAGE_ITEMS, Record, Refusal, Revision,
+    ADDRESS_BYTES, ADDRESSES, BUNDLE_BYTES, Done, Issuers, LOST, LogNumber, MARKS, Mark, Marked,
+    NODES, News, NodeCommand, NodeFound, NodeQuery, NodeRefusal, Outcome, PAGE_ITEMS, Record,
+    Refusal, Revision,
 };
 use convoke_types::{NodeId, Role, RoleSet};
 use serde::{Deserialize, Serialize};
@@ -56,6 +58,9 @@ impl Keyed for Enrolled {
 pub(crate) struct Whole {
     pub(crate) issuers: Option<Issuers>,
     pub(crate) marks: VecDeque<Mark>,
+    /// Logs of before a recovery, with which nobody enrols again.
+    #[serde(default)]
+    voided: BTreeSet<LogNumber>,
 }
 
 /// All records.
@@ -153,6 +158,9 @@ impl Nodes {
         if !are_bounded {
             return Err(NodeRefusal::BadAddresses);
         }
+        if log.is_some_and(|log| self.whole.voided.contains(&log)) {
+            return Err(NodeRefusal::OldLog);
+        }
         let before = self.records.get(&node);
         if before.is_none() && self.records.len() >= NODES {
             return Err(NodeRefusal::TooMany);
@@ -248,6 +256,7 @@ impl Nodes {
     pub(crate) fn mark(&mut self, what: Marked, mut turn: Turn<'_>) -> Outcome {
         if matches!(what, Marked::Recovered { .. }) {
             turn.skip(RECOVERY_GAP);
+            self.void_logs();
         }
         let whole = Arc::make_mut(&mut self.whole);
         let at = turn.now;
@@ -260,6 +269,23 @@ impl Nodes {
             whole.marks.pop_front();
         }
         Outcome::Done(Done::Noted(revision))
+    }
+
+    /// No log counts any more: whoever has one may have decided with it what is not known here, and joins with a new one.
+    fn void_logs(&mut self) {
+        let with_logs = self.records.iter().filter(|it| it.record.log.is_some());
+        let nodes: Vec<NodeId> = with_logs.map(|it| it.record.node).collect();
+        let whole = Arc::make_mut(&mut self.whole);
+        for node in nodes {
+            let log = self
+                .records
+                .get_mut(&node)
+                .and_then(|it| it.record.log.take());
+            whole.voided.extend(log);
+        }
+        while whole.voided.len() > NODES {
+            whole.voided.pop_first();
+        }
     }
 
     pub(crate) fn find(&self, query: &NodeQuery) -> NodeFound {

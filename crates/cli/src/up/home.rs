@@ -21,14 +21,14 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 /// A directory that is ours until this is dropped.
 #[derive(Debug)]
-pub(super) struct Home {
+pub(crate) struct Home {
     boot: Boot,
-    pub(super) key: NodeKey,
+    pub(crate) key: NodeKey,
 }
 
 impl Home {
     /// Makes the directory if it is not there, for this user alone, and takes hold of it.
-    pub(super) fn open(directory: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn open(directory: &Path) -> anyhow::Result<Self> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -47,7 +47,7 @@ impl Home {
 }
 
 /// The id of a log, should one have to be made.
-pub(super) fn fresh_log() -> anyhow::Result<LogId> {
+pub(crate) fn fresh_log() -> anyhow::Result<LogId> {
     let mut bytes = [0; 16];
     let given = getrandom(&mut bytes, GetRandomFlags::empty()).context("get random bytes")?;
     anyhow::ensure!(given == bytes.len(), "got {given} of 16 random bytes");

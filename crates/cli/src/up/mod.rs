@@ -42,7 +42,7 @@ use convoke_rpc::identity::{Development, Identity};
 use convoke_rpc::{Endpoint, Limits, Role, RoleSet, Server};
 use convoke_types::Timestamp;
 
-use self::home::Home;
+pub(crate) use self::home::{Home, fresh_log};
 use self::tell::{Event, Place, Voice};
 use crate::output::{self, interrupted};
 use crate::way::{address, development, duration, resolve};
@@ -154,7 +154,7 @@ impl Node {
         if own.ip().is_unspecified() || own.port() == 0 {
             bail!("others cannot reach a node at {own}: say with --advertise where they can");
         }
-        let fresh = home::fresh_log()?;
+        let fresh = fresh_log()?;
         let settings = HostSettings {
             segment_bytes: arguments.segment_mib << 20,
             ..HostSettings::new(&arguments.data, cluster.cluster(), fresh)

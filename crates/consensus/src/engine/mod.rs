@@ -28,6 +28,7 @@ mod proposer;
 mod reader;
 mod recall;
 mod reconciler;
+mod remains;
 mod ring;
 mod serve;
 mod snapshot;
@@ -43,6 +44,7 @@ pub use api::{
 pub use handle::{Consensus, Parts, Watch};
 pub use machine::Witness;
 pub use network::{Transport, Unreached};
+pub use remains::{Beginning, Remains, RemainsError};
 pub use snapshot::{Image, MemoryImage, Pieces, SnapshotFault, Snapshots};
 pub use types::Member;
 pub use wire::Kind;

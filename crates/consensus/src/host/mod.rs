@@ -2,11 +2,13 @@
 //!
 //! - [`LogNode`]: opens the log and the snapshots in a directory, takes part, and offers two RPC services: [`Raft`] for the
 //!   other nodes of the log, and the store for everybody who may ask.
+//! - [`Survivor`]: going on with one node's log when a majority is lost.
 //! - `transport`: messages of the engine as calls. `keeper`: the store. `snapshots`: snapshots as files.
 //!
 //! Deliberately not here: who should vote. [`LogNode::found`] makes a log with given voters, [`LogNode::change_voters`] changes them.
 
 mod keeper;
+mod recovery;
 mod snapshots;
 mod transport;
 
@@ -20,6 +22,7 @@ use std::time::Duration;
 use convoke_rpc::{CallError, Channel, ChannelConfig, Endpoint, NoError, Service, Target};
 use convoke_types::ClusterId;
 
+pub use recovery::{RecoverError, Recovered, Survivor, finish_recovery};
 pub use transport::{Addressed, Hello, Message, Raft, RaftClient, RaftServer, Unanswered};
 
 use self::keeper::Answering;
@@ -78,6 +81,15 @@ pub enum HostError {
         /// Why not.
         error: io::Error,
     },
+    /// The log is between two lives.
+    #[error(
+        "a recovery of the log in {directory} broke off: run `convoke recover` on it again, which finishes it",
+        directory = directory.display()
+    )]
+    RecoveryBrokeOff {
+        /// Where.
+        directory: PathBuf,
+    },
     /// It cannot take part.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -128,6 +140,10 @@ impl LogNode {
     /// As [`HostError`] says.
     pub async fn start(endpoint: &Endpoint, settings: HostSettings) -> Result<Self, HostError> {
         let node = endpoint.identity().node_id();
+        if recovery::is_broken_off(&settings.directory) {
+            let directory = settings.directory;
+            return Err(HostError::RecoveryBrokeOff { directory });
+        }
         let directory = settings.directory.join("log");
         let owner = |log| Owner {
             cluster: settings.cluster,

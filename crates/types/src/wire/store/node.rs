@@ -210,6 +210,12 @@ pub enum NodeRefusal {
         /// How many there are.
         found: u64,
     },
+    /// Its log is of before a recovery.
+    #[error(
+        "this node's log is of the time before the cluster was recovered, and may contradict what was decided since: move its directories \
+         log and snapshots away, and it joins with a new one"
+    )]
+    OldLog,
     /// There are too many.
     #[error("{NODES} nodes are enrolled already")]
     TooMany,
