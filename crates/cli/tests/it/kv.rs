@@ -20,7 +20,7 @@ async fn keys_are_put_read_swapped_listed_and_removed() {
     let _stage = STAGE.lock().await;
     let mut nodes = Nodes::founded(11).await;
 
-    assert_eq!(nodes.say(&["kv", "put", "colour", "green"]).await, "1\n");
+    assert_eq!(nodes.say(&["kv", "put", "colour", "green"]).await, "4\n");
     assert_eq!(
         nodes.say(&["kv", "get", "colour"]).await,
         "green",
@@ -28,16 +28,16 @@ async fn keys_are_put_read_swapped_listed_and_removed() {
     );
     let read = nodes.say(&["kv", "get", "colour", "--json"]).await;
     let expected = json!({
-        "key": "colour", "value": "green", "created": 1, "changed": 1, "version": 1, "revision": 1
+        "key": "colour", "value": "green", "created": 4, "changed": 4, "version": 1, "revision": 4
     });
     assert_eq!(object(&read), expected);
     let put = nodes.say(&["kv", "put", "colour", "red", "--json"]).await;
-    assert_eq!(object(&put), json!({"revision": 2}));
+    assert_eq!(object(&put), json!({"revision": 5}));
 
     let missing = nodes.ask(&["kv", "get", "shape"]).await;
     assert_eq!(
         complaint(&missing, 4),
-        "convoke: get shape: it is not there, as of revision 2\n"
+        "convoke: get shape: it is not there, as of revision 5\n"
     );
     assert_eq!(missing.stdout, b"");
     let missing = nodes.ask(&["kv", "get", "shape", "--json"]).await;
@@ -45,15 +45,15 @@ async fn keys_are_put_read_swapped_listed_and_removed() {
     let said = String::from_utf8(missing.stdout).unwrap();
     assert_eq!(
         object(&said),
-        json!({"key": "shape", "value": null, "revision": 2})
+        json!({"key": "shape", "value": null, "revision": 5})
     );
 
     let swap = ["kv", "cas", "colour", "blue", "--expect-revision"];
-    assert_eq!(nodes.say(&[&swap[..], &["2"]].concat()).await, "3\n");
-    let late = nodes.ask(&[&swap[..], &["2"]].concat()).await;
+    assert_eq!(nodes.say(&[&swap[..], &["5"]].concat()).await, "6\n");
+    let late = nodes.ask(&[&swap[..], &["5"]].concat()).await;
     let why = complaint(&late, 4);
     assert!(
-        why.contains("last changed in revision 3; nothing was changed"),
+        why.contains("last changed in revision 6; nothing was changed"),
         "{why}"
     );
     let late = nodes
@@ -61,17 +61,17 @@ async fn keys_are_put_read_swapped_listed_and_removed() {
         .await;
     complaint(&late, 4);
     let said = String::from_utf8(late.stdout).unwrap();
-    assert_eq!(object(&said), json!({"revision": null, "changed": 3}));
+    assert_eq!(object(&said), json!({"revision": null, "changed": 6}));
     let swapped = nodes
         .say(&["kv", "cas", "colour", "--delete", "--expect-value", "blue"])
         .await;
-    assert_eq!(swapped, "4\n");
+    assert_eq!(swapped, "7\n");
     let made = nodes
         .say(&["kv", "cas", "colour", "white", "--expect-absent"])
         .await;
-    assert_eq!(made, "5\n");
+    assert_eq!(made, "8\n");
 
-    for arguments in [&["--stale"][..], &["--at-least", "5"]] {
+    for arguments in [&["--stale"][..], &["--at-least", "8"]] {
         let until_seen = async || {
             let get = [&["kv", "get", "colour", "--json"][..], arguments].concat();
             let output = nodes.ask(&get).await;
@@ -80,7 +80,7 @@ async fn keys_are_put_read_swapped_listed_and_removed() {
         until("all nodes have it", until_seen).await;
     }
 
-    assert_eq!(nodes.say(&["kv", "del", "colour"]).await, "6\n");
+    assert_eq!(nodes.say(&["kv", "del", "colour"]).await, "9\n");
     assert_eq!(
         nodes.say(&["kv", "del", "colour"]).await,
         "it was not there\n"
@@ -91,8 +91,8 @@ async fn keys_are_put_read_swapped_listed_and_removed() {
     for key in ["a/1", "a/2", "a/3", "b"] {
         nodes.say(&["kv", "put", key, "v\n"]).await;
     }
-    let table = "KEY  CREATED  CHANGED  VERSION  VALUE\na/1  7        7        1        v\\n\n\
-                 a/2  8        8        1        v\\n\n";
+    let table = "KEY  CREATED  CHANGED  VERSION  VALUE\na/1  10       10       1        v\\n\n\
+                 a/2  11       11       1        v\\n\n";
     assert_eq!(
         nodes
             .say(&["kv", "ls", "a/", "--values", "--limit", "2"])
@@ -103,7 +103,7 @@ async fn keys_are_put_read_swapped_listed_and_removed() {
     assert_eq!(all.len(), 4);
     assert_eq!(
         all[0],
-        json!({"key": "a/1", "created": 7, "changed": 7, "version": 1})
+        json!({"key": "a/1", "created": 10, "changed": 10, "version": 1})
     );
     let some = nodes
         .say(&["kv", "ls", "--from", "a/2", "--until", "b", "--json"])
@@ -225,7 +225,7 @@ async fn a_watch_tells_what_is_there_and_what_changes_until_it_is_interrupted() 
     let gone = hear(&mut said, "delete").await;
     assert_eq!(
         (&gone["key"], &gone["revision"]),
-        (&json!("a/1"), &json!(4))
+        (&json!("a/1"), &json!(7))
     );
 
     let pid = Pid::from_raw(watching.id().unwrap().cast_signed()).unwrap();
@@ -234,13 +234,13 @@ async fn a_watch_tells_what_is_there_and_what_changes_until_it_is_interrupted() 
     assert!(ended.unwrap().success());
 
     let mut later = nodes
-        .command(&["kv", "watch", "--after", "2"])
+        .command(&["kv", "watch", "--after", "5"])
         .spawn()
         .unwrap();
     let mut said = lines_of(&mut later);
     let line = timeout(PATIENCE, said.next_line()).await;
     let line = line.expect("it goes on").unwrap().expect("it lives");
-    assert_eq!(line, "3  put  a/2  two");
+    assert_eq!(line, "6  put  a/2  two");
     later.kill().await.unwrap();
     nodes.stop().await;
 }

@@ -1,7 +1,7 @@
 //! Nodes of a log as processes, each at an address of its own, so that nobody takes its port while it is away.
 
 use std::fs::File;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -42,7 +42,7 @@ impl Nodes {
         Self { place, nodes }
     }
 
-    /// Three nodes with a log; somebody leads.
+    /// Three nodes with a log; somebody leads, and all are enrolled, in the first three revisions.
     pub(crate) async fn founded(net: u8) -> Self {
         let mut nodes = Self::alone(2, net).await;
         let anywhere = SocketAddr::from(([127, 92, net, 3], 0));
@@ -51,8 +51,48 @@ impl Nodes {
         let founder = Node::start(&nodes.place, 2, anywhere, &found).await;
         nodes.nodes.push(founder);
         nodes.nodes[2].hears("founded").await;
-        nodes.nodes[2].hears("leader").await;
+        for node in &mut nodes.nodes {
+            node.hears("enrolled").await;
+        }
         nodes
+    }
+
+    /// One node with a log of its own, which is a master.
+    pub(crate) async fn growing(net: u8) -> Self {
+        let place = TempDir::new().unwrap();
+        let anywhere = SocketAddr::from(([127, 92, net, 1], 0));
+        let first = ["--found", "--roles", "master"];
+        let mut node = Node::start(&place, 0, anywhere, &first).await;
+        node.hears("enrolled").await;
+        let nodes = vec![node];
+        Self { place, nodes }
+    }
+
+    /// One more, which joins the log of the first.
+    pub(crate) async fn join(&mut self, more: &[&str]) {
+        let number = self.nodes.len();
+        let mut address = self.nodes[0].address;
+        let at = address.to_string();
+        let IpAddr::V4(ip) = address.ip() else {
+            unreachable!("all are there")
+        };
+        let [.., net, _] = ip.octets();
+        let last = u8::try_from(number + 1).unwrap();
+        address = SocketAddr::from(([127, 92, net, last], 0));
+        let joins = [&["--join", at.as_str()][..], more].concat();
+        let mut node = Node::start(&self.place, number, address, &joins).await;
+        node.hears("enrolled").await;
+        self.nodes.push(node);
+    }
+
+    /// Where one is.
+    pub(crate) fn address(&self, number: usize) -> String {
+        self.nodes[number].address.to_string()
+    }
+
+    /// The data directory of one.
+    pub(crate) fn home(&self, number: usize) -> PathBuf {
+        self.place.path().join(format!("node-{number}"))
     }
 
     pub(crate) fn node(&mut self, number: usize) -> &mut Node {

@@ -46,7 +46,7 @@ async fn every_node_that_is_asked_has_a_row_also_when_it_is_gone() {
         table.contains("\nleader    ") && table.contains("\nvoters    "),
         "{table}"
     );
-    assert!(table.contains("revision 1, 1 keys, "), "{table}");
+    assert!(table.contains("revision 4, 1 keys, "), "{table}");
 
     let only = run(&mut nodes.command_at(&address, &["raft", "status"])).await;
     let why = complaint(&only, 1);
