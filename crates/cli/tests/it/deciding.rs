@@ -621,18 +621,10 @@ async fn a_locks_command_line_that_makes_no_sense_is_refused() {
         let output = run(convoke(&place).args(wrong)).await;
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");
     }
-    let missing = convoke(&place)
-        .args([
-            "config",
-            "list",
-            "--at",
-            "127.0.0.1:1",
-            "--development",
-            ".",
-            "--as",
-            "nowhere",
-        ])
+    let nobody = Nodes::alone(1, 40).await;
+    let listing = nobody
+        .command(&["config", "list", "--as", "nowhere"])
         .output();
-    let missing = timeout(PATIENCE, missing).await.unwrap().unwrap();
+    let missing = timeout(PATIENCE, listing).await.unwrap().unwrap();
     assert!(complaint(&missing, 1).contains("there is no key of a node at"));
 }
