@@ -7,10 +7,19 @@ use convoke_consensus::engine::{Settings, SnapshotError, Status};
 use convoke_consensus::host::{HostError, HostSettings, LogNode};
 use convoke_consensus::log::LogId;
 use convoke_rpc::identity::{Development, Identity};
-use convoke_rpc::{CallError, Carriers, Endpoint, Limits, Server, Target};
-use convoke_store::{Event, KeeperClient, Refused, Snapshotted, Standing, Store, StoreConfig};
-use convoke_types::RoleSet;
-use convoke_types::wire::store::{Expect, Found, Freshness, Query, Range, Revision};
+use convoke_rpc::{
+    CallError, Carriers, Channel, ChannelConfig, Code, Endpoint, Limits, Server, Target,
+};
+use convoke_store::{
+    CommandRequest, Event, KeeperClient, QueryRequest, Refused, Snapshotted, Standing, Store,
+    StoreConfig, WatchRequest,
+};
+use convoke_types::wire::store::rights::{Operation, RIGHTS};
+use convoke_types::wire::store::{
+    Command, ConfigCommand, Expect, Found, Freshness, KvCommand, LockCommand, NodeCommand,
+    ProposalId, Query, Range, Revision, SessionCommand, SessionId, Value,
+};
+use convoke_types::{NodeId, Role, RoleSet};
 
 /// Only a failure takes this long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -645,5 +654,189 @@ async fn a_log_whose_snapshot_is_gone_is_not_taken_for_a_whole_one() {
     let error = world.try_start(&world.homes[place]).await;
     let error = error.err().expect("what was purged is nowhere").to_string();
     assert!(error.contains("snapshot"), "{error}");
+    world.end().await;
+}
+
+/// What asks for each operation. Nobody's lock, session and proposal: what is refused for other reasons may be done.
+fn asking_for(operation: Operation, me: NodeId) -> Option<Command> {
+    let key = || b"k".to_vec();
+    Some(match operation {
+        Operation::Session => Command::Session(SessionCommand::Close(SessionId(0))),
+        Operation::WriteKeys => Command::Kv(KvCommand::Delete { key: key() }),
+        Operation::Lock => Command::Lock(LockCommand::Release {
+            name: "l".to_owned(),
+            session: SessionId(0),
+        }),
+        Operation::Propose => Command::Config(ConfigCommand::Withdraw {
+            proposal: ProposalId(0),
+        }),
+        Operation::Vote => Command::Config(ConfigCommand::Vote {
+            proposal: ProposalId(0),
+            yes: true,
+        }),
+        Operation::Enrol => Command::Node(NodeCommand::Enrol {
+            node: me,
+            log: None,
+            addresses: Vec::new(),
+            allowed: RoleSet::EMPTY,
+            score: 0,
+        }),
+        Operation::Appoint => Command::Node(NodeCommand::Allow {
+            node: NodeId::from_public_key([9; 32]),
+            roles: RoleSet::ALL,
+        }),
+        Operation::Drain => Command::Node(NodeCommand::Drain {
+            node: NodeId::from_public_key([9; 32]),
+            drains: true,
+        }),
+        Operation::Forget => Command::Node(NodeCommand::Forget {
+            node: NodeId::from_public_key([9; 32]),
+        }),
+        Operation::SetIssuers => Command::Node(NodeCommand::SetIssuers {
+            expect: 77,
+            bundle: vec![1],
+        }),
+        Operation::ConfirmLoss => Command::Node(NodeCommand::ConfirmLoss { lost: Vec::new() }),
+        Operation::TendLog => Command::Tick,
+        Operation::Restore => Command::Config(ConfigCommand::Restore {
+            key: "no.such.key".to_owned(),
+            value: Value::Flag(true),
+        }),
+        Operation::Read | Operation::Backup => return None,
+    })
+}
+
+/// Whether the node lets somebody have it, whatever comes of it.
+async fn is_let(client: &KeeperClient, operation: Operation, me: NodeId) -> bool {
+    fn is_let<T>(result: Result<T, CallError<Refused>>) -> bool {
+        match result {
+            Err(CallError::App(Refused::NoRight(no_right))) => {
+                assert!(!no_right.to_string().is_empty());
+                false
+            }
+            Err(CallError::Rpc(problem)) => {
+                assert_eq!(problem.code, Code::Forbidden, "{problem}");
+                false
+            }
+            Ok(_) | Err(CallError::App(_)) => true,
+        }
+    }
+    match (operation, asking_for(operation, me)) {
+        (Operation::Read, _) => {
+            let request = QueryRequest {
+                query: Query::Get(b"k".to_vec()),
+                freshness: Freshness::Stale,
+            };
+            let watched = is_let(client.watch(&WatchRequest::default()).await);
+            let read = is_let(client.query(&request).await);
+            assert_eq!(read, watched);
+            read
+        }
+        (Operation::Backup, _) => is_let(client.backup().await),
+        (Operation::TendLog, Some(command)) => {
+            let request = CommandRequest {
+                ticket: None,
+                command,
+            };
+            let ticked = is_let(client.command(&request).await);
+            let handed = is_let(client.transfer(&NodeId::from_public_key([9; 32])).await);
+            assert_eq!(ticked, handed);
+            ticked
+        }
+        (_, command) => {
+            let request = CommandRequest {
+                ticket: None,
+                command: command.expect("all others are commands"),
+            };
+            is_let(client.command(&request).await)
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_role_is_let_do_what_the_table_says_and_nothing_else() {
+    let world = World::new(1, 21).await;
+    until("it leads", || world.leader() == Some(0)).await;
+    let client_of = |roles: RoleSet| {
+        let identity = world.development.identity(roles);
+        let me = identity.node_id();
+        let trust = world.development.trust();
+        let anywhere = ([127, 0, 0, 1], 0).into();
+        let endpoint = Endpoint::bind(anywhere, identity, trust, Limits::default());
+        let endpoint = endpoint.expect("loopback is there");
+        let target = Target::from(world.homes[0].address);
+        let channel = Channel::new(&endpoint, target, ChannelConfig::default());
+        (KeeperClient::new(channel), me, endpoint)
+    };
+    for role in Role::ALL {
+        let (client, me, endpoint) = client_of(role.into());
+        for (operation, roles, told) in RIGHTS {
+            let may = roles.contains(role);
+            assert_eq!(
+                is_let(&client, operation, me).await,
+                may,
+                "a {role} may {told}: {may}"
+            );
+        }
+        endpoint.close().await;
+    }
+
+    // A record takes rights away, and enrolling is no way around it.
+    let (client, me, endpoint) = client_of(RoleSet::ALL);
+    let send = |command: NodeCommand| {
+        let client = client.clone();
+        async move {
+            let command = Command::Node(command);
+            client
+                .command(&CommandRequest {
+                    ticket: None,
+                    command,
+                })
+                .await
+        }
+    };
+    let enrol = |allowed| NodeCommand::Enrol {
+        node: me,
+        log: None,
+        addresses: Vec::new(),
+        allowed,
+        score: 0,
+    };
+    send(enrol(RoleSet::ALL)).await.expect("it may be all");
+    send(NodeCommand::Allow {
+        node: me,
+        roles: Role::Worker.into(),
+    })
+    .await
+    .expect("it is a master still");
+    send(enrol(RoleSet::ALL)).await.expect("that it may");
+    for (operation, may) in [
+        (Operation::WriteKeys, true),
+        (Operation::Appoint, false),
+        (Operation::Vote, false),
+        (Operation::Restore, false),
+    ] {
+        assert_eq!(is_let(&client, operation, me).await, may, "{operation:?}");
+    }
+    endpoint.close().await;
+    let (client, me, endpoint) = client_of(Role::Observer.into());
+    let command = Command::Node(NodeCommand::Enrol {
+        node: me,
+        log: None,
+        addresses: Vec::new(),
+        allowed: Role::Master.into(),
+        score: 0,
+    });
+    let more = client
+        .command(&CommandRequest {
+            ticket: None,
+            command,
+        })
+        .await;
+    assert!(
+        matches!(more, Err(CallError::App(Refused::Senseless { .. }))),
+        "{more:?}"
+    );
+    endpoint.close().await;
     world.end().await;
 }
