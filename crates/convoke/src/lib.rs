@@ -105,14 +105,36 @@ pub mod store {
     //! ```
     //!
     //! `convoke kv` does the same from the command line.
+    //!
+    //! Under a lock one program at a time does something; among several that do the same, the holder leads:
+    //!
+    //! ```no_run
+    //! # async fn example(store: convoke::store::Store) -> Result<(), convoke::store::Error> {
+    //! use convoke::store::LockConfig;
+    //!
+    //! let config = LockConfig { note: "10.0.0.1:8080".to_owned(), ..LockConfig::default() };
+    //! let mut held = store.lock("reports/leader", config).await?; // waits for its turn
+    //! println!("leading, with fence {}", held.fence()); // whatever is written elsewhere can refuse lower ones
+    //! tokio::select! {
+    //!     why = held.lost() => println!("not any more: {why}"),
+    //!     () = std::future::ready(()) => held.release().await?, // the work, and after it the next one leads
+    //! }
+    //! if let Some(lock) = store.holder("reports/leader").await? {
+    //!     println!("{} leads", lock.holder.note);
+    //! }
+    //! # Ok(())
+    //! # }
+    //! ```
 
     #[doc(inline)]
     pub use convoke_store::*;
     #[doc(inline)]
     pub use convoke_types::wire::store::{
-        Change, Command, Done, Expect, Forgotten, Found, Freshness, Item, KEY_BYTES, KvCommand,
-        Listed, Outcome, PAGE_ITEMS, Page, Query, Range, Refusal, Revision, SessionCommand,
-        SessionId, Ticket, VALUE_BYTES, WINDOW,
+        Change, Command, ConfigCommand, ConfigRefusal, Done, Expect, Fence, Fenced, Forgotten,
+        Found, Freshness, Holder, Item, KEY_BYTES, KvCommand, Listed, Lock, LockCommand, LockNews,
+        LockRefusal, Mark, Marked, News, NodeCommand, NodeRefusal, Outcome, PAGE_ITEMS, Page,
+        Proposal, ProposalId, Query, Range, Record, Refusal, Revision, Rule, SessionCommand,
+        SessionId, Setting, Ticket, VALUE_BYTES, Value, Verdict, Version, WINDOW, rights, schema,
     };
 }
 
