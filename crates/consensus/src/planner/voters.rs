@@ -404,9 +404,12 @@ impl<'a> View<'a> {
         match self.successor() {
             Some(to) => Ok(Some(Step::HandOver(to))),
             None if is_wanted => self.change(&self.wanted),
-            None => self.change(&self.bridge()).map_err(|hold| match hold {
-                Hold::NoSuccessor if !self.known.refused.is_empty() => Hold::Refused,
-                hold => hold,
+            None => self.change(&self.bridge()).map_err(|hold| {
+                if hold == Hold::NoSuccessor && !self.known.refused.is_empty() {
+                    Hold::Refused
+                } else {
+                    hold
+                }
             }),
         }
     }
