@@ -4,7 +4,7 @@
 //! that hangs is noticed with the next entry, and a leader writes one now and then for that (`engine::reconciler`). Gossip has no part in
 //! it: a node whose gossip is well may have a disk that hangs, and the other way round.
 //!
-//! Silence is counted only while somebody looks: between two looks at most [`GAP`] goes by. A leader that was held up, or whose clock was
+//! Silence is counted only while somebody looks: between two looks at most `GAP` goes by. A leader that was held up, or whose clock was
 //! set, would otherwise find everybody silent for as long. It begins anew with each leadership.
 //!
 //! Pure: a look comes with its time. It remembers no more than the log has members, and the nodes among them that had a record.
