@@ -409,10 +409,7 @@ impl<'a> View<'a> {
         match self.successor() {
             Some(to) => Ok(Some(Step::HandOver(to))),
             None if is_wanted => self.change(&self.wanted),
-            None => self.change(&self.bridge()).map_err(|hold| match hold {
-                Hold::NoSuccessor if !self.known.refused.is_empty() => Hold::Refused,
-                hold => hold,
-            }),
+            None => self.change(&self.bridge()),
         }
     }
 
@@ -448,10 +445,10 @@ impl<'a> View<'a> {
     fn change(&self, to: &BTreeSet<VoterId>) -> Result<Option<Step>, Hold> {
         if *to == self.present {
             let is_done = to.contains(&self.known.leader) && *to == self.wanted;
-            return if is_done {
-                Ok(None)
-            } else {
-                Err(Hold::NoSuccessor)
+            return match (is_done, self.known.refused.is_empty()) {
+                (true, _) => Ok(None),
+                (false, true) => Err(Hold::NoSuccessor),
+                (false, false) => Err(Hold::Refused),
             };
         }
         let has_majority = |set: &BTreeSet<VoterId>| {
