@@ -25,6 +25,9 @@ use crate::{Decided, Registers, State};
 /// A chunk ends when it is so large; it is larger by one item at most.
 pub const CHUNK_BYTES: usize = 1 << 20;
 
+/// What counts up by one, or by a recovery's gap, can never have come so far. From here on it could not be counted for long.
+const COUNT_MOST: u64 = 1 << 62;
+
 /// A state that does not change any more.
 #[derive(Clone, Debug)]
 pub struct Frozen {
@@ -269,6 +272,9 @@ pub enum SnapshotError {
     /// It does not begin with its head, or has two.
     #[error("a snapshot begins with its head, and has one")]
     Misplaced,
+    /// Nobody can have counted so far.
+    #[error("the head has a number that nothing can have counted to")]
+    OutOfRange,
     /// It is not in order.
     #[error("records are not in order")]
     OutOfOrder,
@@ -340,6 +346,10 @@ impl Thawing {
         let (state, last) = (&mut self.state, &mut self.last);
         match record {
             Record::Head(head) => {
+                let counts = [head.revision.0, head.opened, head.term];
+                if counts.iter().any(|count| *count > COUNT_MOST) {
+                    return Err(SnapshotError::OutOfRange);
+                }
                 state.sessions = Sessions::of_snapshot(head.opened);
                 self.head = Some(head);
             }

@@ -404,13 +404,7 @@ impl<'a> View<'a> {
         match self.successor() {
             Some(to) => Ok(Some(Step::HandOver(to))),
             None if is_wanted => self.change(&self.wanted),
-            None => self.change(&self.bridge()).map_err(|hold| {
-                if hold == Hold::NoSuccessor && !self.known.refused.is_empty() {
-                    Hold::Refused
-                } else {
-                    hold
-                }
-            }),
+            None => self.change(&self.bridge()),
         }
     }
 
@@ -446,10 +440,10 @@ impl<'a> View<'a> {
     fn change(&self, to: &BTreeSet<VoterId>) -> Result<Option<Step>, Hold> {
         if *to == self.present {
             let is_done = to.contains(&self.known.leader) && *to == self.wanted;
-            return if is_done {
-                Ok(None)
-            } else {
-                Err(Hold::NoSuccessor)
+            return match (is_done, self.known.refused.is_empty()) {
+                (true, _) => Ok(None),
+                (false, true) => Err(Hold::NoSuccessor),
+                (false, false) => Err(Hold::Refused),
             };
         }
         let has_majority = |set: &BTreeSet<VoterId>| {
