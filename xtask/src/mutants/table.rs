@@ -775,4 +775,37 @@ pub(super) const FAULTS: &[Fault] = &[
         test: store("a_session_that_ended_in_between_leaves_the_outcome_unknown"),
         may_hang: false,
     },
+    Fault {
+        name: "rights-are-not-asked-for",
+        file: "crates/consensus/src/host/keeper.rs",
+        old: "Ok(operation.allowed_to(roles)?)",
+        new: "{ let _ = (operation, roles); Ok(()) }",
+        why: "whoever is let in may do everything",
+        test: consensus(
+            Some("host"),
+            "every_role_is_let_do_what_the_table_says_and_nothing_else",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "record-takes-no-rights-away",
+        file: "crates/consensus/src/host/keeper.rs",
+        old: "let allowed = self.consensus.allowed(ctx.caller());",
+        new: "let allowed = None::<RoleSet>;",
+        why: "a certificate counts whatever was decided about its node since",
+        test: consensus(
+            Some("host"),
+            "every_role_is_let_do_what_the_table_says_and_nothing_else",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "old-log-enrols-after-a-recovery",
+        file: "crates/decided/src/nodes.rs",
+        old: "whole.voided.extend(log);",
+        new: "drop(log);",
+        why: "a log of before a recovery comes back, with decisions that contradict those since",
+        test: decided("nodes::a_recovery_voids_every_log_and_nobody_enrols_with_one_again"),
+        may_hang: false,
+    },
 ];

@@ -1,5 +1,6 @@
 //! Deciding together from the command line: configuration by vote, locks, node records, who votes, backups, and a lost quorum.
 
+use std::pin::pin;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -627,4 +628,116 @@ async fn a_locks_command_line_that_makes_no_sense_is_refused() {
         .output();
     let missing = timeout(PATIENCE, listing).await.unwrap().unwrap();
     assert!(complaint(&missing, 1).contains("there is no key of a node at"));
+}
+
+/// Writes keys one after the other until it is told to stop, as fast as it goes; each has to be written. In which revision each was.
+async fn written_meanwhile<T>(
+    nodes: &Nodes,
+    at: &str,
+    what: impl Future<Output = T>,
+) -> (T, Vec<u64>) {
+    let mut what = pin!(what);
+    let mut revisions = Vec::new();
+    loop {
+        let key = format!("load/{:05}", revisions.len());
+        let mut put = nodes.command_at(at, &["kv", "put", &key, "v"]);
+        let put = run(&mut put);
+        let mut put = pin!(put);
+        let (output, done) = tokio::select! {
+            done = &mut what => (put.await, Some(done)),
+            output = &mut put => (output, None),
+        };
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "put {key}: {errors}");
+        let revision = std::str::from_utf8(&output.stdout).unwrap().trim();
+        revisions.push(revision.parse().unwrap());
+        if let Some(done) = done {
+            return (done, revisions);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_grows_and_shrinks_while_a_client_writes_without_an_error() {
+    let _stage = STAGE.lock().await;
+    let mut nodes = Nodes::growing(41).await;
+    let mut pace = as_node(&nodes, 0, &["config", "set", "voters.pause-ms", "0"]);
+    assert!(run(&mut pace).await.status.success());
+    let voting = async |nodes: &Nodes, count: usize| {
+        let is_so = || async {
+            let voters = object(&nodes.say(&["raft", "voters", "--json"]).await);
+            let all = voters["nodes"].as_array().unwrap();
+            all.iter().filter(|it| it["votes"] == true).count() == count
+        };
+        until(&format!("{count} vote"), is_so).await;
+    };
+    let at = nodes.address(0);
+    let mut count = 0;
+    for (joins, voters) in [(2, 3), (2, 5)] {
+        for _ in 0..joins {
+            nodes.join(&["--roles", "master"]).await;
+        }
+        let ((), written) = written_meanwhile(&nodes, &at, voting(&nodes, voters)).await;
+        count += written.len();
+    }
+    let at = nodes.at();
+    for most in [3, 1] {
+        let shrinking = async {
+            // Whoever votes on it is a master, and so are all.
+            let id = proposed(&nodes, 0, &["voters.most", &most.to_string()]).await;
+            for number in 1..3 {
+                told(&nodes, number, &["config", "vote", &id, "yes"]).await;
+            }
+            voting(&nodes, most).await;
+        };
+        let ((), written) = written_meanwhile(&nodes, &at, shrinking).await;
+        count += written.len();
+    }
+    assert!(count >= 8, "{count} keys were written meanwhile");
+    nodes.stop().await;
+}
+
+#[tokio::test]
+async fn a_backup_under_load_is_exactly_what_there_was_at_its_revision() {
+    let _stage = STAGE.lock().await;
+    let mut nodes = Nodes::founded(42).await;
+    let mut others = Nodes::growing(43).await;
+    let file = nodes.place.path().join("backup");
+    let file = file.to_str().unwrap();
+    let at = nodes.at();
+    let backup = async {
+        let some = || async {
+            let keys = nodes.say(&["kv", "ls", "load/"]).await;
+            keys.lines().count() > 8
+        };
+        until("something was written", some).await;
+        let made = object(&nodes.say(&["backup", file, "--json"]).await);
+        // And some more behind it.
+        let before = nodes.say(&["kv", "ls", "load/"]).await.lines().count();
+        let more = || async {
+            let keys = nodes.say(&["kv", "ls", "load/"]).await;
+            keys.lines().count() > before + 2
+        };
+        until("more was written", more).await;
+        made
+    };
+    let (made, revisions) = written_meanwhile(&nodes, &at, backup).await;
+    let revision = made["revision"].as_u64().unwrap();
+    let expected = revisions.iter().filter(|it| **it <= revision).count();
+    assert!(expected < revisions.len() && expected > 0);
+    others.say(&["restore", file]).await;
+    let listed = rows(&others.say(&["kv", "ls", "load/", "--json"]).await);
+    let keys: Vec<_> = listed
+        .iter()
+        .map(|it| it["key"].as_str().unwrap())
+        .collect();
+    let wanted: Vec<_> = (0..expected)
+        .map(|number| format!("load/{number:05}"))
+        .collect();
+    assert_eq!(
+        keys, wanted,
+        "all up to revision {revision} and nothing behind"
+    );
+    nodes.stop().await;
+    others.stop().await;
 }

@@ -366,3 +366,33 @@ fn masters_lead_before_workers_and_whoever_drains_comes_last() {
     let numbers: Vec<u8> = records.iter().map(|it| it.node.as_bytes()[0]).collect();
     assert_eq!(numbers, [4, 3, 5, 2, 7, 1, 6]);
 }
+
+#[test]
+fn a_recovery_voids_every_log_and_nobody_enrols_with_one_again() {
+    let mut cluster = Cluster::new();
+    let enrol = |node, log: u8| {
+        Command::Node(NodeCommand::Enrol {
+            node,
+            log: Some(LogNumber([log; 16])),
+            addresses: Vec::new(),
+            allowed: BOTH,
+            score: 0,
+        })
+    };
+    let enrolled = Outcome::Done(Done::Enrolled(Role::Master));
+    assert_eq!(cluster.tell(ADA, enrol(ADA, 1)), enrolled);
+    assert_eq!(cluster.tell(BOB, enrol(BOB, 2)), enrolled);
+    let mut batch = convoke_decided::Batch::new(at_ms(cluster.now), 1);
+    batch.push(ADA, None, Command::Mark(Marked::Recovered { by: ADA }));
+    cluster.decided.apply(cluster.term, batch);
+    for node in [ADA, BOB] {
+        assert_eq!(record(&cluster, node).log, None, "whose log that was");
+    }
+    cluster.restart();
+    assert_eq!(
+        cluster.tell(BOB, enrol(BOB, 2)),
+        refused(NodeRefusal::OldLog)
+    );
+    assert_eq!(cluster.tell(BOB, enrol(BOB, 3)), enrolled);
+    assert_eq!(record(&cluster, BOB).log, Some(LogNumber([3; 16])));
+}
