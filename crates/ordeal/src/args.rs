@@ -54,6 +54,9 @@ pub(crate) struct RunArguments {
     /// Clients at the same time, 1 to 64
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=64))]
     pub(crate) clients: u64,
+    /// Clients of locks at the same time, 0 to 16; without any nobody votes, either
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=16))]
+    pub(crate) locks: u64,
     /// Where the nodes live: each in a network of its own, which needs root, or all on loopback
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) ground: GroundName,
@@ -80,11 +83,12 @@ impl RunArguments {
     pub(crate) fn replay(&self, seed: u64) -> String {
         let faults: Vec<String> = self.faults.iter().map(named).collect();
         let mut line = format!(
-            "cargo xtask ordeal --fault {} --seconds {} --nodes {} --seed {seed} --clients {} --ground {}",
+            "cargo xtask ordeal --fault {} --seconds {} --nodes {} --seed {seed} --clients {} --locks {} --ground {}",
             faults.join(","),
             self.seconds,
             self.nodes,
             self.clients,
+            self.locks,
             named(&self.ground),
         );
         if let Some(planted) = &self.planted {

@@ -4,8 +4,9 @@
 //! in [`PATIENCE`] has none for ever; that is longer than most troubles last, because every operation that may or may not have happened
 //! makes the search for an order harder.
 //!
-//! Deliberately not here: judging (`history`).
+//! Deliberately not here: locks and votes (`locks`, `votes`), and judging (`history`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -22,6 +23,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::history::{Begun, Book, KEYS, Key, Value, Way, bytes_of, value_of};
+use crate::ledger::{Broken, Ledger};
+use crate::votes::Ballots;
 
 /// How long an operation is tried.
 const PATIENCE: Duration = Duration::from_secs(12);
@@ -33,6 +36,8 @@ const ONE_NODE: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(150);
 /// … and have to answer so soon.
 const LOOK: Duration = Duration::from_millis(500);
+/// Backups of all nodes are taken so often until they are of the same moment.
+const BACKUPS: u32 = 20;
 /// Client and counter make a value.
 const COUNTER_BITS: u32 = 40;
 /// The client that looks after the end.
@@ -42,6 +47,8 @@ const AFTERWARDS: u64 = 99;
 #[derive(Debug)]
 pub(crate) struct Desk {
     pub(crate) book: Book,
+    pub(crate) ledger: Ledger,
+    pub(crate) ballots: Ballots,
     endpoint: Endpoint,
     nodes: Vec<Target>,
     direct: Vec<KeeperClient>,
@@ -50,6 +57,8 @@ pub(crate) struct Desk {
     is_calm: AtomicBool,
     is_over: AtomicBool,
     views: Mutex<Vec<Option<LogStatus>>>,
+    /// Terms in which somebody led.
+    terms: Mutex<BTreeSet<u64>>,
 }
 
 impl Desk {
@@ -63,8 +72,11 @@ impl Desk {
         };
         Self {
             book: Book::new(),
+            ledger: Ledger::default(),
+            ballots: Ballots::default(),
             direct: nodes.iter().map(direct).collect(),
             views: Mutex::new(vec![None; nodes.len()]),
+            terms: Mutex::default(),
             endpoint,
             nodes,
             window,
@@ -84,7 +96,31 @@ impl Desk {
         self.is_over.store(true, Ordering::Release);
     }
 
-    fn is_closed(&self) -> bool {
+    /// Clients have begun to end.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.is_calm.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Tells what is broken, if anything.
+    pub(crate) fn found(&self, broken: Broken) {
+        broken.into_iter().for_each(|what| self.book.broken(what));
+    }
+
+    /// How often somebody else came to lead, as far as anybody looked.
+    pub(crate) fn leader_changes(&self) -> u64 {
+        (self.terms.lock().len() as u64).saturating_sub(1)
+    }
+
+    /// This node, and no other.
+    pub(crate) fn node(&self, node: usize) -> &KeeperClient {
+        &self.direct[node]
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
         self.is_over.load(Ordering::Acquire)
     }
 
@@ -94,6 +130,22 @@ impl Desk {
     }
 
     fn store(&self) -> Store {
+        self.store_of(&self.endpoint)
+    }
+
+    /// One that asks this node first.
+    pub(crate) fn store_from(&self, first: usize) -> Store {
+        let mut nodes = self.nodes.clone();
+        nodes.rotate_left(first % self.nodes.len());
+        Self::store_with(&self.endpoint, nodes)
+    }
+
+    /// One that calls from somewhere else.
+    pub(crate) fn store_of(&self, endpoint: &Endpoint) -> Store {
+        Self::store_with(endpoint, self.nodes.clone())
+    }
+
+    fn store_with(endpoint: &Endpoint, nodes: Vec<Target>) -> Store {
         let config = StoreConfig {
             timeout: PATIENCE,
             attempt: ATTEMPT,
@@ -103,7 +155,7 @@ impl Desk {
                 ..ChannelConfig::default()
             },
         };
-        Store::new(&self.endpoint, self.nodes.iter().cloned(), config)
+        Store::new(endpoint, nodes, config)
     }
 
     /// How the nodes did when they were last asked; nothing of one that did not answer.
@@ -126,6 +178,9 @@ impl Desk {
         while !self.is_closed() {
             let options = CallOptions::new().timeout(LOOK).attempts(1);
             let view = self.direct[node].with(options).status().await.ok();
+            if let Some(view) = view.as_ref().filter(|it| it.standing == Standing::Leader) {
+                self.terms.lock().insert(view.term);
+            }
             self.views.lock()[node] = view;
             tokio::time::sleep(LOOK_EVERY).await; // tidy: the pace at which nodes are looked at
         }
@@ -181,7 +236,7 @@ impl Desk {
             window: 0,
             desk: self,
         };
-        while !client.desk.is_calm.load(Ordering::Acquire) && !client.desk.book.is_full() {
+        while !client.desk.is_calm() && !client.desk.book.is_full() {
             client.step().await;
         }
     }
@@ -211,6 +266,64 @@ impl Desk {
     /// A write that must succeed when all is well.
     pub(crate) async fn write_once(&self) -> Result<Revision, Error> {
         self.store().put("afterwards", "1").await
+    }
+
+    /// Waits until nobody holds a lock any more: who holds one says nothing, so its lease ends.
+    pub(crate) async fn until_free(&self, patience: Duration) -> Result<(), String> {
+        let until = Instant::now() + patience;
+        let store = self.store();
+        loop {
+            let why = match store.locks("").await {
+                Ok(locks) if locks.is_empty() => return Ok(()),
+                Ok(locks) => format!("locks are held that nobody renews: {locks:?}"),
+                Err(error) => format!("nobody tells which locks are held: {error}"),
+            };
+            if Instant::now() >= until {
+                return Err(why);
+            }
+            tokio::time::sleep(LOOK_EVERY).await; // tidy: between two looks at a state, with a deadline
+        }
+    }
+
+    /// Waits until the news were heard up to here.
+    pub(crate) async fn until_heard(&self, revision: Revision, patience: Duration) -> bool {
+        let until = Instant::now() + patience;
+        while !self.ledger.has_heard(revision) {
+            if Instant::now() >= until {
+                return false;
+            }
+            tokio::time::sleep(LOOK_EVERY).await; // tidy: between two looks at a state, with a deadline
+        }
+        true
+    }
+
+    /// Takes a backup of each node, as of the same change and time, and says how they differ.
+    pub(crate) async fn compare_backups(&self) -> anyhow::Result<Broken> {
+        for _ in 0..BACKUPS {
+            let mut taken = Vec::with_capacity(self.nodes.len());
+            for node in &self.nodes {
+                let store = Self::store_with(&self.endpoint, vec![node.clone()]);
+                let mut backup = store.backup().await.context("begin a backup")?;
+                let mut chunks = Vec::new();
+                while let Some(chunk) = backup.next().await.context("take a backup")? {
+                    chunks.push(chunk);
+                }
+                taken.push((backup.head(), chunks));
+            }
+            let (head, chunks) = &taken[0];
+            if taken.iter().any(|(other, _)| other != head) {
+                // Time went by in between.
+                continue;
+            }
+            let other = taken.iter().position(|(_, other)| other != chunks);
+            return Ok(other.map_or_else(Broken::new, |node| {
+                vec![format!(
+                    "the backups of node 0 and node {node} as of {} are not the same",
+                    head.revision
+                )]
+            }));
+        }
+        anyhow::bail!("{BACKUPS} times the log went on between two backups")
     }
 
     /// Everything a node has, when it has come as far as this.

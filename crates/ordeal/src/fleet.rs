@@ -20,6 +20,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use crate::args::{Planted, named};
 use crate::disk::{Disk, lose_tail};
 use crate::ground::Ground;
+use crate::node::KEY;
 use crate::plan::Harm;
 
 /// Of what a node said, so much is told when something is wrong.
@@ -99,6 +100,11 @@ impl Fleet {
 
     fn data(&self, node: usize) -> PathBuf {
         self.directory.join(format!("node{node}"))
+    }
+
+    /// Where the key of a node is, once it has begun.
+    pub(crate) fn key_of(&self, node: usize) -> PathBuf {
+        self.data(node).join(KEY)
     }
 
     fn words(&self, node: usize) -> PathBuf {

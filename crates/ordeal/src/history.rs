@@ -286,6 +286,24 @@ impl Book {
         }
     }
 
+    /// Something else than a write of these keys was decided, after this was known.
+    pub(crate) fn decided(&self, floor: Revision, revision: Revision) {
+        let mut pages = self.pages.lock();
+        if revision <= floor {
+            let what = format!(
+                "{revision} was decided, and {floor} was acknowledged before it was asked for"
+            );
+            pages.broken(None, what);
+        }
+        pages.floor = pages.floor.max(revision);
+    }
+
+    /// Somebody was told of this revision.
+    pub(crate) fn knows(&self, revision: Revision) {
+        let mut pages = self.pages.lock();
+        pages.floor = pages.floor.max(revision);
+    }
+
     /// A promise is broken that others look after.
     pub(crate) fn broken(&self, what: String) {
         self.pages.lock().broken(None, what);

@@ -2,7 +2,7 @@
 //!
 //! The program starts itself as nodes ([`node`]) and is their clients, their nemesis and their judge. [`plan`] draws what will go wrong,
 //! [`nemesis`] brings it about through [`fleet`] (processes), [`disk`] and [`ground`] (networks); [`clients`] work meanwhile, and what they
-//! see is judged by [`history`]. [`run`] is the order of it all. `docs/design/010-ordeal.md` says what is tried, and what is not.
+//! see is judged by [`history`]; so do [`locks`], judged by [`ledger`], and [`votes`]. [`run`] is the order of it all. `docs/design/010-ordeal.md` says what is tried, and what is not.
 //!
 //! | exit code | meaning |
 //! | --- | --- |
@@ -24,11 +24,14 @@ mod disk;
 mod fleet;
 mod ground;
 mod history;
+mod ledger;
+mod locks;
 mod nemesis;
 mod node;
 mod plan;
 mod report;
 mod run;
+mod votes;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -147,6 +150,7 @@ fn keep(
     story.push_str(&format!("\n{}", outcome.schedule));
     fs::write(kept.join("schedule.txt"), story)?;
     fs::write(kept.join("history.txt"), &outcome.history)?;
+    fs::write(kept.join("locks.txt"), &outcome.locks)?;
     for found in fs::read_dir(directory)?.flatten() {
         let path = found.path();
         if path.extension().is_some_and(|it| it == "log") {

@@ -29,6 +29,8 @@ const SEGMENT_BYTES: u64 = 1 << 20;
 const SNAPSHOT_EVERY: u64 = 1_500;
 /// Entries kept behind one: who is away for some seconds gets a snapshot.
 const KEEP: u64 = 300;
+/// The file with the key of a node.
+pub(crate) const KEY: &str = "node.key";
 /// Until the other nodes listen.
 const FOUND_AGAIN: Duration = Duration::from_millis(20);
 /// A process that was killed may hold its address for a moment.
@@ -75,8 +77,6 @@ async fn keep_the_log(arguments: &NodeArguments) -> anyhow::Result<()> {
     let address = *addresses.get(*number).context("find the own address")?;
     let identity = identity(&development, data)?;
     let endpoint = bind(&development, &identity, address).await?;
-    let mut fresh = [0xa5; 16];
-    fresh[0] = u8::try_from(number + 1).context("there are few nodes")?;
     let settings = HostSettings {
         segment_bytes: SEGMENT_BYTES,
         engine: Settings {
@@ -85,7 +85,7 @@ async fn keep_the_log(arguments: &NodeArguments) -> anyhow::Result<()> {
             weakened: arguments.planted.and_then(weakness),
             ..Settings::default()
         },
-        ..HostSettings::new(data, development.cluster(), LogId(fresh))
+        ..HostSettings::new(data, development.cluster(), LogId(log_of(*number)))
     };
     let log = LogNode::start(&endpoint, settings).await?;
     let (raft, store) = log.services();
@@ -101,6 +101,13 @@ async fn keep_the_log(arguments: &NodeArguments) -> anyhow::Result<()> {
         }
     }
     std::future::pending().await
+}
+
+/// What the log of a node is known by.
+pub(crate) fn log_of(number: usize) -> [u8; 16] {
+    let mut log = [0xa5; 16];
+    log[0] = u8::try_from(number + 1).expect("there are few nodes");
+    log
 }
 
 /// The address is ours alone, but an earlier life may hold it a little longer.
@@ -135,7 +142,7 @@ fn weakness(planted: Planted) -> Option<Weakness> {
 
 /// The same key in every life of a node.
 fn identity(development: &Development, data: &Path) -> anyhow::Result<Identity> {
-    let key = NodeKey::load_or_create(data.join("node.key"))?;
+    let key = NodeKey::load_or_create(data.join(KEY))?;
     let certificate = development.certificate(key.node_id(), RoleSet::ALL);
     Ok(Identity::new(key, certificate)?)
 }

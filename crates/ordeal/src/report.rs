@@ -106,6 +106,7 @@ impl Report {
         let verdict = Verdict::of(outcome);
         let summary = &outcome.summary;
         let converged = outcome.converged_after.map(in_ms);
+        let (tally, count) = (&outcome.tally, &outcome.count);
         if self.is_json {
             let faults: serde_json::Map<String, serde_json::Value> = outcome
                 .faults
@@ -117,6 +118,11 @@ impl Report {
                 "unknown": summary.counts.unknown, "faults": faults, "longest_silence_ms": in_ms(summary.longest_silence.lasted), "longest_silence_until_ms": in_ms(summary.longest_silence.until),
                 "keys": summary.keys, "windows": summary.windows, "judged": summary.judged, "too_hard": summary.too_hard,
                 "watched": summary.told, "refused_starts": outcome.refused_starts, "converged_after_ms": converged,
+                "grants": tally.grants, "waited": tally.waited, "too_late": tally.too_late, "renewals": tally.renewals,
+                "fenced": tally.written, "old_fences_refused": tally.refused, "extended": tally.extended, "news": tally.news,
+                "fenced_judged": tally.judged, "unheard": tally.unheard, "leader_changes": outcome.leader_changes,
+                "proposals": count.proposals, "votes": count.votes, "passed": count.passed, "failed_proposals": count.failed,
+                "expired": count.expired, "outdated": count.outdated,
                 "broken": summary.broken, "kept_in": kept, "replay": replay,
             });
             return println!("{row}");
@@ -146,6 +152,35 @@ impl Report {
             "histories: {} keys in {} windows, {} windows judged, {} too hard; {} values seen by a watcher",
             summary.keys, summary.windows, summary.judged, summary.too_hard, summary.told
         );
+        println!(
+            "somebody else came to lead {} times",
+            outcome.leader_changes
+        );
+        if tally.grants > 0 {
+            println!(
+                "locks: {} grants, {} of them to who had waited and {} too late; {} renewals; {} fenced writes, {} old fences refused, {} leases \
+                 extended by leaders; {} changes heard, {} writes judged by their order, {} not",
+                tally.grants,
+                tally.waited,
+                tally.too_late,
+                tally.renewals,
+                tally.written,
+                tally.refused,
+                tally.extended,
+                tally.news,
+                tally.judged,
+                tally.unheard
+            );
+            println!(
+                "votes: {} on {} proposals, of which {} passed, {} failed and {} were too late; {} refused for their version",
+                count.votes,
+                count.proposals,
+                count.passed,
+                count.failed,
+                count.expired,
+                count.outdated
+            );
+        }
         if let Some(converged) = converged {
             println!("all nodes were well and the same {converged} ms after all was healed");
         }

@@ -3,7 +3,8 @@
 //! 1. Nodes start and found a log. All of them have to be well before anything else.
 //! 2. Clients work, the nemesis brings its troubles, windows of the history are judged as they close. A broken promise ends this early.
 //! 3. All is healed. Within [`CONVERGE`] all nodes have to be well and at the same place, with a node that ended or stopped never excused.
-//! 4. A write succeeds, every key is read once more, the nodes' states are compared, and everything is judged again.
+//! 4. A write succeeds, no lock is held any more, every key is read once more, the nodes' states are compared, down to the bytes of their
+//!    backups, and everything is judged again.
 //!
 //! This thread starts the processes and acts on them; the clients have a runtime of their own.
 //!
@@ -27,9 +28,12 @@ use crate::clients::{Desk, until_whole};
 use crate::fleet::Fleet;
 use crate::ground::{Ground, Needs};
 use crate::history::Summary;
+use crate::ledger::Tally;
 use crate::nemesis::Nemesis;
+use crate::node::log_of;
 use crate::plan::{What, draw};
 use crate::report::Report;
+use crate::votes::{Count, Elector};
 
 /// A fresh set of keys so often.
 const WINDOW: Duration = Duration::from_secs(3);
@@ -41,6 +45,8 @@ const CONVERGE: Duration = Duration::from_secs(60);
 const PROGRESS: Duration = Duration::from_secs(15);
 /// The same, of runs that are short.
 const SHORT_PROGRESS: Duration = Duration::from_secs(5);
+/// So many hear the news of locks, each from another node first.
+const LISTENERS: usize = 2;
 /// Windows are judged so often.
 const JUDGE: Duration = Duration::from_millis(500);
 
@@ -55,6 +61,10 @@ pub(crate) struct Outcome {
     /// What is kept of a broken promise.
     pub(crate) schedule: String,
     pub(crate) history: String,
+    pub(crate) locks: String,
+    pub(crate) tally: Tally,
+    pub(crate) count: Count,
+    pub(crate) leader_changes: u64,
 }
 
 /// Who tells the acting thread.
@@ -94,6 +104,7 @@ pub(crate) fn run(
     };
     let mut run = Run {
         arguments,
+        development,
         runtime: &runtime,
         desk,
         tasks,
@@ -124,6 +135,10 @@ pub(crate) fn run(
         was_interrupted: run.was_interrupted,
         schedule: run.nemesis.log().to_owned(),
         history: run.desk.book.text(),
+        locks: run.desk.ledger.text(),
+        tally: run.desk.ledger.tally(),
+        count: run.desk.ballots.count(),
+        leader_changes: run.desk.leader_changes(),
     });
     drop(run);
     let ended = fleet.end();
@@ -136,6 +151,7 @@ pub(crate) fn run(
 
 struct Run<'a> {
     arguments: &'a RunArguments,
+    development: Development,
     runtime: &'a Runtime,
     desk: Arc<Desk>,
     tasks: JoinSet<()>,
@@ -167,6 +183,19 @@ impl Run<'_> {
             let client = Arc::clone(&self.desk).client(number);
             clients.spawn_on(client, self.runtime.handle());
         }
+        if self.arguments.locks > 0 {
+            for first in 0..LISTENERS {
+                self.start(Arc::clone(&self.desk).hear(first));
+            }
+            self.start(Arc::clone(&self.desk).watch_fenced());
+            for number in 0..self.arguments.locks {
+                let locker = Arc::clone(&self.desk).locker(number);
+                clients.spawn_on(locker, self.runtime.handle());
+            }
+            let electors = self.electors(fleet)?;
+            let voting = Arc::clone(&self.desk).vote(electors);
+            clients.spawn_on(voting, self.runtime.handle());
+        }
         self.trouble(fleet)?;
         let healed = self.desk.book.now();
         let ended = self.nemesis.heal(healed, fleet)?;
@@ -182,6 +211,19 @@ impl Run<'_> {
             ended.context("a client of the harness panicked")?;
         }
         self.after(fleet, healed)
+    }
+
+    /// The harness as each of the nodes.
+    fn electors(&self, fleet: &Fleet) -> anyhow::Result<Vec<Elector>> {
+        let _within = self.runtime.enter();
+        let addresses = fleet.addresses().iter().enumerate();
+        addresses
+            .map(|(node, address)| {
+                let (key, from) = (fleet.key_of(node), fleet.client());
+                let development = &self.development;
+                Elector::of(&self.desk, development, key, from, *address, log_of(node))
+            })
+            .collect()
     }
 
     fn start(&mut self, task: impl Future<Output = ()> + Send + 'static) {
@@ -249,11 +291,34 @@ impl Run<'_> {
             desk.book
                 .broken(format!("nothing can be written when all is well: {error}"));
         }
+        if let Err(why) = self.runtime.block_on(desk.until_free(CONVERGE)) {
+            desk.book
+                .broken(format!("{CONVERGE:?} after all was well, {why}"));
+        }
         self.runtime.block_on(desk.read_all());
         self.runtime
             .block_on(compare(desk, self.arguments.nodes()))?;
+        if self.arguments.locks > 0 {
+            self.runtime.block_on(self.after_locks())?;
+        }
         desk.book.judge_all();
         Ok(Some(converged))
+    }
+}
+
+impl Run<'_> {
+    /// What was decided beside keys is the same everywhere, and all of it is judged.
+    async fn after_locks(&self) -> anyhow::Result<()> {
+        let desk = &self.desk;
+        let floor = desk.book.floor();
+        if !desk.until_heard(floor, CONVERGE).await {
+            let what = format!("{CONVERGE:?} after all was well, no watcher has heard of {floor}");
+            desk.book.broken(what);
+        }
+        desk.compare_versions(self.arguments.nodes(), floor).await;
+        desk.found(desk.compare_backups().await?);
+        desk.found(desk.ledger.judge());
+        Ok(())
     }
 }
 
@@ -308,6 +373,7 @@ async fn judge_on(desk: Arc<Desk>, wake: SyncSender<Wake>) {
         let judging = Arc::clone(&desk);
         let judged =
             tokio::task::spawn_blocking(move || judging.book.judge_before(judging.window()));
+        desk.found(desk.ledger.judge());
         if judged.await.is_err() || desk.book.is_broken() {
             let _ = wake.try_send(Wake::Broken);
             return;
