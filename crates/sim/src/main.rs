@@ -43,7 +43,7 @@ struct CommandLine {
     #[arg(long, value_name = "S", default_value_t = 1)]
     first_seed: u64,
     /// Only the story of this name; `seeds` for those that a seed draws, `log` for those of the log, `voters` for those in
-    /// which voters follow from node records, and nothing else
+    /// which voters follow from node records, `leases` for those of leases while clocks jump, and nothing else
     #[arg(long, value_name = "NAME", value_parser = story)]
     story: Option<Which>,
     /// Say which stories there are
@@ -77,6 +77,7 @@ enum Which {
     Seeds,
     Log,
     Voters,
+    Leases,
     Named(&'static Story),
 }
 
@@ -85,12 +86,16 @@ fn story(name: &str) -> Result<Which, String> {
         "seeds" => return Ok(Which::Seeds),
         "log" => return Ok(Which::Log),
         "voters" => return Ok(Which::Voters),
+        "leases" => return Ok(Which::Leases),
         _ => {}
     }
     let story = STORIES.iter().find(|story| story.name == name);
     story.map(Which::Named).ok_or_else(|| {
         let names: Vec<&str> = STORIES.iter().map(|story| story.name).collect();
-        format!("there are: seeds, log, voters, {}", names.join(", "))
+        format!(
+            "there are: seeds, log, voters, leases, {}",
+            names.join(", ")
+        )
     })
 }
 
@@ -170,14 +175,16 @@ fn main() -> ExitCode {
         Some(Which::Seeds) => tell_seeds(&line),
         Some(Which::Log) => tell_log(&line),
         Some(Which::Voters) => tell_voters(&line),
+        Some(Which::Leases) => tell_leases(&line),
         None => {
             // All of them, so that one broken promise does not hide another.
             let found = tell_found(line.verbose);
             let seeds = tell_seeds(&line);
             let log = tell_log(&line);
             let voters = tell_voters(&line);
+            let leases = tell_leases(&line);
             let named: Vec<bool> = STORIES.iter().map(|story| tell(story, &scale)).collect();
-            found && seeds && log && voters && named.iter().all(|held| *held)
+            found && seeds && log && voters && leases && named.iter().all(|held| *held)
         }
     };
     if all_held {
@@ -199,6 +206,10 @@ fn list() {
     println!(
         "{:12} the same of the log, where voters follow from node records",
         "voters"
+    );
+    println!(
+        "{:12} the same of the log, of leases while leaders change and clocks jump by a day",
+        "leases"
     );
     println!("\nmistakes for --planted:");
     for mistake in MISTAKES {
@@ -314,6 +325,13 @@ fn tell_log(line: &CommandLine) -> bool {
 fn tell_voters(line: &CommandLine) -> bool {
     tell_of_log(line, "voters", "", |seed| {
         consensus::tell_voters(seed, line.lines)
+    })
+}
+
+/// The same of the log, of leases while clocks jump.
+fn tell_leases(line: &CommandLine) -> bool {
+    tell_of_log(line, "leases", "", |seed| {
+        consensus::tell_leases(seed, line.lines)
     })
 }
 

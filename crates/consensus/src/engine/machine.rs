@@ -25,7 +25,7 @@ use futures_util::{Stream, StreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
 use openraft_rt::{AsyncRuntime, Instant as _};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::api::Written;
 use super::ring::Ring;
@@ -83,18 +83,42 @@ impl Making {
 
 /// The state, shared by those who apply and those who ask.
 pub(super) struct Held<R: AsyncRuntime> {
-    pub(super) state: RwLock<State<R::Instant>>,
+    pub(super) state: RwLock<State>,
+    steady: Mutex<Steady<R::Instant>>,
     pub(super) progress: Gauge<Progress>,
     pub(super) making: Arc<Gauge<Making>>,
 }
 
-pub(super) struct State<I> {
+pub(super) struct State {
     pub(super) decided: Decided,
     pub(super) applied: Option<LogId>,
     pub(super) membership: StoredMembership,
     pub(super) ring: Ring,
-    /// When the last entry was applied, for the leader's time.
-    pub(super) applied_at: I,
+    /// When the last entry was applied, by [`Held::steady`], for the leader's time.
+    pub(super) applied_at: Duration,
+}
+
+/// Between two looks at a clock no more than this goes by on a node that is well; looks are four times as many (`reconciler`).
+pub(super) const LONGEST_LOOK: Duration = Duration::from_secs(1);
+
+/// A clock that neither jumps nor stands still for others: what went by in one piece and is longer than [`LONGEST_LOOK`] does not count.
+///
+/// Such a piece is a clock that was set, a machine that slept, or a process that was stopped. Nobody could renew anything here in that
+/// time, so leases and votes have it on top. Whoever else leads meanwhile has a clock of its own.
+struct Steady<I> {
+    seen: I,
+    passed: Duration,
+}
+
+impl<I: openraft_rt::Instant> Steady<I> {
+    fn look(&mut self, now: I) -> Duration {
+        let step = now - self.seen;
+        self.seen = now;
+        if step <= LONGEST_LOOK {
+            self.passed += step;
+        }
+        self.passed
+    }
 }
 
 impl<R: AsyncRuntime> Held<R> {
@@ -104,13 +128,22 @@ impl<R: AsyncRuntime> Held<R> {
             decided,
             applied: None,
             membership: StoredMembership::default(),
-            applied_at: R::Instant::now(),
+            applied_at: Duration::ZERO,
         };
         Self {
             state: RwLock::new(state),
+            steady: Mutex::new(Steady {
+                seen: R::Instant::now(),
+                passed: Duration::ZERO,
+            }),
             progress: Gauge::new(Progress::default()),
             making: Arc::new(Gauge::new(Making::default())),
         }
+    }
+
+    /// The time by which leases and votes end: what went by since this node's start, without what its clock jumped.
+    pub(super) fn steady(&self) -> Duration {
+        self.steady.lock().look(R::Instant::now())
     }
 
     /// The state as it is now, and the last entry in it.
@@ -168,7 +201,7 @@ impl<R: AsyncRuntime> Machine<R> {
             }
         };
         state.applied = Some(entry.log_id);
-        state.applied_at = R::Instant::now();
+        state.applied_at = self.held.steady();
         if let Some(witness) = &self.witness {
             let payload: Bytes = put_payload(&entry.payload);
             witness.applied(position(&entry.log_id), &payload, &outcomes, &changes);
@@ -185,7 +218,7 @@ impl<R: AsyncRuntime> Machine<R> {
         state.decided = decided;
         state.membership = membership;
         state.applied = log_id(at);
-        state.applied_at = R::Instant::now();
+        state.applied_at = self.held.steady();
         if let Some(witness) = &self.witness {
             witness.installed(at);
         }

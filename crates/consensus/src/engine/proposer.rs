@@ -9,8 +9,8 @@
 //! | commands of an entry | [`ENTRY_COMMANDS`], [`ENTRY_BYTES`] | the next entry |
 //! | entries on their way | [`IN_FLIGHT`] | commands wait |
 //!
-//! The leader's time is that of the last entry and what went by since then on the clock that only goes forward, so setting a clock
-//! expires nothing.
+//! The leader's time is that of the last entry and what went by since then on a clock that neither goes back nor jumps
+//! ([`Held::steady`](super::machine::Held::steady)), so setting a clock expires nothing.
 //!
 //! Deliberately not here: what a command does, and finding the leader.
 
@@ -25,7 +25,7 @@ use convoke_types::wire::store::{
 use convoke_types::{NodeId, Timestamp};
 use openraft::errors::ClientWriteError;
 use openraft::raft::ClientWriteResult;
-use openraft_rt::{AsyncRuntime, Instant as _, Oneshot, OneshotSender as _};
+use openraft_rt::{AsyncRuntime, Oneshot, OneshotSender as _};
 
 use super::api::ProposeError;
 use super::handle::Core;
@@ -133,29 +133,26 @@ impl Drop for Place {
 }
 
 /// The leader's time, as this node would tell it.
-struct Clock<I> {
+struct Clock {
     term: u64,
     time: Timestamp,
-    at: I,
+    at: Duration,
 }
 
-impl<I: openraft_rt::Instant> Clock<I> {
+impl Clock {
     /// Never behind what is logged, and never jumping but to catch up with it.
-    fn now<R>(&mut self, core: &Core<R>, term: u64) -> Timestamp
-    where
-        R: AsyncRuntime<Instant = I>,
-    {
-        let now = I::now();
+    fn now<R: AsyncRuntime>(&mut self, core: &Core<R>, term: u64) -> Timestamp {
+        let now = core.held.steady();
         let state = core.held.state.read();
         let (logged, logged_at) = (state.decided.time(), state.applied_at);
         drop(state);
         if term != self.term {
             (self.term, self.time, self.at) = (term, logged, logged_at);
         }
-        let mine = self.time + (now - self.at);
+        let mine = self.time + now.saturating_sub(self.at);
         if logged > mine {
             (self.time, self.at) = (logged, logged_at);
-            return self.time + (now - self.at);
+            return self.time + now.saturating_sub(self.at);
         }
         mine
     }
@@ -167,7 +164,7 @@ pub(super) async fn run<R: AsyncRuntime>(core: Arc<Core<R>>) {
     let mut clock = Clock {
         term: 0,
         time: Timestamp::UNIX_EPOCH,
-        at: R::Instant::now(),
+        at: core.held.steady(),
     };
     loop {
         in_flight.until(|entries| entries < IN_FLIGHT).await;

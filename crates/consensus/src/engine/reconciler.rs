@@ -25,7 +25,7 @@ use std::time::Duration;
 use convoke_types::NodeId;
 use convoke_types::wire::store::{Command, Record};
 use openraft::{ChangeMembers, ServerState};
-use openraft_rt::{AsyncRuntime, Instant as _, Oneshot, WatchReceiver as _};
+use openraft_rt::{AsyncRuntime, Oneshot, WatchReceiver as _};
 use std::cmp::Reverse;
 
 use super::handle::{Consensus, Core, change_voters};
@@ -63,6 +63,8 @@ pub(super) async fn run<R: AsyncRuntime>(core: Arc<Core<R>>) {
         {
             return;
         }
+        // Also on those who follow, so that a clock that jumps before they lead is seen to.
+        core.held.steady();
         let Some(plan) = look(&core) else {
             continue;
         };
@@ -210,9 +212,10 @@ async fn take<R: AsyncRuntime>(core: &Arc<Core<R>>, step: &Step) -> Result<(), S
 /// An entry, when something ends now or none was written for a while.
 fn tick<R: AsyncRuntime>(core: &Core<R>) {
     let tick = core.settings.tick;
+    let now = core.held.steady();
     let (ends, is_idle) = {
         let state = core.held.state.read();
-        let quiet = R::Instant::now() - state.applied_at;
+        let quiet = now.saturating_sub(state.applied_at);
         // What the leader's clock says now, or a little less.
         let time = state.decided.time() + quiet;
         let ends = state.decided.next_due().is_some_and(|due| due <= time);
