@@ -412,7 +412,7 @@ impl Ledger {
         let first = *page
             .news
             .entry(revision.0)
-            .or_insert(holder.map(|(take, _)| take));
+            .or_insert_with(|| holder.map(|(take, _)| take));
         if first != holder.map(|(take, _)| take) {
             broken.push(format!(
                 "watchers are told two things of lock {lock} in {revision}: {first:x?} and {holder:x?}"

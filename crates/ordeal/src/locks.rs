@@ -220,24 +220,22 @@ impl Locker {
     /// Writes down what a refusal means for a fence, or that it means nothing.
     fn refused(&self, grant: Grant, refusal: Refusal) -> Came {
         let now = self.desk.book.now();
-        match refusal {
-            Refusal::Lock(LockRefusal::Lost { found, holds }) if found.0 == grant.fence => {
-                let instead = holds.map(|fence| fence.0);
-                let Grant {
-                    take, lock, fence, ..
-                } = grant;
-                self.desk
-                    .found(self.desk.ledger.lost(take, lock, fence, instead, now));
-                Came::Lost
-            }
-            other => {
-                self.desk.book.broken(format!(
-                    "what take {:x} does with fence {} is refused without reason: {other}",
-                    grant.take, grant.fence
-                ));
-                Came::Lost
-            }
+        if let Refusal::Lock(LockRefusal::Lost { found, holds }) = refusal
+            && found.0 == grant.fence
+        {
+            let instead = holds.map(|fence| fence.0);
+            let Grant {
+                take, lock, fence, ..
+            } = grant;
+            self.desk
+                .found(self.desk.ledger.lost(take, lock, fence, instead, now));
+        } else {
+            self.desk.book.broken(format!(
+                "what take {:x} does with fence {} is refused without reason: {refusal}",
+                grant.take, grant.fence
+            ));
         }
+        Came::Lost
     }
 
     fn puzzled(&self, what: &str, error: &dyn std::fmt::Display) {
