@@ -49,6 +49,8 @@ impl Default for LockConfig {
 
 /// Between two looks at the queue.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// A lock is not taken when so many answers come too late to be of use.
+const SLOW_ANSWERS: u32 = 5;
 /// So many renewals in a lease, and lost when as many less one went by.
 const RENEWALS: u32 = 3;
 
@@ -147,6 +149,7 @@ impl Store {
         let deadline = config.patience.map(|patience| Instant::now() + patience);
         let waits = config.patience != Some(Duration::ZERO);
         let mut news = None;
+        let mut slow = 0;
         loop {
             let asked = Instant::now();
             let command = LockCommand::Acquire {
@@ -159,7 +162,18 @@ impl Store {
             // Also when it was granted meanwhile: the lease begins anew then.
             let done = self.command(Command::Lock(command)).await?;
             if let Done::Acquired(fence) = done {
-                return Ok((fence, asked));
+                // An answer that took so long says nothing of now. Asked again, the lease begins anew if it still holds.
+                if asked.elapsed() < config.lease / RENEWALS {
+                    return Ok((fence, asked));
+                }
+                slow += 1;
+                if slow == SLOW_ANSWERS {
+                    let why = "answers take longer than a third of the lease: take a longer one";
+                    return Err(Error::Failed {
+                        why: why.to_owned(),
+                    });
+                }
+                continue;
             }
             if !matches!(done, Done::Queued(_)) {
                 return Err(unexpected(&done));

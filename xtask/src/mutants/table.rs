@@ -48,6 +48,14 @@ const VOTERS: Test = Test {
     name: "one_story_of_each_script_holds",
 };
 
+/// Stories of leases, in which clocks jump.
+const LEASES: Test = Test {
+    package: "convoke-sim",
+    folder: "crates/sim",
+    target: Some("leases"),
+    name: "no_lease_ends_early_whatever_clocks_do",
+};
+
 const fn planner(name: &'static str) -> Test {
     consensus(Some("voters"), name)
 }
@@ -806,6 +814,15 @@ pub(super) const FAULTS: &[Fault] = &[
         new: "drop(log);",
         why: "a log of before a recovery comes back, with decisions that contradict those since",
         test: decided("nodes::a_recovery_voids_every_log_and_nobody_enrols_with_one_again"),
+        may_hang: false,
+    },
+    Fault {
+        name: "clock-that-jumps-counts",
+        file: "crates/consensus/src/engine/machine.rs",
+        old: "if step <= LONGEST_LOOK {",
+        new: "if step <= LONGEST_LOOK * 1_000_000 {",
+        why: "a clock that jumps ends leases and sessions that their owners are sure of",
+        test: LEASES,
         may_hang: false,
     },
 ];
