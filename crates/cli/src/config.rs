@@ -580,26 +580,43 @@ async fn watch(arguments: List) -> anyhow::Result<()> {
                 .next()
                 .await
                 .map_err(|error| client.failed("watch", error))?;
-            if let Event::News(News::Proposal(proposal, revision)) = event
-                && proposal.key.starts_with(&prefix)
-            {
-                put(&if client.is_json() {
-                    let mut line = proposal_json(&proposal);
-                    line["revision"] = json!(revision);
-                    json_line(&line)
-                } else {
-                    format!(
-                        "{revision}  {}  {}  proposal {}: {}\n",
-                        plain(&proposal.key),
-                        value_text(proposal.value.as_ref()),
-                        proposal.id,
-                        told(proposal.verdict)
-                    )
-                })?;
-            }
+            put(&watched(&event, &prefix, client.is_json()))?;
         }
     })
     .await
+}
+
+/// A line for what a watcher of keys that begin so has to know; nothing for all else.
+fn watched(event: &Event, prefix: &str, is_json: bool) -> String {
+    let (kind, revision, what) = match event {
+        Event::News(News::Proposal(proposal, revision)) if proposal.key.starts_with(prefix) => {
+            if is_json {
+                let mut line = proposal_json(proposal);
+                line["kind"] = json!("proposal");
+                line["revision"] = json!(revision);
+                return json_line(&line);
+            }
+            return format!(
+                "{revision}  {}  {}  proposal {}: {}\n",
+                plain(&proposal.key),
+                value_text(proposal.value.as_ref()),
+                proposal.id,
+                told(proposal.verdict)
+            );
+        }
+        Event::Complete(revision) => ("watching", *revision, "what happens from here on follows"),
+        Event::Resync(revision) => (
+            "resync",
+            *revision,
+            "something may have been missed: look at the list",
+        ),
+        Event::Change(_) | Event::News(_) | _ => return String::new(),
+    };
+    if is_json {
+        json_line(&json!({"kind": kind, "revision": revision}))
+    } else {
+        format!("{revision}  {kind}  {what}\n")
+    }
 }
 
 // ---- Shown ----------------------------------------------------------------------------------------------------------------

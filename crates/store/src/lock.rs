@@ -16,8 +16,8 @@
 use std::time::Duration;
 
 use convoke_types::wire::store::{
-    Command, Done, Fence, Forgotten, Found, Freshness, LockCommand, LockFound, LockQuery,
-    LockRefusal, News, Query, Refusal, SessionCommand, SessionId,
+    Command, Done, Fence, Found, Freshness, LockCommand, LockFound, LockQuery, LockRefusal, News,
+    Query, Refusal, SessionCommand, SessionId,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -257,13 +257,22 @@ impl Held {
         self.renewing.abort();
         // It has ended, whatever it says.
         let _ = (&mut self.renewing).await;
-        let command = SessionCommand::Close(self.session);
-        match self.store.command(Command::Session(command)).await {
+        let command = LockCommand::Release {
+            name: self.name.clone(),
+            session: self.session,
+        };
+        let released = match self.store.command(Command::Lock(command)).await {
             Ok(_) => Ok(()),
-            // It is over already, and holds nothing.
-            Err(Error::OutcomeUnknown { why }) if why == Forgotten::NoSession.to_string() => Ok(()),
+            // It was lost, and so it is let go.
+            Err(Error::Refused(Refusal::Lock(LockRefusal::NotHeld | LockRefusal::NoSession))) => {
+                Ok(())
+            }
             Err(error) => Err(error),
+        };
+        if released.is_ok() {
+            self.store.close_session(self.session).await;
         }
+        released
     }
 }
 

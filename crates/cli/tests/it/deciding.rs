@@ -2,7 +2,6 @@
 
 use std::pin::pin;
 use std::process::{Output, Stdio};
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -10,7 +9,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::nodes::{Nodes, complaint, until};
-use crate::{PATIENCE, STAGE, convoke, lines_of, object, run};
+use crate::{PATIENCE, STAGE, convoke, hear, lines_of, object, run};
 
 fn rows(said: &str) -> Vec<Value> {
     said.lines().map(object).collect()
@@ -203,26 +202,16 @@ async fn a_watch_of_configuration_hears_of_proposals_and_their_ends() {
         .spawn()
         .unwrap();
     let mut said = lines_of(&mut watching);
-    // It says nothing at the beginning: what is proposed again and again is heard when it listens.
-    let mut id = String::new();
-    let hears = async {
-        loop {
-            id = proposed(&nodes, 0, &["app.colour", "green"]).await;
-            let line = timeout(Duration::from_secs(2), said.next_line()).await;
-            if let Ok(line) = line {
-                return object(&line.unwrap().expect("it lives"));
-            }
-            told(&nodes, 0, &["config", "withdraw", &id]).await;
-        }
-    };
-    let heard = timeout(PATIENCE, hears).await.expect("it hears of one");
+    hear(&mut said, "watching").await;
+    let id = proposed(&nodes, 0, &["app.colour", "green"]).await;
+    let heard = hear(&mut said, "proposal").await;
     assert_eq!(
         (&heard["key"], &heard["verdict"]),
         (&json!("app.colour"), &json!("open"))
     );
     told(&nodes, 1, &["config", "vote", &id, "yes"]).await;
-    let line = timeout(PATIENCE, said.next_line()).await.unwrap().unwrap();
-    assert_eq!(object(&line.unwrap())["verdict"], json!({"passed": 1}));
+    let heard = hear(&mut said, "proposal").await;
+    assert_eq!(heard["verdict"], json!({"passed": 1}));
     watching.kill().await.unwrap();
     nodes.stop().await;
 }
