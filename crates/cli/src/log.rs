@@ -28,7 +28,7 @@ pub(crate) struct Log {
     at: Vec<String>,
     #[command(flatten)]
     means: Means,
-    /// The longest to try, as 500ms, 10s or 2m; by default 10s, and 10m for a snapshot
+    /// The longest to try, as 500ms, 10s or 2m; by default 10s, 30s for each step of a backup or restore, and 10m for a snapshot
     #[arg(long, value_name = "TIME", value_parser = duration)]
     timeout: Option<Duration>,
     /// Prints JSON: an object, or a line for each of many

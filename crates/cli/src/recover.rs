@@ -23,7 +23,7 @@ use serde_json::{Value as Json, json};
 use crate::output::{self, json_line, put};
 use crate::text::plain;
 use crate::up::Home;
-use crate::way::development;
+use crate::way::{KEY, existing_cluster};
 
 /// What `convoke recover` takes.
 #[derive(Args)]
@@ -54,11 +54,13 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 async fn recover(arguments: Arguments) -> anyhow::Result<()> {
+    // Nothing is made where no node was.
     anyhow::ensure!(
-        arguments.data.is_dir(),
-        "there is no data directory {}",
+        arguments.data.join(KEY).is_file(),
+        "{} is no data directory of a node: there is no {KEY} in it",
         arguments.data.display()
     );
+    let cluster = existing_cluster(&arguments.development)?;
     // Nobody else uses it until this is dropped.
     let home = Home::open(&arguments.data)?;
     if let Some(kept) = finish_recovery(&arguments.data)? {
@@ -68,7 +70,6 @@ async fn recover(arguments: Arguments) -> anyhow::Result<()> {
             json!({"kind": "finished", "kept": paths(&kept)}),
         );
     }
-    let cluster = development(&arguments.development)?;
     let node = home.key.node_id();
     let survivor = Survivor::open(&arguments.data, cluster.cluster(), node).await?;
     let certificate = cluster.certificate(node, Role::Master.into());

@@ -88,7 +88,7 @@ fn key_in(home: &Path) -> anyhow::Result<NodeKey> {
 }
 
 /// The cluster in a directory. One that is missing would be made, and be a cluster in which nobody else is.
-fn existing_cluster(directory: &Path) -> anyhow::Result<Development> {
+pub(crate) fn existing_cluster(directory: &Path) -> anyhow::Result<Development> {
     if !directory.is_dir() {
         bail!(
             "there is no development cluster in {}: name the directory that the server was started with",

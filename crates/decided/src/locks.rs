@@ -6,7 +6,7 @@
 //!   in the order of the ends, then of the names.
 //! - Fences are revisions, so they grow over all locks, and over snapshots, leaders and recoveries.
 //! - When a term begins, every lease that runs is as long again as it was asked for, once until its owner says something. Otherwise a row
-//!   of leaders would keep alive for ever what nobody holds any more (etcd's endless renewal).
+//!   of leaders would keep alive for ever what nobody holds any more.
 //!
 //! Deliberately not here: sessions, and whether somebody may take locks at all.
 

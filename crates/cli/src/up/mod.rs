@@ -20,8 +20,8 @@
 //! When the engine of the log stops for good, as after a failed disk, so does the program, with exit code 1: whoever watches over it can
 //! start it again.
 //!
-//! Deliberately not here: enrolment, and what a node does beside keeping the log. `--development` stands in for an identity that was
-//! enrolled, and the other options for what a node will know from its directory and its cluster.
+//! Deliberately not here: tokens and real certificates, and what a node does beside keeping the log. `--development` stands in for an
+//! identity that was given to the node, and the other options for what it will know from its directory and its cluster.
 
 mod enrol;
 mod home;

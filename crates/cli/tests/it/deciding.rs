@@ -40,6 +40,17 @@ async fn proposed(nodes: &Nodes, number: usize, what: &[&str]) -> String {
     object(&told(nodes, number, &what).await)["proposal"].to_string()
 }
 
+/// Waits until so many vote, and nothing is changed any more.
+async fn votes_are(nodes: &Nodes, count: usize) {
+    let is_so = || async {
+        let voters = object(&nodes.say(&["raft", "voters", "--json"]).await);
+        let all = voters["nodes"].as_array().unwrap();
+        let calm = voters["step"].is_null() && voters["hold"].is_null();
+        calm && all.iter().filter(|it| it["votes"] == true).count() == count
+    };
+    until(&format!("{count} vote"), is_so).await;
+}
+
 #[tokio::test]
 async fn two_of_three_masters_change_a_key_and_everything_else_has_its_message() {
     let _stage = STAGE.lock().await;
@@ -340,16 +351,7 @@ async fn nodes_join_and_vote_and_a_drained_one_votes_no_more() {
     for _ in 0..2 {
         nodes.join(&["--roles", "worker"]).await;
     }
-    let voting = |count: usize| {
-        let nodes = &nodes;
-        move || async move {
-            let voters = object(&nodes.say(&["raft", "voters", "--json"]).await);
-            let all = voters["nodes"].as_array().unwrap();
-            let calm = voters["step"].is_null() && voters["hold"].is_null();
-            calm && all.iter().filter(|it| it["votes"] == true).count() == count
-        }
-    };
-    until("three vote", voting(3)).await;
+    votes_are(&nodes, 3).await;
     let table = nodes.say(&["raft", "voters", "--explain"]).await;
     assert!(
         table.contains("a healthy leader is not exchanged"),
@@ -370,11 +372,11 @@ async fn nodes_join_and_vote_and_a_drained_one_votes_no_more() {
     // One of three that drains leaves one voter: two are no better than one.
     let address = nodes.address(1);
     told(&nodes, 0, &["node", "drain", &address]).await;
-    until("one votes", voting(1)).await;
+    votes_are(&nodes, 1).await;
     let shown = object(&nodes.say(&["node", "show", &address, "--json"]).await);
     assert_eq!(shown["drains"], true);
     told(&nodes, 0, &["node", "undrain", &address]).await;
-    until("three vote again", voting(3)).await;
+    votes_are(&nodes, 3).await;
 
     let wrong = tell(&nodes, 0, &["node", "grant", &address, "master"]).await;
     assert!(complaint(&wrong, 1).contains("may not become a master"));
@@ -479,6 +481,17 @@ async fn when_two_of_three_disks_are_destroyed_the_third_goes_on_when_it_is_told
     let in_use = run(&mut recover(&nodes, &["--accept-loss"])).await;
     complaint(&in_use, 1);
     nodes.node(0).kill().await;
+    let nowhere = nodes.place.path().join("nowhere");
+    std::fs::create_dir(&nowhere).unwrap();
+    let mut wrong = convoke(&nodes.place);
+    wrong.args(["recover", "--data"]).arg(&nowhere);
+    wrong.arg("--development").arg(nodes.development());
+    assert!(complaint(&run(&mut wrong).await, 1).contains("no data directory of a node"));
+    assert_eq!(
+        nowhere.read_dir().unwrap().count(),
+        0,
+        "nothing is made there"
+    );
     let needless = run(&mut recover(&nodes, &["--accept-loss"])).await;
     assert!(complaint(&needless, 1).contains("a quorum could still answer: 2 other voters do"));
     for number in [1, 2] {
@@ -504,12 +517,7 @@ async fn when_two_of_three_disks_are_destroyed_the_third_goes_on_when_it_is_told
         nodes.start(number, &["--join", &at]).await;
     }
     assert_eq!(nodes.say(&["kv", "get", "colour"]).await, "green");
-    let three_vote = || async {
-        let voters = object(&nodes.say(&["raft", "voters", "--json"]).await);
-        let all = voters["nodes"].as_array().unwrap();
-        all.iter().filter(|it| it["votes"] == true).count() == 3
-    };
-    until("three vote", three_vote).await;
+    votes_are(&nodes, 3).await;
     let marks = rows(&nodes.say(&["node", "marks", "--json"]).await);
     assert_eq!(marks[0]["kind"], "recovered");
     let put = nodes.say(&["kv", "put", "colour", "red"]).await;
@@ -652,21 +660,13 @@ async fn a_cluster_grows_and_shrinks_while_a_client_writes_without_an_error() {
     let mut nodes = Nodes::growing(41).await;
     let mut pace = as_node(&nodes, 0, &["config", "set", "voters.pause-ms", "0"]);
     assert!(run(&mut pace).await.status.success());
-    let voting = async |nodes: &Nodes, count: usize| {
-        let is_so = || async {
-            let voters = object(&nodes.say(&["raft", "voters", "--json"]).await);
-            let all = voters["nodes"].as_array().unwrap();
-            all.iter().filter(|it| it["votes"] == true).count() == count
-        };
-        until(&format!("{count} vote"), is_so).await;
-    };
     let at = nodes.address(0);
     let mut count = 0;
     for (joins, voters) in [(2, 3), (2, 5)] {
         for _ in 0..joins {
             nodes.join(&["--roles", "master"]).await;
         }
-        let ((), written) = written_meanwhile(&nodes, &at, voting(&nodes, voters)).await;
+        let ((), written) = written_meanwhile(&nodes, &at, votes_are(&nodes, voters)).await;
         count += written.len();
     }
     let at = nodes.at();
@@ -677,7 +677,7 @@ async fn a_cluster_grows_and_shrinks_while_a_client_writes_without_an_error() {
             for number in 1..3 {
                 told(&nodes, number, &["config", "vote", &id, "yes"]).await;
             }
-            voting(&nodes, most).await;
+            votes_are(&nodes, most).await;
         };
         let ((), written) = written_meanwhile(&nodes, &at, shrinking).await;
         count += written.len();
