@@ -13,6 +13,10 @@ pub const BATCH_COMMANDS: usize = 4096;
 /// A batch that is so large takes no further command.
 pub const BATCH_BYTES: usize = 1 << 20;
 
+/// The highest feature level this program can carry out. 1: sessions, keys, configuration, locks, nodes. 2: custody, the audit log, and that
+/// who was forgotten stays out.
+pub const LEVEL: u16 = 2;
+
 /// How many principals are looked at for the one of a command; one that stands further back is written again.
 const NEAR: usize = 16;
 
@@ -84,7 +88,16 @@ impl Batch {
     /// # Errors
     /// When they are no batch, or one of a program that knows more commands than this one.
     pub fn decode(bytes: &[u8]) -> Result<Self, BatchError> {
-        let batch: Self = codec::from_slice(bytes)?;
+        let batch: Self = codec::from_slice(bytes).map_err(|fault| {
+            // What cannot be read is most likely of a later program, which says so in front.
+            match codec::from_slice::<Front>(bytes) {
+                Ok(front) if front.feature_level > LEVEL => too_new(front.feature_level),
+                Ok(_) | Err(_) => BatchError::Undecodable(fault),
+            }
+        })?;
+        if batch.feature_level > LEVEL {
+            return Err(too_new(batch.feature_level));
+        }
         let principals = batch.principals.len();
         let is_named = |order: &Order| usize::from(order.principal) < principals;
         if batch.commands.iter().all(is_named) {
@@ -95,10 +108,30 @@ impl Batch {
     }
 }
 
+fn too_new(found: u16) -> BatchError {
+    BatchError::TooNew { found }
+}
+
+/// What every batch begins with.
+#[derive(Deserialize)]
+struct Front {
+    #[expect(dead_code, reason = "it stands before what is looked for")]
+    time: Timestamp,
+    feature_level: u16,
+}
+
 /// Why bytes are no batch.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BatchError {
+    /// A later program wrote it.
+    #[error(
+        "the log is at feature level {found}, and this program speaks up to level {LEVEL}: install the version that the other nodes have"
+    )]
+    TooNew {
+        /// What it takes.
+        found: u16,
+    },
     /// They are something else, or come from a program that knows more commands.
     #[error("read a batch of commands: {0}")]
     Undecodable(#[from] DecodeError),

@@ -8,7 +8,7 @@
 //! 1. [`Batch`]: one entry of the log. Time comes from here.
 //! 2. [`Decided::apply`]: from a batch to outcomes for those who asked and changes for those who watch.
 //! 3. `turn`: what a command finds and leaves behind. `session`: why a retry is not carried out twice. Then the families: `kv`, `nodes`,
-//!    `config`, `locks`.
+//!    `config`, `locks`, `custody`; and `audit`, which remembers who had what decided.
 //! 4. [`Frozen`] and [`Thawing`]: the state as chunks of bytes, made while commands go on, and back.
 //! 5. `shards`: how a large state is frozen in no time.
 //!
@@ -18,8 +18,10 @@
 //! Deliberately not here: agreeing on the log and keeping it on disk, who may send which command, and waiting for anything.
 #![forbid(unsafe_code)]
 
+mod audit;
 mod batch;
 mod config;
+mod custody;
 mod kv;
 mod locks;
 mod nodes;
@@ -29,18 +31,21 @@ mod snapshot;
 mod turn;
 
 use convoke_types::wire::store::{
-    Command, Done, Fenced, Found, KvCommand, Outcome, Query, Record, Refusal, Revision,
-    SessionCommand, Value,
+    ACTOR_BYTES, Actor, Attributed, Command, CustodyCommand, CustodyFound, CustodyQuery,
+    CustodyRefusal, Digest, Done, Fenced, Found, KvCommand, NodeCommand, NodeRefusal, Outcome,
+    Query, Record, Refusal, Revision, SessionCommand, TokenId, Value,
 };
-use convoke_types::{NodeId, Timestamp};
+use convoke_types::{NodeId, Role, Timestamp};
 
-pub use batch::{BATCH_BYTES, BATCH_COMMANDS, Batch, BatchError, Order};
+pub use batch::{BATCH_BYTES, BATCH_COMMANDS, Batch, BatchError, LEVEL, Order};
 pub use kv::KeyChanged;
 pub use session::{IDLE, SESSIONS, SESSIONS_EACH};
 pub use snapshot::{CHUNK_BYTES, Chunks, Frozen, SnapshotError, Thawing};
 pub use turn::Changed;
 
+use crate::audit::Audit;
 use crate::config::Config;
+use crate::custody::Custody;
 use crate::kv::Kv;
 use crate::locks::Locks;
 use crate::nodes::Nodes;
@@ -71,6 +76,10 @@ struct State {
     nodes: Nodes,
     config: Config,
     locks: Locks,
+    custody: Custody,
+    audit: Audit,
+    /// The highest feature level of a batch so far.
+    level: u16,
 }
 
 /// What follows from the state, and so is no part of what is frozen: found again when a state is thawed.
@@ -108,6 +117,9 @@ impl Default for State {
             nodes: Nodes::default(),
             config: Config::default(),
             locks: Locks::default(),
+            custody: Custody::default(),
+            audit: Audit::default(),
+            level: 0,
         }
     }
 }
@@ -160,6 +172,7 @@ impl Decided {
     pub fn apply(&mut self, term: u64, batch: Batch) -> Applied {
         let now = self.state.time.max(batch.time);
         self.state.time = now;
+        self.state.level = self.state.level.max(batch.feature_level);
         let mut applied = Applied {
             outcomes: Vec::with_capacity(batch.commands.len()),
             changes: Vec::with_capacity(batch.commands.len()),
@@ -173,7 +186,7 @@ impl Decided {
             let outcome = match admission {
                 Admission::Old(outcome) => outcome,
                 Admission::New => {
-                    let outcome = self.carry_out(principal, order.command, &mut applied.changes);
+                    let outcome = self.decide(principal, order.command, &mut applied.changes);
                     if let Some(ticket) = order.ticket {
                         self.state.sessions.record(ticket, outcome);
                     }
@@ -202,6 +215,36 @@ impl Decided {
             .locks
             .expire(&state.sessions, &mut registers.locks, &mut turn);
         state.config.expire(&mut registers.config, &mut turn);
+        state.custody.expire(&mut turn);
+    }
+
+    /// Carries a command out, and remembers who sent it if that is worth remembering.
+    fn decide(
+        &mut self,
+        principal: NodeId,
+        command: Command,
+        changes: &mut Vec<Changed>,
+    ) -> Outcome {
+        let (by, command) = match command {
+            Command::Attributed(Attributed { by, command }) => (Some(by), *command),
+            command => (None, command),
+        };
+        if matches!(command, Command::Attributed(_)) || by.as_ref().is_some_and(is_too_long) {
+            return Outcome::Refused(Refusal::BadActor);
+        }
+        let entry = match self.state.level {
+            // Whoever speaks less keeps no such log, and all have to come to the same state.
+            0 | 1 => None,
+            _ => audit::Entry::of(&command, principal, by),
+        };
+        let outcome = self.carry_out(principal, command, changes);
+        if let Some(entry) = entry {
+            let state = &mut self.state;
+            state
+                .audit
+                .note(entry, &outcome, state.time, state.revision);
+        }
+        outcome
     }
 
     fn carry_out(
@@ -241,7 +284,36 @@ impl Decided {
                 let locks = &mut state.locks;
                 outcome(locks.apply(command, principal, sessions, register, &mut turn))
             }
+            Command::Node(NodeCommand::Enrol { node, .. })
+                if state.custody.has_forgotten(&node) =>
+            {
+                Outcome::Refused(Refusal::Node(NodeRefusal::Forgotten))
+            }
+            Command::Node(NodeCommand::Forget { node }) => {
+                let command = NodeCommand::Forget { node };
+                let outcome = state.nodes.apply(command, principal, turn);
+                if state.level > 1 && matches!(outcome, Outcome::Done(_)) {
+                    let mut turn = Turn::new(state.time, &mut state.revision, changes);
+                    state.custody.forget(node, &mut turn);
+                }
+                outcome
+            }
             Command::Node(command) => state.nodes.apply(command, principal, turn),
+            Command::Custody(CustodyCommand::Redeem {
+                token,
+                hash,
+                node,
+                wants,
+            }) => {
+                let done = state.redeem(token, hash, node, wants, changes);
+                outcome(done.map_err(Refusal::Custody))
+            }
+            Command::Custody(command) => {
+                let done = state.custody.apply(command, principal, &mut turn);
+                outcome(done.map_err(Refusal::Custody))
+            }
+            // Whoever decides has taken the command out of it.
+            Command::Attributed(_) => Outcome::Refused(Refusal::BadActor),
             Command::Mark(marked) => state.nodes.mark(marked, turn),
             Command::Tick => Outcome::Done(Done::Ticked),
         }
@@ -292,6 +364,12 @@ impl Decided {
         self.state.nodes.iter()
     }
 
+    /// The highest feature level of a batch so far: what everybody who goes on from here has to know. 0 if there was none.
+    #[must_use]
+    pub fn level(&self) -> u16 {
+        self.state.level
+    }
+
     /// What a key of configuration holds: what was decided, or the default. Nothing if there is no such key.
     #[must_use]
     pub fn setting(&self, key: &str) -> Option<Value> {
@@ -304,6 +382,7 @@ impl Decided {
         let due = [
             self.registers.config.next_due(),
             self.registers.locks.next_due(),
+            self.state.custody.next_due(),
         ];
         due.into_iter().flatten().min()
     }
@@ -348,8 +427,49 @@ impl State {
             Query::Node(query) => Found::Node(self.nodes.find(query)),
             Query::Config(query) => Found::Config(self.config.find(query)),
             Query::Lock(query) => Found::Lock(self.locks.find(query)),
+            Query::Custody(CustodyQuery::Audit { after, limit }) => {
+                Found::Custody(CustodyFound::Audit(self.audit.page(*after, *limit)))
+            }
+            Query::Custody(query) => {
+                let admitted = |node: &NodeId| self.nodes.admitted(node);
+                Found::Custody(self.custody.find(query, admitted))
+            }
         }
     }
+
+    /// Lets a node in. One that is in already stays as it is, if it shows a token that exists.
+    fn redeem(
+        &mut self,
+        token: TokenId,
+        hash: Digest,
+        node: NodeId,
+        wants: Option<Role>,
+        changes: &mut Vec<Changed>,
+    ) -> Result<Done, CustodyRefusal> {
+        let allowed = self.custody.genuine(token, hash)?.allowed;
+        if self.custody.has_forgotten(&node) {
+            return Err(CustodyRefusal::Forgotten);
+        }
+        if let Some(admitted) = self.nodes.admitted(&node) {
+            return Ok(Done::Admitted(admitted));
+        }
+        if let Some(role) = wants.filter(|role| !allowed.contains(*role)) {
+            return Err(CustodyRefusal::NotAllowed { role, allowed });
+        }
+        if !self.nodes.has_room() {
+            return Err(CustodyRefusal::NoRoom);
+        }
+        let mut turn = Turn::new(self.time, &mut self.revision, changes);
+        let allowed = self.custody.redeem(token, hash, &mut turn)?;
+        let admitted = self.nodes.admit(node, token, allowed, wants, &mut turn);
+        // A token allows something, or it would not have been made.
+        admitted.map_err(|_| CustodyRefusal::BadToken)?;
+        Ok(Done::Admitted(allowed))
+    }
+}
+
+fn is_too_long(by: &Actor) -> bool {
+    by.name.len() > ACTOR_BYTES || by.from.len() > ACTOR_BYTES
 }
 
 fn outcome(done: Result<Done, Refusal>) -> Outcome {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use convoke_types::wire::store::{
     ADDRESS_BYTES, ADDRESSES, BUNDLE_BYTES, Done, Issuers, LOST, LogNumber, MARKS, Mark, Marked,
     NODES, News, NodeCommand, NodeFound, NodeQuery, NodeRefusal, Outcome, PAGE_ITEMS, Record,
-    Refusal, Revision,
+    Refusal, Revision, TokenId,
 };
 use convoke_types::{NodeId, Role, RoleSet};
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,9 @@ pub(crate) struct Enrolled {
     certified: RoleSet,
     /// What people allow.
     permitted: RoleSet,
+    /// The token it came in with, if it did.
+    #[serde(default)]
+    token: Option<TokenId>,
 }
 
 impl Keyed for Enrolled {
@@ -184,11 +187,51 @@ impl Nodes {
             record,
             certified,
             permitted,
+            token: before.and_then(|it| it.token),
         };
         if before.is_none_or(|before| **before != enrolled) {
             self.write(enrolled, &mut turn);
         }
         Ok(Done::Enrolled(role))
+    }
+
+    /// What people allow a node that has a record.
+    pub(crate) fn admitted(&self, node: &NodeId) -> Option<RoleSet> {
+        self.records.get(node).map(|it| it.permitted)
+    }
+
+    /// Whether one more node may get a record.
+    pub(crate) fn has_room(&self) -> bool {
+        self.records.len() < NODES
+    }
+
+    /// A node came in with a token. It says later what its log is and where it can be reached.
+    pub(crate) fn admit(
+        &mut self,
+        node: NodeId,
+        token: TokenId,
+        allowed: RoleSet,
+        wants: Option<Role>,
+        turn: &mut Turn<'_>,
+    ) -> Result<()> {
+        let enrolled = Enrolled {
+            record: Record {
+                node,
+                log: None,
+                addresses: Vec::new(),
+                allowed,
+                role: role_among(allowed, wants)?,
+                drains: false,
+                score: 0,
+                since: turn.now,
+                revision: Revision(0),
+            },
+            certified: allowed,
+            permitted: allowed,
+            token: Some(token),
+        };
+        self.write(enrolled, turn);
+        Ok(())
     }
 
     fn allow(&mut self, node: NodeId, roles: RoleSet, turn: Turn<'_>) -> Result<Done> {

@@ -11,10 +11,11 @@ use std::sync::Arc;
 
 use convoke_types::Timestamp;
 use convoke_types::codec::{self, DecodeError};
-use convoke_types::wire::store::{Found, Query, Revision};
+use convoke_types::wire::store::{Audited, Found, Query, Revision};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Ballot, Kept};
+use crate::custody;
 use crate::kv::Stored;
 use crate::locks::Held;
 use crate::nodes::{Enrolled, Whole};
@@ -56,6 +57,14 @@ struct Head {
     /// Whether something is known of the cluster as a whole: 1, or 0.
     #[serde(default)]
     wholes: u64,
+    /// Whether something is known of custody: 1, or 0.
+    #[serde(default)]
+    custodies: u64,
+    #[serde(default)]
+    audited: u64,
+    /// 0 in heads of before there were levels, which is the first one.
+    #[serde(default)]
+    level: u16,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -68,6 +77,8 @@ enum Record {
     Setting(Arc<Kept>),
     Proposal(Arc<Ballot>),
     Lock(Arc<Held>),
+    Custody(Arc<custody::Kept>),
+    Audited(Arc<Audited>),
 }
 
 impl Record {
@@ -82,6 +93,8 @@ impl Record {
             Self::Setting(_) => 5,
             Self::Proposal(_) => 6,
             Self::Lock(_) => 7,
+            Self::Custody(_) => 8,
+            Self::Audited(_) => 9,
         }
     }
 }
@@ -146,6 +159,8 @@ enum Next {
     Settings(Option<Arc<Kept>>),
     Proposals(Option<Arc<Ballot>>),
     Locks(Option<Arc<Held>>),
+    Custody,
+    Audited(Option<Arc<Audited>>),
     End,
 }
 
@@ -190,7 +205,18 @@ impl Chunks {
             }
             Next::Locks(after) => {
                 let last = put_some(state.locks.from(behind(after)), Record::Lock, chunk);
-                last.map_or(Next::End, |last| Next::Locks(Some(last)))
+                last.map_or(Next::Custody, |last| Next::Locks(Some(last)))
+            }
+            Next::Custody => {
+                if let Some(kept) = state.custody.kept() {
+                    put(Record::Custody(Arc::clone(kept)), chunk);
+                }
+                Next::Audited(None)
+            }
+            Next::Audited(after) => {
+                let rest = state.audit.from(behind(after));
+                let last = put_some(rest, Record::Audited, chunk);
+                last.map_or(Next::End, |last| Next::Audited(Some(last)))
             }
             Next::End => Next::End,
         };
@@ -255,6 +281,9 @@ impl State {
             proposals: self.config.proposals() as u64,
             locks: self.locks.len() as u64,
             wholes: u64::from(**self.nodes.whole() != Whole::default()),
+            custodies: u64::from(self.custody.kept().is_some()),
+            audited: self.audit.len() as u64,
+            level: self.level,
         }
     }
 }
@@ -309,6 +338,7 @@ struct Last {
     setting: Option<Arc<Kept>>,
     proposal: Option<Arc<Ballot>>,
     lock: Option<Arc<Held>>,
+    audited: Option<Arc<Audited>>,
 }
 
 impl Thawing {
@@ -379,6 +409,15 @@ impl Thawing {
                 follow(&mut last.lock, &held)?;
                 state.locks.restore(held);
             }
+            Record::Custody(_) if self.place == before => return Err(SnapshotError::OutOfOrder),
+            Record::Custody(kept) => state.custody.restore(kept),
+            Record::Audited(entry) => {
+                if entry.number > COUNT_MOST {
+                    return Err(SnapshotError::OutOfRange);
+                }
+                follow(&mut last.audited, &entry)?;
+                state.audit.restore(entry);
+            }
         }
         Ok(())
     }
@@ -394,6 +433,7 @@ impl Thawing {
         state.term = head.term;
         state.revision = head.revision;
         state.store_bytes = head.store_bytes;
+        state.level = head.level;
         let found = state.head();
         let counts = [
             ("sessions", head.sessions, found.sessions),
@@ -403,6 +443,8 @@ impl Thawing {
             ("proposals", head.proposals, found.proposals),
             ("locks", head.locks, found.locks),
             ("clusters as a whole", head.wholes, found.wholes),
+            ("custodies", head.custodies, found.custodies),
+            ("entries of the audit log", head.audited, found.audited),
         ];
         for (what, promised, found) in counts {
             if promised != found {

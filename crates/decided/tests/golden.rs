@@ -169,13 +169,22 @@ fn a_snapshot_of_the_other_families_has_the_bytes_of_the_document() {
     );
 }
 
-/// The first example as it was written before there were terms, nodes, votes and locks.
+/// The first example as it was written before there were terms, nodes, votes and locks; and before there was custody.
 #[test]
-fn a_snapshot_of_an_older_program_still_loads() {
+fn snapshots_of_older_programs_still_load() {
+    for head in [
+        "0d00000001 0be80702 8080808008 010101",
+        "1300000001 11e80702 8080808008 010101 010000000000",
+    ] {
+        loads_from(head);
+    }
+}
+
+fn loads_from(older_head: &str) {
     let now = bytes_of(golden("snapshot"));
-    let head = "1300000001 11e80702 8080808008 010101 010000000000".replace(' ', "");
+    let head = "1600000001 14e80702 8080808008 010101 010000000000 000001".replace(' ', "");
     let rest = now.strip_prefix(&head).expect("it begins with its head");
-    let older = format!("0d000000010be80702808080800801 0101{rest}").replace(' ', "");
+    let older = format!("{older_head}{rest}").replace(' ', "");
     let bytes: Vec<u8> = (0..older.len() / 2)
         .map(|at| u8::from_str_radix(&older[2 * at..2 * at + 2], 16).expect("it is hexadecimal"))
         .collect();

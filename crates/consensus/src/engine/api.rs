@@ -38,7 +38,7 @@ pub struct Settings {
     pub tick: Duration,
     /// What keys and values may take in a new cluster; the same on every node.
     pub store_bytes: u64,
-    /// What everybody who applies entries must be able to read.
+    /// The feature level this node speaks: what it can read and carry out. Less than the default stands in for an earlier program.
     pub feature_level: u16,
     /// A mistake made on purpose, so that a world can show that it would be found.
     pub weakened: Option<Weakness>,
@@ -56,7 +56,7 @@ impl Default for Settings {
             piece: Duration::from_secs(5),
             tick: Duration::from_secs(10),
             store_bytes: convoke_decided::STORE_BYTES,
-            feature_level: 1,
+            feature_level: convoke_decided::LEVEL,
             weakened: None,
         }
     }
@@ -111,6 +111,17 @@ pub enum ProposeError {
     TooLarge {
         /// What it has.
         found: usize,
+    },
+    /// Nodes of an earlier program could not carry it out; nothing was changed.
+    #[error(
+        "this takes feature level {needs} and the log is at {level}: it rises when every node of the log has run a version that knows it for a \
+         while, an hour at most"
+    )]
+    TooNew {
+        /// What it takes.
+        needs: u16,
+        /// Where the log is.
+        level: u16,
     },
     /// The node is stopping, or had to stop; nothing was changed.
     #[error("the node takes no more commands")]

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use convoke_decided::{BATCH_BYTES, Decided, Frozen};
 use convoke_types::wire::store::{Command, Freshness, Outcome, Query, Revision, Ticket};
-use convoke_types::{NodeId, RoleSet};
+use convoke_types::{NodeId, RoleSet, Timestamp};
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{Config, Raft, SnapshotPolicy};
 use openraft_rt::{AsyncRuntime, Instant as _, Oneshot, WatchReceiver as _};
@@ -28,6 +28,7 @@ use super::api::{
 };
 use super::candidacy::{self, Candidacy};
 use super::keeper;
+use super::level::Levels;
 use super::machine::{Held, Machine, Witness};
 use super::network::{Peers, Transport};
 use super::proposer::{self, Waiting, retry_after, size_of};
@@ -116,6 +117,8 @@ pub(super) struct Core<R: AsyncRuntime> {
     pub(super) votes_from: R::Instant,
     /// What others told of their logs.
     pub(super) recall: Arc<Recall>,
+    /// What the members of the log speak.
+    pub(super) levels: Arc<Levels>,
     /// Whom an entry was written for of late, so that it is refilled.
     pub(super) refills: Mutex<BTreeMap<NodeId, R::Instant>>,
     /// When leadership was handed over, in which term and to whom.
@@ -146,6 +149,23 @@ impl<R: AsyncRuntime> Core<R> {
 
     pub(super) fn is_vouched(&self) -> bool {
         self.is_vouched.load(Ordering::Acquire)
+    }
+
+    /// The feature level of the next entry.
+    pub(super) fn next_level(&self) -> u16 {
+        let members: Vec<VoterId> = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let membership = metrics.membership_config.nodes();
+            membership.map(|(voter, _)| *voter).collect()
+        };
+        let (decided, age) = {
+            let state = self.held.state.read();
+            let time = state.decided.time();
+            (state.decided.level(), time.since(Timestamp::UNIX_EPOCH))
+        };
+        self.levels
+            .next(self.me, &members, decided, age, self.now())
     }
 
     /// Whoever could be asked knows nothing against this log.
@@ -277,6 +297,7 @@ impl<R: AsyncRuntime> Consensus<R> {
         let is_vouched = register.opened <= 1 || register.doubtful;
         let config = config(&settings)?;
         let life = R::thread_rng().next_u64();
+        let levels = Arc::new(Levels::new(settings.feature_level));
         let recall = Arc::new(Recall::new(life, &journal, is_vouched));
         let held = Arc::new(Held::new(Decided::with_store_bytes(settings.store_bytes)));
         let stopping = Arc::new(Gauge::new(false));
@@ -295,6 +316,7 @@ impl<R: AsyncRuntime> Consensus<R> {
             grants_pre_votes: settings.weakened == Some(Weakness::FreePreVotes),
             is_quiet: Arc::clone(&is_quiet),
             recall: Arc::clone(&recall),
+            levels: Arc::clone(&levels),
             runtime: PhantomData,
         };
         let storage = Storage::new(Arc::clone(&journal));
@@ -321,6 +343,7 @@ impl<R: AsyncRuntime> Consensus<R> {
             started: now,
             votes_from: now + lease,
             recall,
+            levels,
             refills: Mutex::default(),
             handed_over: Mutex::default(),
             is_doubtful: AtomicBool::new(register.doubtful),

@@ -20,6 +20,7 @@ mod api;
 mod candidacy;
 mod handle;
 mod keeper;
+mod level;
 mod machine;
 mod network;
 #[cfg(all(test, feature = "host"))]

@@ -26,6 +26,7 @@ use openraft::raft::{
 use openraft::{AnyError, OptionalSend, RPCTypes};
 use openraft_rt::{AsyncRuntime, Select2};
 
+use super::level::Levels;
 use super::machine::Carried;
 use super::recall::{Recall, Told};
 use super::snapshot::Image;
@@ -71,6 +72,7 @@ pub(super) struct Peers<R> {
     /// A leader says nothing for a while, see `keeper`.
     pub(super) is_quiet: Arc<Gauge<bool>>,
     pub(super) recall: Arc<Recall>,
+    pub(super) levels: Arc<Levels>,
     pub(super) runtime: PhantomData<fn() -> R>,
 }
 
@@ -87,6 +89,7 @@ impl<R: AsyncRuntime> RaftNetworkFactory<Types<R>> for Peers<R> {
             grants_pre_votes: self.grants_pre_votes,
             is_quiet: Arc::clone(&self.is_quiet),
             recall: Arc::clone(&self.recall),
+            levels: Arc::clone(&self.levels),
             runtime: PhantomData,
         }
     }
@@ -102,6 +105,7 @@ pub(super) struct Peer<R> {
     grants_pre_votes: bool,
     is_quiet: Arc<Gauge<bool>>,
     recall: Arc<Recall>,
+    levels: Arc<Levels>,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -227,8 +231,9 @@ impl<R: AsyncRuntime> RaftNetworkV2<Types<R>> for Peer<R> {
         }
         let message = put_append(&request, self.recall.own());
         let answer = self.ask(RPCTypes::AppendEntries, message, patience).await?;
-        let (answer, told) = take_appended(&answer).ok_or_else(unreadable::<R>)?;
+        let (answer, told, speaks) = take_appended(&answer).ok_or_else(unreadable::<R>)?;
         self.recall.note(self.to, told);
+        self.levels.note(self.to, speaks);
         Ok(answer)
     }
 

@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use convoke_decided::Batch;
 use convoke_types::wire::store::{
-    Command, ConfigCommand, Fenced, KvCommand, LockCommand, Marked, NodeCommand, Outcome, Rule,
-    Ticket, Value,
+    Attributed, Command, ConfigCommand, CustodyCommand, Fenced, KvCommand, LockCommand, Marked,
+    NodeCommand, Outcome, Rule, Ticket, Value,
 };
 use convoke_types::{NodeId, Timestamp};
 use openraft::errors::ClientWriteError;
@@ -59,6 +59,8 @@ pub(super) fn size_of(command: &Command) -> usize {
     const REST: usize = 64;
     /// A node id with what stands beside it.
     const NODE: usize = 48;
+    /// A hash, an id and numbers.
+    const SECRETS: usize = 80;
     REST + match command {
         Command::Session(_) | Command::Tick => 0,
         Command::Kv(command) => size_of_keys(command),
@@ -102,6 +104,21 @@ pub(super) fn size_of(command: &Command) -> usize {
             lost.len() * NODE
         }
         Command::Mark(Marked::Recovered { .. } | Marked::Restored { .. }) => NODE,
+        Command::Custody(command) => {
+            SECRETS
+                + match command {
+                    CustodyCommand::CreateToken { note, .. } => note.len(),
+                    CustodyCommand::CreateKey { name, .. } => name.len(),
+                    CustodyCommand::AddIssuer { certificate, .. } => certificate.len(),
+                    CustodyCommand::Redeem { .. } => NODE,
+                    CustodyCommand::RevokeToken { .. }
+                    | CustodyCommand::RetireIssuer { .. }
+                    | CustodyCommand::RevokeKey { .. } => 0,
+                }
+        }
+        Command::Attributed(Attributed { by, command }) => {
+            by.name.len() + by.from.len() + size_of(command)
+        }
     }
 }
 
@@ -172,11 +189,23 @@ pub(super) async fn run<R: AsyncRuntime>(core: Arc<Core<R>>) {
             return;
         };
         let time = clock.now(&core, core.term());
-        let mut batch = Batch::new(time, core.settings.feature_level);
+        let level = core.next_level();
+        let mut batch = Batch::new(time, level);
         let mut tellers = Vec::with_capacity(commands.len());
         for waiting in commands {
+            let needs = waiting.command.level();
+            if needs > level {
+                // Whoever asked may be gone by now.
+                let _ = waiting
+                    .told
+                    .send(Err(ProposeError::TooNew { needs, level }));
+                continue;
+            }
             batch.push(waiting.principal, waiting.ticket, waiting.command);
             tellers.push(waiting.told);
+        }
+        if tellers.is_empty() {
+            continue;
         }
         let bytes = batch
             .encode()

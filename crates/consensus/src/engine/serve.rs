@@ -104,7 +104,8 @@ impl<R: AsyncRuntime> Core<R> {
             AppendEntriesResponse::Conflict => self.candidacy.lock().heard(self.now(), leader),
             AppendEntriesResponse::HigherVote(_) => {}
         }
-        Ok(put_appended::<R>(&answer, self.recall.own()))
+        let speaks = self.levels.own();
+        Ok(put_appended::<R>(&answer, self.recall.own(), speaks))
     }
 
     pub(super) fn may_vote(&self) -> Result<(), Unserved> {

@@ -302,9 +302,11 @@ pub(super) fn take_append<R: AsyncRuntime>(
     Some((request, head.told))
 }
 
+/// The level that the node speaks stands behind everything else, where programs that know of none do not look.
 pub(super) fn put_appended<R: AsyncRuntime>(
     answer: &AppendEntriesResponse<Types<R>>,
     told: Told,
+    speaks: u16,
 ) -> Bytes {
     let answer = match answer {
         AppendEntriesResponse::Success => Appended::All,
@@ -314,18 +316,23 @@ pub(super) fn put_appended<R: AsyncRuntime>(
         AppendEntriesResponse::Conflict => Appended::Conflict,
         AppendEntriesResponse::HigherVote(vote) => Appended::HigherVote(vote.into()),
     };
-    put_telling(Kind::Append, &answer, told)
+    put_with(Kind::Append, &answer, Told::SIZE + 2, |bytes| {
+        told.put(bytes);
+        bytes.put_u16_le(speaks);
+    })
 }
 
 pub(super) fn take_appended<R: AsyncRuntime>(
     message: &Bytes,
-) -> Option<(AppendEntriesResponse<Types<R>>, Told)> {
+) -> Option<(AppendEntriesResponse<Types<R>>, Told, Option<u16>)> {
     let (answer, told) = take::<Appended>(Kind::Append, message)?;
+    let speaks = told.get(Told::SIZE..).unwrap_or_default();
+    let speaks = speaks.first_chunk().map(|bytes| u16::from_le_bytes(*bytes));
     let answer = match answer {
         Appended::All => AppendEntriesResponse::Success,
         Appended::UpTo(last) => AppendEntriesResponse::PartialSuccess(log_id(last.into())),
         Appended::Conflict => AppendEntriesResponse::Conflict,
         Appended::HigherVote(vote) => AppendEntriesResponse::HigherVote(vote.into()),
     };
-    Some((answer, Told::take(told)?))
+    Some((answer, Told::take(told)?, speaks))
 }

@@ -48,7 +48,7 @@ impl Keeper for Answering {
             },
             ProposeError::NotLeader { leader } => self.not_leader(leader),
             ProposeError::OutcomeUnknown => Refused::OutcomeUnknown,
-            ProposeError::TooLarge { .. } => Refused::Senseless {
+            ProposeError::TooLarge { .. } | ProposeError::TooNew { .. } => Refused::Senseless {
                 why: error.to_string(),
             },
             ProposeError::Stopped => unavailable(&error),
@@ -258,6 +258,13 @@ impl Answering {
         let senseless = |why: &str| Refused::Senseless {
             why: why.to_owned(),
         };
+        let command = match command {
+            Command::Attributed(attributed) => &*attributed.command,
+            command => command,
+        };
+        if matches!(command, Command::Attributed(_)) {
+            return Err(senseless("a command is sent on one behalf"));
+        }
         // Who may be nothing any more may still say who it is.
         if let Command::Node(NodeCommand::Enrol { allowed, .. }) = command {
             Operation::Enrol.allowed_to(ctx.caller_roles())?;
@@ -277,7 +284,17 @@ impl Answering {
                 "a recovery is marked by the node that recovers, and a loss by confirming it",
             ));
         }
-        self.may(ctx, command.operation())
+        self.may(ctx, command.operation())?;
+        if command.operation() == Operation::Admit {
+            let status = self.consensus.status();
+            let mut voters = status.voters.iter().flatten();
+            if !voters.any(|voter| voter.node == ctx.caller()) {
+                return Err(senseless(
+                    "only voters of the log let nodes in and have issuers",
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn not_leader(&self, leader: Option<VoterId>) -> Refused {

@@ -112,6 +112,8 @@ pub(crate) struct Cluster {
     /// The time of the leader, in milliseconds.
     pub(crate) now: u64,
     pub(crate) term: u64,
+    /// The feature level of what is told from now on.
+    pub(crate) level: u16,
     news: Vec<News>,
 }
 
@@ -121,6 +123,7 @@ impl Cluster {
             decided: Decided::new(),
             now: 1_000_000,
             term: 1,
+            level: 1,
             news: Vec::new(),
         }
     }
@@ -156,7 +159,7 @@ impl Cluster {
         &mut self,
         commands: impl IntoIterator<Item = (NodeId, Command)>,
     ) -> Vec<Outcome> {
-        let mut batch = Batch::new(at_ms(self.now), 1);
+        let mut batch = Batch::new(at_ms(self.now), self.level);
         for (principal, command) in commands {
             batch.push(principal, None, command);
         }

@@ -455,7 +455,9 @@ fn what_ends_at_the_same_time_ends_in_one_order() {
     let heard = cluster.heard();
     let ended = heard.iter().map(|news| match news {
         News::Proposal(proposal, _) => proposal.id,
-        News::Lock(_) | News::Node(..) | News::Issuers(_) | News::Mark(_) => panic!("{news:?}"),
+        News::Lock(_) | News::Node(..) | News::Issuers(_) | News::Mark(_) | News::Custody(..) => {
+            panic!("{news:?}")
+        }
     });
     assert_eq!(ended.collect::<Vec<_>>(), made);
 }

@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 
 use convoke_decided::{Applied, Batch, Changed, Decided, Thawing};
 use convoke_types::wire::store::{
-    Command, ConfigCommand, ConfigFound, ConfigQuery, Done, Expect, Fence, Fenced, Found,
+    Actor, Attributed, Command, ConfigCommand, ConfigFound, ConfigQuery, CustodyCommand,
+    CustodyFound, CustodyQuery, Digest, Done, Expect, FORGOTTEN_MS, Fence, Fenced, Found,
     KvCommand, Lock, LockCommand, LockFound, LockQuery, Marked, News, NodeCommand, Outcome,
-    Proposal, ProposalId, Query, Revision, Rule, SessionCommand, SessionId, Ticket, Value, Verdict,
+    Proposal, ProposalId, Query, Revision, Rule, SessionCommand, SessionId, Ticket, TokenId, Value,
+    Verdict,
 };
 use convoke_types::{Incarnation, NodeId, Role, RoleSet, Timestamp};
 use proptest::prelude::*;
@@ -147,6 +149,66 @@ fn nodes() -> impl Strategy<Value = (NodeId, Command)> {
     prop_oneof![6 => enrol, 5 => other, 1 => recovered]
 }
 
+/// Of few tokens, issuers and keys, so that they meet.
+fn custody() -> impl Strategy<Value = Command> {
+    let token = || (0..3_u8).prop_map(|token| TokenId([token; 8]));
+    let hash = || (0..2_u8).prop_map(|hash| Digest([hash; 32]));
+    let issuer = || (0..3_u8).prop_map(|issuer| Digest([issuer; 32]));
+    let role = || (0..5_usize).prop_map(|role| Role::ALL[role]);
+    let create = (token(), hash(), 0..32_u8, 0..3_u32, 500..40_000_u64);
+    let create =
+        create.prop_map(
+            |(token, hash, allowed, uses, life_ms)| CustodyCommand::CreateToken {
+                token,
+                hash,
+                allowed: RoleSet::from_bits(allowed),
+                uses,
+                life_ms,
+                note: String::new(),
+            },
+        );
+    let node = (1..9_u8).prop_map(node);
+    let redeem = (token(), hash(), node, proptest::option::of(role()));
+    let redeem = redeem.prop_map(|(token, hash, node, wants)| CustodyCommand::Redeem {
+        token,
+        hash,
+        node,
+        wants,
+    });
+    let retire = (issuer(), 0..40_000_u64);
+    let key = (token(), hash(), 50_000..100_000_u64);
+    prop_oneof![
+        4 => create,
+        6 => redeem,
+        1 => token().prop_map(|token| CustodyCommand::RevokeToken { token }),
+        3 => issuer().prop_map(|issuer| CustodyCommand::AddIssuer {
+            issuer,
+            certificate: vec![7],
+        }),
+        2 => retire.prop_map(|(issuer, keep_ms)| CustodyCommand::RetireIssuer { issuer, keep_ms }),
+        2 => key.prop_map(|(key, hash, life_ms)| CustodyCommand::CreateKey {
+            key,
+            hash,
+            scope: Default::default(),
+            life_ms,
+            name: "k".to_owned(),
+        }),
+        1 => token().prop_map(|key| CustodyCommand::RevokeKey { key }),
+    ]
+    .prop_map(Command::Custody)
+}
+
+/// On somebody's behalf.
+fn attributed(command: Command) -> Command {
+    Command::Attributed(Attributed {
+        by: Actor {
+            name: "ada".to_owned(),
+            from: "local".to_owned(),
+        },
+        command: Box::new(command),
+    })
+}
+
 /// Some commands of four nodes, with and without tickets, in batches of several terms; clocks go forth and back.
 fn histories() -> impl Strategy<Value = Vec<Entry>> {
     let session = prop_oneof![
@@ -158,6 +220,9 @@ fn histories() -> impl Strategy<Value = Vec<Entry>> {
         8 => locks(),
         8 => configuration(),
         3 => session.prop_map(Command::Session),
+        4 => custody(),
+        1 => keys().prop_map(attributed),
+        1 => custody().prop_map(attributed),
         1 => Just(Command::Tick),
     ];
     let by_anybody = (some_node(), by_anybody).prop_map(mostly_theirs);
@@ -183,7 +248,7 @@ fn histories() -> impl Strategy<Value = Vec<Entry>> {
             let (far, step, is_idle, orders) = batch;
             term += u64::from(is_new_leader);
             now = now.saturating_add_signed(step) + u64::from(is_idle) * far * 120;
-            let mut batch = Batch::new(at(now), 1);
+            let mut batch = Batch::new(at(now), 2);
             for (ticket, (principal, command)) in orders {
                 batch.push(principal, ticket, command);
             }
@@ -208,7 +273,9 @@ fn mostly_theirs((who, command): (NodeId, Command)) -> (NodeId, Command) {
         | Command::Node(_)
         | Command::Fenced(_)
         | Command::Tick
-        | Command::Mark(_) => return (who, command),
+        | Command::Mark(_)
+        | Command::Custody(_)
+        | Command::Attributed(_) => return (who, command),
     };
     let of_the_first = u8::try_from(session.0).ok().filter(|number| *number < 5);
     (of_the_first.map_or(who, node), command)
@@ -264,7 +331,9 @@ fn aimed(decided: &Decided, mut batch: Batch) -> Batch {
             | Command::Kv(_)
             | Command::Node(_)
             | Command::Tick
-            | Command::Mark(_) => {}
+            | Command::Mark(_)
+            | Command::Custody(_)
+            | Command::Attributed(_) => {}
         }
     }
     batch
@@ -286,6 +355,18 @@ fn locks_of(decided: &Decided) -> BTreeMap<String, Lock> {
     };
     let named = locks.into_iter().map(|lock| (lock.name.clone(), lock));
     named.collect()
+}
+
+/// When issuers stop counting, and forgotten nodes are forgotten altogether.
+fn ends_of_trust(decided: &Decided) -> Vec<Timestamp> {
+    let query = Query::Custody(CustodyQuery::Trust);
+    let Found::Custody(CustodyFound::Trust(trust)) = decided.find(&query) else {
+        panic!("trust was asked for");
+    };
+    let issuers = trust.issuers.iter().filter_map(|it| it.until);
+    let memory = std::time::Duration::from_millis(FORGOTTEN_MS);
+    let forgotten = trust.forgotten.iter().map(|(_, since)| *since + memory);
+    issuers.chain(forgotten).collect()
 }
 
 fn news(applied: &Applied) -> Vec<News> {
@@ -332,7 +413,7 @@ impl Watcher {
                 self.holders.insert(news.name, holder);
             }
             News::Proposal(proposal, revision) => self.hear_of(*proposal, revision),
-            News::Node(..) | News::Issuers(_) | News::Mark(_) => {}
+            News::Node(..) | News::Issuers(_) | News::Mark(_) | News::Custody(..) => {}
         }
     }
 
@@ -372,7 +453,9 @@ impl Watcher {
             | Command::Kv(_)
             | Command::Node(_)
             | Command::Tick
-            | Command::Mark(_) => {}
+            | Command::Mark(_)
+            | Command::Custody(_)
+            | Command::Attributed(_) => {}
         }
     }
 
@@ -400,7 +483,8 @@ impl Watcher {
         assert_eq!(open.clone().count(), self.open.len());
         let ends = open
             .map(|it| it.until)
-            .chain(held.values().map(|it| it.holder.until));
+            .chain(held.values().map(|it| it.holder.until))
+            .chain(ends_of_trust(decided));
         let ends: Vec<Timestamp> = ends.collect();
         assert!(ends.iter().all(|end| *end > decided.time()));
         assert_eq!(decided.next_due(), ends.into_iter().min());
@@ -513,6 +597,7 @@ fn histories_grant_hand_over_extend_pass_fail_and_expire() {
                     (Command::Fenced(_), _) => "fenced off",
                     (Command::Lock(LockCommand::Renew { .. }), _) if is_done => "renewed",
                     (_, Outcome::Done(Done::Queued(_))) => "queued",
+                    (_, Outcome::Done(Done::Admitted(_))) => "admitted",
                     _ => "other",
                 };
                 *seen.entry(name).or_default() += 1;
@@ -538,6 +623,7 @@ fn histories_grant_hand_over_extend_pass_fail_and_expire() {
                         Verdict::Expired => "expired",
                         Verdict::Withdrawn => "withdrawn",
                     },
+                    News::Custody(..) => "custody",
                     News::Node(..) | News::Issuers(_) | News::Mark(_) => "other",
                 };
                 *seen.entry(name).or_default() += 1;
@@ -557,6 +643,8 @@ fn histories_grant_hand_over_extend_pass_fail_and_expire() {
         "failed",
         "expired",
         "withdrawn",
+        "custody",
+        "admitted",
     ] {
         let times = seen.get(name).copied().unwrap_or(0);
         assert!(times >= 5, "{name}: {times} times: {seen:?}");

@@ -106,9 +106,11 @@ fn until(cluster: &Cluster, name: &str) -> u64 {
 fn heard(cluster: &mut Cluster) -> Vec<(String, Option<SessionId>)> {
     let locks = cluster.heard().into_iter().map(|news| match news {
         News::Lock(news) => (news.name, news.holder.map(|holder| holder.session)),
-        other @ (News::Proposal(..) | News::Node(..) | News::Issuers(_) | News::Mark(_)) => {
-            panic!("{other:?}")
-        }
+        other @ (News::Proposal(..)
+        | News::Node(..)
+        | News::Issuers(_)
+        | News::Mark(_)
+        | News::Custody(..)) => panic!("{other:?}"),
     });
     locks.collect()
 }

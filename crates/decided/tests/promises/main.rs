@@ -3,6 +3,7 @@
 
 mod common;
 mod config;
+mod custody;
 mod histories;
 mod locks;
 mod nodes;

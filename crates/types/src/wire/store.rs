@@ -16,6 +16,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 mod config;
+mod custody;
 mod lock;
 mod node;
 pub mod rights;
@@ -25,6 +26,12 @@ pub use self::config::{
     ConfigCommand, ConfigFound, ConfigQuery, ConfigRefusal, ELECTORATE, ENDED, HISTORY, NAME_BYTES,
     OPEN, Proposal, ProposalId, Rule, SETTINGS, Setting, TEXT_BYTES, VOTING_MS, Value, Verdict,
     Version, WEIGHTS, told,
+};
+pub use self::custody::{
+    ACTOR_BYTES, AUDITED, Actor, Admission, Attributed, Audited, CustodyCommand, CustodyFound,
+    CustodyNews, CustodyQuery, CustodyRefusal, Digest, FORGOTTEN, FORGOTTEN_MS, ISSUER_BYTES,
+    ISSUERS, ISSUERS_EACH, IssuerRecord, KEEP_MS, KEY_MS, KEYS, Key, NOTE_BYTES, NoScope,
+    NoTokenId, Scope, TARGET_BYTES, TOKEN_MS, TOKEN_USES, TOKENS, Token, TokenId, TrustState,
 };
 pub use self::lock::{
     Fence, Holder, LEASE_MS, LOCK_NAME_BYTES, LOCK_NOTE_BYTES, LOCK_QUEUE, LOCK_WAITS, LOCKS, Lock,
@@ -103,6 +110,28 @@ pub enum Command {
     Tick,
     /// About the cluster as a whole.
     Mark(Marked),
+    /// About who may join, whose certificates count, and who may call the API.
+    Custody(CustodyCommand),
+    /// Any of these, on somebody's behalf.
+    Attributed(Attributed),
+}
+
+impl Command {
+    /// The feature level of the log that it takes.
+    #[must_use]
+    pub fn level(&self) -> u16 {
+        match self {
+            Self::Session(_)
+            | Self::Kv(_)
+            | Self::Config(_)
+            | Self::Lock(_)
+            | Self::Node(_)
+            | Self::Fenced(_)
+            | Self::Tick
+            | Self::Mark(_) => 1,
+            Self::Custody(_) | Self::Attributed(_) => 2,
+        }
+    }
 }
 
 /// Changes keys and values if a grant of a lock still holds.
@@ -218,6 +247,8 @@ pub enum Done {
     Noted(Revision),
     /// Time went by.
     Ticked,
+    /// The node is in, or was before, and may be these.
+    Admitted(crate::RoleSet),
 }
 
 /// Why nothing changed.
@@ -285,6 +316,14 @@ pub enum Refusal {
     /// About nodes.
     #[error(transparent)]
     Node(#[from] NodeRefusal),
+    /// About who may join, whose certificates count, and who may call the API.
+    #[error(transparent)]
+    Custody(#[from] CustodyRefusal),
+    /// On somebody's behalf, and it is not said whose as it should be.
+    #[error(
+        "on whose behalf it is, and from where, is said in at most {ACTOR_BYTES} bytes each, and only once"
+    )]
+    BadActor,
 }
 
 /// Why it is not known what became of a command.
@@ -312,6 +351,8 @@ pub enum Query {
     Lock(LockQuery),
     /// About nodes.
     Node(NodeQuery),
+    /// About who may join, whose certificates count, and who may call the API.
+    Custody(CustodyQuery),
 }
 
 /// How new an answer has to be.
@@ -402,6 +443,8 @@ pub enum Found {
     Lock(LockFound),
     /// About nodes.
     Node(NodeFound),
+    /// About who may join, whose certificates count, and who may call the API.
+    Custody(CustodyFound),
 }
 
 /// Some of the keys of a range.
@@ -448,6 +491,8 @@ pub enum News {
     Issuers(Box<Issuers>),
     /// Something happened to the cluster as a whole.
     Mark(Box<Mark>),
+    /// Somebody else may join, counts, is out, or may call the API.
+    Custody(CustodyNews, Revision),
 }
 
 impl News {
@@ -455,7 +500,9 @@ impl News {
     #[must_use]
     pub fn revision(&self) -> Revision {
         match self {
-            Self::Proposal(_, revision) | Self::Node(_, _, revision) => *revision,
+            Self::Proposal(_, revision)
+            | Self::Node(_, _, revision)
+            | Self::Custody(_, revision) => *revision,
             Self::Lock(news) => news.revision,
             Self::Issuers(issuers) => issuers.revision,
             Self::Mark(mark) => mark.revision,

@@ -219,6 +219,9 @@ pub enum NodeRefusal {
     /// There are too many.
     #[error("{NODES} nodes are enrolled already")]
     TooMany,
+    /// It is out.
+    #[error("this node was forgotten: it can join again as a new one (`convoke reset`)")]
+    Forgotten,
 }
 
 /// What is asked about nodes.

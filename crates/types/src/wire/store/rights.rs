@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Command, ConfigCommand, NodeCommand};
+use super::{Command, ConfigCommand, CustodyCommand, NodeCommand};
 use crate::{Role, RoleSet};
 
 /// What can be done.
@@ -44,6 +44,10 @@ pub enum Operation {
     Backup,
     /// Putting a copy in its place.
     Restore,
+    /// Making and revoking tokens to join with, and keys to the API.
+    Invite,
+    /// Letting in who shows a token, and having an issuer: what voters do.
+    Admit,
 }
 
 const EVERYBODY: RoleSet = RoleSet::ALL;
@@ -52,7 +56,7 @@ const KEEPERS: RoleSet = RoleSet::of(&[Role::Master, Role::Worker]);
 const MASTERS: RoleSet = RoleSet::of(&[Role::Master]);
 
 /// The table: what there is to do, which roles may, and how it is said.
-pub const RIGHTS: [(Operation, RoleSet, &str); 15] = [
+pub const RIGHTS: [(Operation, RoleSet, &str); 17] = [
     (Operation::Read, EVERYBODY, "read what is decided"),
     (Operation::Session, EVERYBODY, "open a session"),
     (Operation::WriteKeys, USERS, "change keys"),
@@ -76,6 +80,8 @@ pub const RIGHTS: [(Operation, RoleSet, &str); 15] = [
     (Operation::TendLog, KEEPERS, "tend the log"),
     (Operation::Backup, KEEPERS, "take a backup"),
     (Operation::Restore, MASTERS, "restore a backup"),
+    (Operation::Invite, MASTERS, "make tokens and keys"),
+    (Operation::Admit, KEEPERS, "let nodes in"),
 ];
 
 impl Operation {
@@ -144,6 +150,16 @@ impl Command {
             // Time goes by for everybody; the log's own, which nobody has to send.
             Self::Tick => Operation::TendLog,
             Self::Mark(_) => Operation::Restore,
+            Self::Custody(command) => match command {
+                CustodyCommand::CreateToken { .. }
+                | CustodyCommand::RevokeToken { .. }
+                | CustodyCommand::CreateKey { .. }
+                | CustodyCommand::RevokeKey { .. } => Operation::Invite,
+                CustodyCommand::Redeem { .. }
+                | CustodyCommand::AddIssuer { .. }
+                | CustodyCommand::RetireIssuer { .. } => Operation::Admit,
+            },
+            Self::Attributed(attributed) => attributed.command.operation(),
         }
     }
 }
@@ -171,6 +187,8 @@ mod tests {
             (Operation::TendLog, [true, true, false, false, false]),
             (Operation::Backup, [true, true, false, false, false]),
             (Operation::Restore, [true, false, false, false, false]),
+            (Operation::Invite, [true, false, false, false, false]),
+            (Operation::Admit, [true, true, false, false, false]),
         ];
         assert_eq!(drawn.len(), RIGHTS.len());
         for ((operation, may), row) in drawn.into_iter().zip(RIGHTS) {

@@ -1,0 +1,154 @@
+//! The feature level: what everybody who applies entries can read and carry out.
+//!
+//! A leader writes entries of the level that all members of the log speak, and no lower one than the log has. Members say what they speak
+//! with every answer to an append; who says nothing speaks the first level, which had no words for it. While there are nodes of an earlier
+//! program among the members, commands of a later one are refused, and nothing is written that those nodes could not read.
+//!
+//! A log that has been at a level for a while stays there for [`HOLD`] after the last of its members has learnt the next one, so that a
+//! program can be taken back; a young log only for as long as it is old. What was written at a level cannot be read by earlier programs:
+//! they stop and say so.
+//!
+//! Deliberately not here: what the levels mean. That is with the commands and in `convoke-decided`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::log::VoterId;
+
+/// For so long an old log stays at a level that all could leave.
+pub(crate) const HOLD: Duration = Duration::from_secs(3_600);
+/// What a member speaks that does not say.
+const FIRST: u16 = 1;
+
+/// What members speak, as this node heard.
+#[derive(Debug)]
+pub(super) struct Levels {
+    /// What this node speaks.
+    own: u16,
+    heard: Mutex<Heard>,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    /// What others said last.
+    said: BTreeMap<VoterId, u16>,
+    /// Since when all could speak a higher level than the log has, and which.
+    since: Option<(u16, Duration)>,
+}
+
+impl Levels {
+    pub(super) fn new(own: u16) -> Self {
+        Self {
+            own,
+            heard: Mutex::default(),
+        }
+    }
+
+    pub(super) fn own(&self) -> u16 {
+        self.own
+    }
+
+    /// A member said what it speaks; nothing if it has no words for it.
+    pub(super) fn note(&self, from: VoterId, speaks: Option<u16>) {
+        let speaks = speaks.unwrap_or(FIRST);
+        let mut heard = self.heard.lock();
+        if heard.said.get(&from) != Some(&speaks) {
+            heard.said.insert(from, speaks);
+        }
+    }
+
+    /// The level of the next entry. `age` is that of the log, by its own time; `now` is this node's.
+    pub(super) fn next(
+        &self,
+        me: VoterId,
+        members: &[VoterId],
+        decided: u16,
+        age: Duration,
+        now: Duration,
+    ) -> u16 {
+        let mut heard = self.heard.lock();
+        heard.said.retain(|voter, _| members.contains(voter));
+        let others = members.iter().filter(|voter| **voter != me);
+        let said = others.map(|voter| heard.said.get(voter).copied().unwrap_or(FIRST));
+        let all = said.min().unwrap_or(self.own).min(self.own);
+        let stays = decided.max(FIRST);
+        if all <= stays {
+            heard.since = None;
+            return stays;
+        }
+        let since = match heard.since {
+            Some((level, since)) if level == all => since,
+            Some(_) | None => {
+                heard.since = Some((all, now));
+                now
+            }
+        };
+        if now.saturating_sub(since) >= age.min(HOLD) {
+            all
+        } else {
+            stays
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use convoke_types::NodeId;
+
+    use super::*;
+    use crate::log::LogId;
+
+    const ME: VoterId = voter(1);
+    const OTHER: VoterId = voter(2);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    const fn voter(number: u8) -> VoterId {
+        VoterId {
+            node: NodeId::from_public_key([number; 32]),
+            log: LogId([number; 16]),
+        }
+    }
+
+    #[test]
+    fn a_new_log_of_one_begins_at_the_highest_level() {
+        let levels = Levels::new(2);
+        let first = levels.next(ME, &[ME], 0, Duration::ZERO, 5 * SECOND);
+        assert_eq!(first, 2);
+    }
+
+    #[test]
+    fn one_member_that_does_not_say_keeps_all_at_the_first_level() {
+        let levels = Levels::new(2);
+        let next = |now| levels.next(ME, &[ME, OTHER], 1, SECOND, now);
+        assert_eq!(next(9 * SECOND), 1, "nothing was heard of it");
+        levels.note(OTHER, None);
+        assert_eq!(next(99 * SECOND), 1);
+        levels.note(OTHER, Some(2));
+        assert_eq!(next(100 * SECOND), 1, "for a while");
+        assert_eq!(next(101 * SECOND), 2);
+    }
+
+    #[test]
+    fn an_old_log_waits_an_hour_and_begins_anew_when_an_earlier_program_is_back() {
+        let levels = Levels::new(2);
+        let year = SECOND * 3600 * 24 * 365;
+        let next = |now| levels.next(ME, &[ME, OTHER], 1, year, now);
+        levels.note(OTHER, Some(2));
+        assert_eq!(next(SECOND), 1);
+        levels.note(OTHER, None);
+        assert_eq!(next(HOLD), 1);
+        levels.note(OTHER, Some(2));
+        assert_eq!(next(HOLD + SECOND), 1);
+        assert_eq!(next(HOLD * 2), 1);
+        assert_eq!(next(HOLD * 2 + SECOND), 2);
+    }
+
+    #[test]
+    fn a_level_never_goes_back() {
+        let levels = Levels::new(2);
+        levels.note(OTHER, None);
+        assert_eq!(levels.next(ME, &[ME, OTHER], 2, SECOND, SECOND), 2);
+    }
+}
