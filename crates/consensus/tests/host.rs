@@ -16,8 +16,9 @@ use convoke_store::{
 };
 use convoke_types::wire::store::rights::{Operation, RIGHTS};
 use convoke_types::wire::store::{
-    Command, ConfigCommand, Expect, Found, Freshness, KvCommand, LockCommand, NodeCommand,
-    ProposalId, Query, Range, Revision, SessionCommand, SessionId, Value,
+    Command, ConfigCommand, CustodyCommand, Digest, Expect, Found, Freshness, KvCommand,
+    LockCommand, NodeCommand, ProposalId, Query, Range, Revision, SessionCommand, SessionId,
+    TokenId, Value,
 };
 use convoke_types::{NodeId, Role, RoleSet};
 
@@ -701,6 +702,14 @@ fn asking_for(operation: Operation, me: NodeId) -> Option<Command> {
         Operation::Restore => Command::Config(ConfigCommand::Restore {
             key: "no.such.key".to_owned(),
             value: Value::Flag(true),
+        }),
+        Operation::Invite => Command::Custody(CustodyCommand::RevokeToken {
+            token: TokenId::default(),
+        }),
+        // Beyond the table this takes a vote, which none of those who ask here has.
+        Operation::Admit => Command::Custody(CustodyCommand::AddIssuer {
+            issuer: Digest::default(),
+            certificate: Vec::new(),
         }),
         Operation::Read | Operation::Backup => return None,
     })

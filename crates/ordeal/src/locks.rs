@@ -109,7 +109,7 @@ impl Desk {
                 self.found(broken);
             }
             News::Proposal(proposal, _) => self.found(self.ballots.heard(&proposal)),
-            News::Node(..) | News::Issuers(_) | News::Mark(_) => {}
+            News::Node(..) | News::Issuers(_) | News::Mark(_) | News::Custody(..) => {}
         }
     }
 

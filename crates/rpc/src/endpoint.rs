@@ -24,17 +24,19 @@ use parking_lot::Mutex;
 use quinn::crypto::rustls::HandshakeData;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use crate::enrol::{self, Enroller};
 use crate::identity::{Certificate, Claims, Identity, IdentityError, Trust, tls};
 use crate::limits::{LINKS_WAITING, Limits};
 use crate::link::{
     CloseCode, CloseReason, Guard, Link, Looks, MemoryAnswer, MemoryDoor, MemoryKnock,
-    MemoryNetwork, PeerMemory, QuicSocket, Side, TcpCarrier, TcpDoor, answer_tcp, memory_pair,
+    MemoryNetwork, PeerMemory, QuicSocket, Shaken, Side, TcpCarrier, TcpDoor, answer_tcp,
+    memory_pair,
 };
 use crate::protocol::{Admission, Protocol};
 use gate::Gate;
@@ -49,6 +51,9 @@ struct Inner {
     limits: Limits,
     carrier: Carrier,
     listeners: Mutex<BTreeMap<Protocol, Listening>>,
+    /// Who answers those without a certificate, if anybody does.
+    enroller: Mutex<Option<Enroller>>,
+    enrolling: Arc<Semaphore>,
     guard: Arc<Guard>,
     /// When to look whether the peers of links over TCP are still there.
     looks: Arc<Looks>,
@@ -190,6 +195,17 @@ impl Listener {
     }
 }
 
+/// Requests of enrolment are answered until this is dropped.
+#[derive(Debug)]
+pub struct Enrolling(Endpoint);
+
+impl Drop for Enrolling {
+    fn drop(&mut self) {
+        *self.0.0.enroller.lock() = None;
+        self.0.offer_protocols();
+    }
+}
+
 impl Drop for Listener {
     fn drop(&mut self) {
         self.endpoint.0.listeners.lock().remove(&self.protocol);
@@ -291,6 +307,8 @@ impl Endpoint {
             trust,
             carrier,
             listeners: Mutex::default(),
+            enroller: Mutex::new(None),
+            enrolling: Arc::new(Semaphore::new(enrol::AT_ONCE)),
             guard: Arc::clone(&guard),
             // Half of the time a link may be silent: one question fits in before it is lost.
             looks: Looks::new(limits.idle_timeout / 2),
@@ -382,6 +400,33 @@ impl Endpoint {
         })
     }
 
+    /// Has requests of enrolment answered, from clients without a certificate, until what is given back is dropped.
+    ///
+    /// # Errors
+    /// When somebody answers them already, or this endpoint does not use TCP.
+    pub fn serve_enrolment(&self, enroller: Enroller) -> io::Result<Enrolling> {
+        let has_tcp = match &self.0.carrier {
+            Carrier::Sockets(sockets) => sockets.tcp.is_some(),
+            Carrier::Memory(_) => false,
+        };
+        if !has_tcp {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "enrolment goes over TCP, which this endpoint does not use",
+            ));
+        }
+        {
+            let mut place = self.0.enroller.lock();
+            if place.is_some() {
+                let taken = "requests of enrolment are answered already on this endpoint";
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, taken));
+            }
+            *place = Some(enroller);
+        }
+        self.offer_protocols();
+        Ok(Enrolling(self.clone()))
+    }
+
     fn offer_protocols(&self) {
         let Carrier::Sockets(sockets) = &self.0.carrier else {
             return;
@@ -393,9 +438,14 @@ impl Endpoint {
             // Without any name callers would get no answer and wait until their patience ends, instead of going elsewhere.
             names.push(NOTHING);
         }
-        let config = tls::server_config(&self.0.identity, &self.0.trust, &names);
+        let (identity, trust) = (&self.0.identity, &self.0.trust);
+        let config = tls::server_config(identity, trust, &names);
         if let Some(tcp) = &sockets.tcp {
-            tcp.answering.store(Some(Arc::new(config.clone())));
+            let config = match &*self.0.enroller.lock() {
+                Some(_) => tls::server_config_with_enrolment(identity, trust, &names),
+                None => config.clone(),
+            };
+            tcp.answering.store(Some(Arc::new(config)));
         }
         if let Some(quic) = &sockets.quic {
             quic.serve(config);
@@ -513,6 +563,9 @@ impl Endpoint {
                 None => return,
             };
             drop(place);
+            if shaken.agreed.alpn == enrol::ALPN {
+                return endpoint.enrol(shaken, from).await;
+            }
             let protocol = Protocol::from_alpn(&shaken.agreed.alpn);
             let claims = tls::peer_claims(&endpoint.0.trust, Some(&shaken.agreed.chain));
             let memory = endpoint.memory_of(claims.as_ref().ok(), protocol);
@@ -531,6 +584,18 @@ impl Endpoint {
                 (_, Err(error)) => carrier.close(CloseCode::Unauthenticated, &error.to_string()),
             }
         });
+    }
+
+    async fn enrol(&self, shaken: Shaken, from: SocketAddr) {
+        let enroller = self.0.enroller.lock().clone();
+        let place = Arc::clone(&self.0.enrolling).try_acquire_owned();
+        // Dropped, the connection tells the peer to try again or elsewhere.
+        let (Some(enroller), Ok(_place)) = (enroller, place) else {
+            return debug!(%from, "nobody answers a request of enrolment now");
+        };
+        let (limits, tasks) = (&self.0.limits, &self.0.tasks);
+        let serving = enrol::serve(shaken, from, enroller, limits, tasks);
+        self.0.stop.run_until_cancelled(serving).await;
     }
 
     fn answer_knock(&self, knock: MemoryKnock) {

@@ -24,6 +24,7 @@ mod caller;
 mod channel;
 mod context;
 mod endpoint;
+pub mod enrol;
 mod error;
 pub mod health;
 pub mod identity;
@@ -48,7 +49,7 @@ pub use context::{Context, TraceContext};
 pub use convoke_rpc_macros::service_for_rpc as service;
 pub use convoke_types::codec::Encoded;
 pub use convoke_types::{Changed, Code, NodeId, Problem, Retry, Role, RoleSet};
-pub use endpoint::{Carriers, ConnectError, Endpoint, Listener};
+pub use endpoint::{Carriers, ConnectError, Endpoint, Enrolling, Listener};
 pub use error::{CallError, NoError};
 pub use interceptor::{CallSpan, ClientInterceptor, Outcome, ServerInterceptor};
 

@@ -11,8 +11,11 @@
 //!
 //! Deliberately absent:
 //! - resumption, tickets and early data: a resumed session would skip the checks, and early data can be replayed;
-//! - TLS 1.2, other signatures than ed25519, and lists of acceptable issuers sent to the peer;
-//! - the `enrol` protocol, whose clients have no certificate yet; it needs a configuration of its own.
+//! - TLS 1.2, other signatures than ed25519, and lists of acceptable issuers sent to the peer.
+//!
+//! The `enrol` protocol has clients without a certificate. A server that offers it takes clients without one, shows its issuer's certificate
+//! beside its own to those who ask for that protocol, and must refuse everybody else without one as soon as the handshake is over:
+//! [`peer_claims`] does.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -31,7 +34,8 @@ use rustls::{
     SignatureScheme,
 };
 
-use super::{Claims, Identity, IdentityError, Trust, names};
+use super::{Claims, Identity, IdentityError, IssuerCertificate, Trust, TrustBundle, names};
+use crate::enrol::{self, Pins};
 
 /// The only kind of signature there is here, in certificates and in handshakes.
 static SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
@@ -124,6 +128,51 @@ pub fn server_config(identity: &Identity, trust: &Trust, alpn: &[&[u8]]) -> Serv
     config.max_early_data_size = 0;
     config.enable_secret_extraction = true;
     config
+}
+
+/// As [`server_config`], for a carrier that also offers enrolment: clients may come without a certificate, and [`peer_claims`] has to be asked
+/// about everybody who does not come to enrol.
+pub(crate) fn server_config_with_enrolment(
+    identity: &Identity,
+    trust: &Trust,
+    alpn: &[&[u8]],
+) -> ServerConfig {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("the provider has suites for TLS 1.3")
+        .with_client_cert_verifier(Arc::new(AtWill(Judge {
+            trust: trust.clone(),
+            refusal: Refusal::default(),
+        })))
+        .with_cert_resolver(Arc::new(ShowWithIssuer(identity.clone(), trust.clone())));
+    config.alpn_protocols = owned(alpn);
+    config.alpn_protocols.push(enrol::ALPN.to_vec());
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    config.enable_secret_extraction = true;
+    config
+}
+
+/// How somebody without a certificate calls a server of enrolment, and why it refused whoever answered.
+pub(crate) fn enrol_client_config(pins: &Pins) -> (ClientConfig, Refusal) {
+    let refusal = Refusal::default();
+    let judge = PinJudge {
+        pins: pins.clone(),
+        refusal: refusal.clone(),
+    };
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("the provider has suites for TLS 1.3")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(judge))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![enrol::ALPN.to_vec()];
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    config.enable_sni = false;
+    config.enable_secret_extraction = true;
+    (config, refusal)
 }
 
 /// The server name of a client that means `expected`, or whichever node of the cluster answers.
@@ -264,6 +313,131 @@ impl ClientCertVerifier for Judge {
     }
 }
 
+/// Judges those who show a certificate, and lets those pass for now who show none.
+#[derive(Debug)]
+struct AtWill(Judge);
+
+impl ClientCertVerifier for AtWill {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        self.0.verify_client_cert(leaf, rest, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(no_tls12())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &SIGNATURES)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        SIGNATURES.supported_schemes()
+    }
+}
+
+/// Judges a server of enrolment.
+#[derive(Debug)]
+struct PinJudge {
+    pins: Pins,
+    refusal: Refusal,
+}
+
+impl PinJudge {
+    fn check(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), IdentityError> {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs());
+        let leaf = [CertificateDer::from(&**leaf)];
+        match &self.pins {
+            Pins::Trust(trust) => trust.current().check(&leaf, now).map(drop),
+            Pins::Issuers { cluster, issuers } => {
+                let claimed = rest
+                    .first()
+                    .ok_or(IdentityError::UnknownIssuer { issuer: None })?;
+                let issuer = IssuerCertificate::from_der(claimed.clone().into_owned())?;
+                let fingerprint = issuer.fingerprint();
+                let is_pinned = issuers
+                    .iter()
+                    .any(|pin| fingerprint.as_bytes().starts_with(pin));
+                if !is_pinned {
+                    let issuer = Some(issuer.name().to_owned());
+                    return Err(IdentityError::UnknownIssuer { issuer });
+                }
+                let bundle = TrustBundle::new(*cluster, vec![issuer], []);
+                let bundle = bundle.map_err(|error| IdentityError::Malformed {
+                    what: error.to_string(),
+                })?;
+                bundle.check(&leaf, now).map(drop)
+            }
+        }
+    }
+}
+
+impl ServerCertVerifier for PinJudge {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.check(leaf, rest, now).map_err(|error| {
+            let _ = self.refusal.0.set(error.clone());
+            rustls::Error::from(error)
+        })?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(no_tls12())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &SIGNATURES)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        SIGNATURES.supported_schemes()
+    }
+}
+
 /// Shows the certificate of the moment.
 #[derive(Debug)]
 struct Show(Identity);
@@ -288,6 +462,33 @@ impl ResolvesServerCert for Show {
     }
 }
 
+/// Shows the certificate of the moment, and to who comes to enrol that of its issuer, too, which such a client has to see.
+#[derive(Debug)]
+struct ShowWithIssuer(Identity, Trust);
+
+impl ResolvesServerCert for ShowWithIssuer {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let shown = self.0.certified_key();
+        let enrols = hello
+            .alpn()
+            .is_some_and(|mut offered| offered.any(|name| name == enrol::ALPN));
+        if !enrols {
+            return Some(shown);
+        }
+        let claims = self.0.certificate();
+        let trust = self.1.current();
+        let issuers = trust.issuers().iter();
+        let mut issuer = issuers.filter(|it| it.name() == claims.claims().issuer);
+        let Some(issuer) = issuer.next() else {
+            return Some(shown);
+        };
+        let mut both = CertifiedKey::clone(&shown);
+        both.cert.truncate(1);
+        both.cert.push(issuer.der().clone());
+        Some(Arc::new(both))
+    }
+}
+
 /// The node a client means; `None` when any will do. Any other name is a mistake and not taken for "any".
 fn expected_node(server_name: &ServerName<'_>) -> Result<Option<NodeId>, rustls::Error> {
     let name = server_name.to_str();
@@ -309,7 +510,7 @@ mod tests {
     use rustls::{AlertDescription, ClientConnection, HandshakeKind, NamedGroup, ServerConnection};
 
     use super::*;
-    use crate::identity::{Development, TrustBundle, Validity};
+    use crate::identity::{Development, Validity};
 
     const RPC: &[u8] = b"convoke-rpc";
 

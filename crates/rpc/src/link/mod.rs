@@ -45,8 +45,8 @@ pub use tcp::testing::{
     ToDo as HandshakeToDo,
 };
 pub(crate) use tcp::{
-    HandshakeError, Looks, PeerMemory, TcpCarrier, TcpDoor, answer as answer_tcp, call as call_tcp,
-    connect as connect_tcp,
+    HandshakeError, Looks, PeerMemory, Shaken, TcpCarrier, TcpDoor, answer as answer_tcp,
+    call as call_tcp, connect as connect_tcp,
 };
 
 use crate::identity::Claims;

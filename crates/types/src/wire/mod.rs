@@ -9,6 +9,7 @@
 //!
 //! - [`Versioned`]: what a message has to say about its versions. [`NoPrevious`] ends the chain.
 //! - [`encode_versioned`], [`encode_previous`], [`decode_versioned`].
+//! - [`enrol`]: how a node without a certificate comes in.
 //! - [`gossip`]: what members sign about themselves and each other, and how it travels.
 //! - [`identity`]: the trust bundle and the credential that are renewed over open links.
 //! - [`link`]: lanes, streams and datagrams over one ordered stream of bytes. [`rpc`]: calls.
@@ -16,6 +17,7 @@
 //!
 //! Deliberately not here: the feature level itself. It is decided state; whoever sends asks for it.
 
+pub mod enrol;
 pub mod gossip;
 pub mod identity;
 pub mod link;

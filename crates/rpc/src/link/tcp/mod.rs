@@ -186,7 +186,7 @@ impl TcpCarrier {
         self.shared().round_trip()
     }
 
-    pub(super) async fn open_stream(&self) -> Result<(SendHalf, RecvHalf), LinkError> {
+    pub(crate) async fn open_stream(&self) -> Result<(SendHalf, RecvHalf), LinkError> {
         let stream = self.open(false).await?;
         Ok((self.send_half(&stream), self.recv_half(&stream)))
     }
@@ -217,7 +217,7 @@ impl TcpCarrier {
         ))
     }
 
-    pub(super) async fn accept_stream(&self) -> Result<(SendHalf, RecvHalf), LinkError> {
+    pub(crate) async fn accept_stream(&self) -> Result<(SendHalf, RecvHalf), LinkError> {
         let stream = self.accept(false).await?;
         Ok((self.send_half(&stream), self.recv_half(&stream)))
     }
@@ -284,7 +284,7 @@ impl TcpCarrier {
         self.shared().close(CloseReason::ours(code, detail));
     }
 
-    pub(super) async fn closed(&self) -> CloseReason {
+    pub(crate) async fn closed(&self) -> CloseReason {
         let shared = self.shared();
         let mut closing = std::pin::pin!(shared.closing.notified());
         closing.as_mut().enable();
