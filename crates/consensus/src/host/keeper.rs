@@ -23,7 +23,7 @@ use convoke_types::wire::store::{
 use convoke_types::{NodeId, RoleSet};
 use futures_util::stream;
 
-use super::SLOW_DISK;
+use super::{AddressBook, SLOW_DISK};
 use crate::engine::{
     ChangeError, Consensus, ProposeError, ReadError, SnapshotError, Status, Tokio, Watch, Watched,
 };
@@ -35,6 +35,7 @@ use crate::log::VoterId;
 pub(super) struct Answering {
     pub(super) consensus: Consensus<Tokio>,
     pub(super) journal: Arc<DiskJournal>,
+    pub(super) book: AddressBook,
 }
 
 impl Keeper for Answering {
@@ -103,7 +104,7 @@ impl Keeper for Answering {
 
     async fn status(&self) -> Result<LogStatus, Refused> {
         let status = self.consensus.status();
-        let place = |voter: &VoterId| whereabouts(&status, *voter);
+        let place = |voter: &VoterId| whereabouts(&status, &self.book, *voter);
         let voters: Vec<VoterId> = status.voters.iter().flatten().copied().collect();
         let learners = status
             .members
@@ -300,7 +301,7 @@ impl Answering {
     fn not_leader(&self, leader: Option<VoterId>) -> Refused {
         let status = self.consensus.status();
         Refused::NotLeader {
-            leader: leader.map(|leader| whereabouts(&status, leader)),
+            leader: leader.map(|leader| whereabouts(&status, &self.book, leader)),
         }
     }
 }
@@ -315,12 +316,11 @@ fn in_ms(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn whereabouts(status: &Status, voter: VoterId) -> Whereabouts {
-    let member = status.members.get(&voter);
-    let addresses = member.into_iter().flat_map(|member| &member.addresses);
+fn whereabouts(status: &Status, book: &AddressBook, voter: VoterId) -> Whereabouts {
+    let member = status.members.get(&voter).cloned().unwrap_or_default();
     Whereabouts {
         node: voter.node,
-        addresses: addresses.filter_map(|text| text.parse().ok()).collect(),
+        addresses: book.places(&voter.node, &member),
     }
 }
 

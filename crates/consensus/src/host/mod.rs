@@ -23,7 +23,9 @@ use convoke_rpc::{CallError, Channel, ChannelConfig, Endpoint, NoError, Service,
 use convoke_types::ClusterId;
 
 pub use recovery::{RecoverError, Recovered, Survivor, finish_recovery};
-pub use transport::{Addressed, Hello, Message, Raft, RaftClient, RaftServer, Unanswered};
+pub use transport::{
+    AddressBook, Addressed, Hello, Message, Raft, RaftClient, RaftServer, Unanswered,
+};
 
 use self::keeper::Answering;
 use self::snapshots::SnapshotFiles;
@@ -45,6 +47,8 @@ pub struct HostSettings {
     pub segment_bytes: u64,
     /// How the node takes part.
     pub engine: Settings,
+    /// Where other nodes are, as far as that is seen.
+    pub book: AddressBook,
 }
 
 impl HostSettings {
@@ -57,6 +61,7 @@ impl HostSettings {
             fresh,
             segment_bytes: SEGMENT_BYTES,
             engine: Settings::default(),
+            book: AddressBook::default(),
         }
     }
 }
@@ -129,6 +134,7 @@ pub struct LogNode {
     snapshots: Arc<SnapshotFiles>,
     me: VoterId,
     endpoint: Endpoint,
+    book: AddressBook,
     is_new: bool,
 }
 
@@ -170,7 +176,7 @@ impl LogNode {
             me,
             journal: Arc::clone(&journal) as _,
             snapshots: Arc::clone(&snapshots) as _,
-            transport: Arc::new(Links::new(endpoint)),
+            transport: Arc::new(Links::new(endpoint, settings.book.clone())),
             witness: None,
         };
         Ok(Self {
@@ -179,6 +185,7 @@ impl LogNode {
             snapshots,
             me,
             endpoint: endpoint.clone(),
+            book: settings.book,
             is_new: opened.is_new,
         })
     }
@@ -193,6 +200,7 @@ impl LogNode {
         let store = Answering {
             consensus: self.consensus.clone(),
             journal: Arc::clone(&self.journal),
+            book: self.book.clone(),
         };
         (raft, convoke_store::KeeperServer::new(store))
     }

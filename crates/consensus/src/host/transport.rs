@@ -19,10 +19,10 @@ use bytes::Bytes;
 use convoke_rpc::{
     CallError, CallOptions, Channel, ChannelConfig, Context, Endpoint, NoError, Target, service,
 };
-use convoke_types::Changed;
+use convoke_types::{Changed, NodeId};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Consensus, Member, Tokio, Transport, Unreached};
@@ -110,10 +110,41 @@ impl Raft for Listening {
     }
 }
 
+/// Where nodes are now, as far as anybody saw: an observation, which goes before the addresses that members of the log came with. Clones
+/// are one.
+#[derive(Clone, Debug, Default)]
+pub struct AddressBook(Arc<RwLock<BTreeMap<NodeId, Vec<SocketAddr>>>>);
+
+impl AddressBook {
+    /// A node is at these addresses; none, and nothing is known of it any more.
+    pub fn note(&self, node: NodeId, addresses: Vec<SocketAddr>) {
+        let mut book = self.0.write();
+        if addresses.is_empty() {
+            book.remove(&node);
+        } else if book.get(&node) != Some(&addresses) {
+            book.insert(node, addresses);
+        }
+    }
+
+    /// Where a node is: what is noted first, then what else its member says.
+    #[must_use]
+    pub fn places(&self, node: &NodeId, member: &Member) -> Vec<SocketAddr> {
+        let mut places = self.0.read().get(node).cloned().unwrap_or_default();
+        let known = member.addresses.iter().filter_map(|text| text.parse().ok());
+        for place in known {
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        places
+    }
+}
+
 /// Links to the other nodes of the log.
 #[derive(Debug)]
 pub(super) struct Links {
     endpoint: Endpoint,
+    book: AddressBook,
     /// One for every member that was ever written to. Members are few.
     clients: Mutex<BTreeMap<VoterId, Way>>,
 }
@@ -121,7 +152,7 @@ pub(super) struct Links {
 /// The way to one of them.
 #[derive(Debug)]
 struct Way {
-    member: Member,
+    places: Vec<SocketAddr>,
     client: RaftClient,
     silence: Arc<Mutex<Silence>>,
 }
@@ -151,27 +182,29 @@ impl Silence {
 }
 
 impl Links {
-    pub(super) fn new(endpoint: &Endpoint) -> Self {
+    pub(super) fn new(endpoint: &Endpoint, book: AddressBook) -> Self {
         Self {
             endpoint: endpoint.clone(),
+            book,
             clients: Mutex::default(),
         }
     }
 
     fn client(&self, to: VoterId, member: &Member) -> (RaftClient, Arc<Mutex<Silence>>) {
+        let places = self.book.places(&to.node, member);
         let mut clients = self.clients.lock();
         if let Some(way) = clients.get_mut(&to)
-            && way.member == *member
+            && way.places == places
         {
             if way.silence.lock().asked(Instant::now()) {
                 tracing::debug!(%to, "nothing is answered on a link; opening a new one");
-                way.client = self.open(to, member);
+                way.client = self.open(to, places);
             }
             return (way.client.clone(), Arc::clone(&way.silence));
         }
         let way = Way {
-            member: member.clone(),
-            client: self.open(to, member),
+            client: self.open(to, places.clone()),
+            places,
             silence: Arc::default(),
         };
         way.silence.lock().asked(Instant::now());
@@ -179,12 +212,9 @@ impl Links {
         (way.client.clone(), Arc::clone(&way.silence))
     }
 
-    fn open(&self, to: VoterId, member: &Member) -> RaftClient {
-        let addresses = member.addresses.iter();
+    fn open(&self, to: VoterId, addresses: Vec<SocketAddr>) -> RaftClient {
         let target = Target {
-            addresses: addresses
-                .filter_map(|text| text.parse::<SocketAddr>().ok())
-                .collect(),
+            addresses,
             node: Some(to.node),
         };
         let config = ChannelConfig {
