@@ -80,6 +80,7 @@ impl Gossip {
         let (boot, home) = match home {
             Home::Memory { boot } => (Boot::given(boot), None),
             Home::Directory(directory) => (Boot::raise(&directory)?, Some(directory)),
+            Home::Held { boot, directory } => (Boot::given(boot), Some(directory)),
         };
         let remembered = home.as_ref().map_or_else(Vec::new, |home| {
             let path = home.join("introductions");

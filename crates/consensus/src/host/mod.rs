@@ -261,6 +261,14 @@ impl LogNode {
         self.consensus.status()
     }
 
+    /// Where a member of the log is now, the most likely place first.
+    #[must_use]
+    pub fn places(&self, voter: &VoterId) -> Vec<SocketAddr> {
+        let status = self.status();
+        let member = status.members.get(voter).cloned().unwrap_or_default();
+        self.book.places(&voter.node, &member)
+    }
+
     /// How its disk does.
     #[must_use]
     pub fn disk(&self) -> Condition {

@@ -29,6 +29,13 @@ pub enum Home {
     },
     /// In this directory, which belongs to this node alone. It is made when it is not there.
     Directory(PathBuf),
+    /// In this directory, whose lock and number of starts somebody else of this process holds: introductions alone are kept here.
+    Held {
+        /// The number of this start, raised and on disk.
+        boot: u64,
+        /// Where.
+        directory: PathBuf,
+    },
 }
 
 /// Puts `bytes` at `path` as a whole or not at all: under another name first, on disk before it gets its own.

@@ -14,6 +14,7 @@ use convoke_types::{ClusterId, NodeId, RoleSet, Timestamp};
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
 
+use super::issuer::BACKDATE;
 use super::{IdentityError, names, pem};
 
 /// The longest chain: the leaf, and its issuer for tools that like to see it. A link's peer can send no more.
@@ -115,11 +116,12 @@ impl Certificate {
         &self.claims
     }
 
-    /// When to ask for the next one: after two thirds of its life. The last third is for issuers that cannot be reached.
+    /// When to ask for the next one: after two thirds of its life, counted from when it was made. The last third is for issuers that
+    /// cannot be reached.
     #[must_use]
     pub fn renew_at(&self) -> Timestamp {
-        let life = self.claims.not_after.since(self.claims.not_before);
-        self.claims.not_before + life * 2 / 3
+        let made = self.claims.not_before + BACKDATE;
+        made + self.claims.not_after.since(made) * 2 / 3
     }
 }
 
@@ -298,13 +300,13 @@ mod tests {
 
     #[test]
     fn renewal_is_due_after_two_thirds_of_its_life() {
-        let validity = Validity::for_node(NOW).with_lifetime(Duration::from_secs(55 * 60));
+        let validity = Validity::for_node(NOW).with_lifetime(Duration::from_secs(60 * 60));
         let certificate = issuer()
             .issue(NodeKey::generate().node_id(), RoleSet::EMPTY, validity)
             .unwrap();
 
-        // An hour in all, of which five minutes lie before now.
-        assert_eq!(certificate.renew_at(), NOW + Duration::from_secs(35 * 60));
+        // The five minutes that lie before now are no part of it.
+        assert_eq!(certificate.renew_at(), NOW + Duration::from_secs(40 * 60));
     }
 
     #[test]

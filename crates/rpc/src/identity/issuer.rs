@@ -31,7 +31,7 @@ use super::{IdentityError, names};
 pub const ISSUER_FILE: &str = "issuer.pem";
 
 /// How long before it is made a certificate begins to count, so that nodes whose clocks are behind take it, too.
-const BACKDATE: Duration = Duration::from_secs(5 * 60);
+pub(super) const BACKDATE: Duration = Duration::from_secs(5 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// From when and for how long a certificate counts.
@@ -338,6 +338,14 @@ impl IssuerCertificate {
         &self.der
     }
 
+    /// As [`from_der`](Self::from_der), from plain bytes.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn from_bytes(der: Vec<u8>) -> Result<Self, IdentityError> {
+        Self::from_der(CertificateDer::from(der))
+    }
+
     /// The certificate as PEM text, as `openssl verify -CAfile` takes it.
     #[must_use]
     pub fn to_pem(&self) -> String {
@@ -347,8 +355,7 @@ impl IssuerCertificate {
     /// SHA-256 of the certificate: what a join token pins, and what `openssl x509 -fingerprint -sha256` shows.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.der);
-        Fingerprint(digest.as_ref().try_into().expect("SHA-256 has 32 bytes"))
+        Fingerprint::of(&self.der)
     }
 
     /// The cluster it issues for.
@@ -391,6 +398,13 @@ impl fmt::Debug for IssuerCertificate {
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
+    /// Of any bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+        Self(digest.as_ref().try_into().expect("SHA-256 has 32 bytes"))
+    }
+
     /// The bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {

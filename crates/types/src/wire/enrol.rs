@@ -111,6 +111,8 @@ pub struct Grant {
     pub addresses: Vec<String>,
     /// The time by the clock of who answers.
     pub clock: Timestamp,
+    /// The name of the cluster, for people.
+    pub name: String,
 }
 
 /// Why a node is not let in.

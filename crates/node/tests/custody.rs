@@ -1,0 +1,393 @@
+//! Nodes that found, join, renew, forget and come back, over real sockets on loopback.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use convoke_node::custody::token::{self, Wanted};
+use convoke_node::event::Event;
+use convoke_node::node::{Belonging, Node, NodeError, Settings};
+use convoke_rpc::{NodeId, Role, RoleSet};
+use convoke_types::wire::enrol::JoinToken;
+use convoke_types::wire::store::{
+    Admission, Command, CustodyFound, CustodyQuery, Found, Freshness, NodeCommand, Query,
+    TrustState,
+};
+use parking_lot::Mutex;
+
+/// Only a failure takes this long.
+const PATIENCE: Duration = Duration::from_secs(60);
+const ANYWHERE: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
+
+type Story = Arc<Mutex<Vec<Event>>>;
+
+struct World {
+    place: tempfile::TempDir,
+}
+
+struct One {
+    node: Node,
+    story: Story,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            place: tempfile::tempdir().expect("there is room"),
+        }
+    }
+
+    fn home(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+
+    fn settings(&self, name: &str) -> (Settings, Story) {
+        settings(&self.home(name))
+    }
+
+    async fn found(&self) -> One {
+        self.start("first").await
+    }
+
+    async fn start(&self, name: &str) -> One {
+        let (settings, story) = self.settings(name);
+        start(settings, story).await
+    }
+
+    async fn join(&self, name: &str, token: &JoinToken) -> One {
+        let (mut settings, story) = self.settings(name);
+        settings.belonging = with_token(token);
+        start(settings, story).await
+    }
+}
+
+fn settings(home: &Path) -> (Settings, Story) {
+    let story = Story::default();
+    let told = Arc::clone(&story);
+    let settings = Settings {
+        params: convoke_driver::Params::local(),
+        segment_bytes: 1 << 20,
+        teller: Arc::new(move |event| told.lock().push(event.clone())),
+        ..Settings::new(home, ANYWHERE.into())
+    };
+    (settings, story)
+}
+
+fn with_token(token: &JoinToken) -> Belonging {
+    Belonging::Papers {
+        token: Some(token.clone()),
+        cluster_name: None,
+        patience: Duration::from_secs(10),
+    }
+}
+
+async fn start(settings: Settings, story: Story) -> One {
+    let node = Node::start(settings).await.expect("it starts");
+    let ready = tokio::time::timeout(PATIENCE, node.ready()).await;
+    let Ok(ready) = ready else {
+        panic!("it is not ready: {:#?}", story.lock());
+    };
+    ready.expect("it is ready");
+    One { node, story }
+}
+
+impl One {
+    fn address(&self) -> SocketAddr {
+        self.node.address()
+    }
+
+    async fn token(&self, allowed: RoleSet, uses: u32) -> JoinToken {
+        self.token_for(allowed, uses, Duration::from_secs(600))
+            .await
+    }
+
+    async fn token_for(&self, allowed: RoleSet, uses: u32, life: Duration) -> JoinToken {
+        let trust = self.node.trust().current();
+        let wanted = Wanted {
+            allowed,
+            uses,
+            life,
+            note: String::new(),
+        };
+        let made = token::make(&trust, vec![self.address().to_string()], wanted);
+        let made = made.expect("there is chance");
+        let command = Command::Custody(made.command);
+        let done = self.node.store().command(command).await;
+        done.expect("it is decided");
+        made.token
+    }
+
+    async fn forget(&self, node: NodeId) {
+        let command = Command::Node(NodeCommand::Forget { node });
+        let done = self.node.store().command(command).await;
+        done.expect("it is decided");
+    }
+
+    async fn trust(&self) -> TrustState {
+        let query = Query::Custody(CustodyQuery::Trust);
+        let answer = self.node.store().query(query, Freshness::Stale).await;
+        match answer.expect("it answers").found {
+            Found::Custody(CustodyFound::Trust(trust)) => trust,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn knows(&self) -> usize {
+        let roll = self.node.gossip().members();
+        let members = roll.members.values();
+        members.filter(|it| it.verdict.takes_part()).count()
+    }
+
+    async fn stop(self) {
+        self.node.stop().await;
+    }
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited for: {what}");
+        // tidy: a state of other tasks is waited for, with a deadline
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn voters_are(node: &One, count: usize) {
+    until("voters", || {
+        let status = node.node.log().status();
+        status.voters.len() == 1 && status.voters[0].len() == count
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_of_three_comes_of_one_machine_and_a_token() {
+    let world = World::new();
+    let first = world.found().await;
+    let token = first.token(RoleSet::ALL, 2).await;
+    let second = world.join("second", &token).await;
+    let third = world.join("third", &token).await;
+    let all = [first, second, third];
+    until("everybody knows everybody", || {
+        all.iter().all(|node| node.knows() == 3)
+    })
+    .await;
+    voters_are(&all[0], 3).await;
+    // Each voter comes to sign, and each believes all.
+    until("three issuers are believed", || {
+        let mut trusts = all.iter().map(|node| node.node.trust().current());
+        trusts.all(|trust| trust.issuers().len() == 3)
+    })
+    .await;
+    for node in all {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_first_machine_nodes_join_and_renew() {
+    let world = World::new();
+    let first = world.found().await;
+    let token = first.token(RoleSet::ALL, 9).await;
+    let second = world.join("second", &token).await;
+    let third = world.join("third", &token).await;
+    voters_are(&second, 3).await;
+    until("three issuers are believed", || {
+        second.node.trust().current().issuers().len() == 3
+    })
+    .await;
+    let lost = first.node.id();
+    first.stop().await;
+    std::fs::remove_dir_all(world.home("first")).expect("it is gone");
+    // The token names the first machine alone; one from another voter does as well.
+    let other = second.token(RoleSet::ALL, 1).await;
+    let fourth = world.join("fourth", &other).await;
+    assert_ne!(fourth.node.id(), lost);
+    for node in [second, third, fourth] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_not_come_in_hears_why_in_one_sentence() {
+    let world = World::new();
+    let first = world.found().await;
+    let once = first.token(Role::Worker.into(), 1).await;
+    let refusal = |name: &str, token: &JoinToken, wants: Option<Role>| {
+        let (mut settings, _) = world.settings(name);
+        settings.belonging = with_token(token);
+        settings.wants = wants;
+        async move {
+            let error = Node::start(settings).await.expect_err("it is not let in");
+            error.to_string()
+        }
+    };
+    let role = refusal("a", &once, Some(Role::Master)).await;
+    assert!(
+        role.contains("does not let a node become a master"),
+        "{role}"
+    );
+    let worker = world.join("worker", &once).await;
+    assert_eq!(worker.node.role(), Some(Role::Worker));
+    let used = refusal("b", &once, None).await;
+    assert!(used.contains("used 1 times"), "{used}");
+    let mut forged = once.clone();
+    forged.secret = [0; 16];
+    let forged = refusal("c", &forged, None).await;
+    assert!(forged.contains("no token that exists"), "{forged}");
+    let brief = first
+        .token_for(RoleSet::ALL, 1, Duration::from_secs(1))
+        .await;
+    let begun = Instant::now();
+    until("the token expires", || {
+        begun.elapsed() > Duration::from_millis(1_500)
+    })
+    .await;
+    let expired = refusal("d", &brief, None).await;
+    assert!(expired.contains("expired"), "{expired}");
+    // A token of another cluster, for an address of this one.
+    let other = World::new();
+    let stranger = other.found().await;
+    let mut foreign = stranger.token(RoleSet::ALL, 1).await;
+    foreign.addresses = vec![first.address().to_string()];
+    let foreign = refusal("e", &foreign, None).await;
+    assert!(foreign.contains("not of the cluster"), "{foreign}");
+    // A node that belongs somewhere does not join elsewhere.
+    worker.stop().await;
+    let elsewhere = stranger.token(RoleSet::ALL, 1).await;
+    let belongs = refusal("worker", &elsewhere, None).await;
+    assert!(belongs.contains("belongs to cluster"), "{belongs}");
+    for node in [first, stranger] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_forgotten_is_cut_off_everywhere_and_knows_it() {
+    let world = World::new();
+    let first = world.found().await;
+    let token = first.token(RoleSet::ALL, 9).await;
+    let second = world.join("second", &token).await;
+    let worker = first.token(Role::Worker.into(), 1).await;
+    let third = world.join("third", &worker).await;
+    until("everybody knows everybody", || {
+        [&first, &second, &third].iter().all(|it| it.knows() == 3)
+    })
+    .await;
+    let out = third.node.id();
+    first.forget(out).await;
+    until("both refuse it", || {
+        [&first, &second]
+            .iter()
+            .all(|it| it.node.trust().current().has_forgotten(&out))
+    })
+    .await;
+    let why = tokio::time::timeout(PATIENCE, third.node.ended()).await;
+    let why = why.expect("it hears of it");
+    assert!(matches!(*why, NodeError::Out(_)), "{why}");
+    third.stop().await;
+    // It does not come back with what it has, nor with another token.
+    let again = first.token(RoleSet::ALL, 1).await;
+    let answer = first
+        .node
+        .store()
+        .query(
+            Query::Custody(CustodyQuery::Admission(out)),
+            Freshness::Linearizable,
+        )
+        .await
+        .expect("it answers");
+    let forgotten = Found::Custody(CustodyFound::Admission(Admission::Forgotten));
+    assert_eq!(answer.found, forgotten);
+    let (mut settings, _) = world.settings("third");
+    std::fs::remove_file(world.home("third").join("cluster.json")).expect("it was there");
+    settings.belonging = with_token(&again);
+    let refused = Node::start(settings).await.expect_err("it is out");
+    assert!(refused.to_string().contains("forgotten"), "{refused}");
+    for node in [first, second] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copied_directory_does_not_start_while_the_node_runs() {
+    let world = World::new();
+    let first = world.found().await;
+    until("it wrote down where it is", || {
+        let papers = std::fs::read_to_string(world.home("first").join("cluster.json"));
+        papers.is_ok_and(|text| text.contains(&first.address().to_string()))
+    })
+    .await;
+    let copy = world.home("copy");
+    std::fs::create_dir(&copy).expect("there is room");
+    for file in [
+        "node.key",
+        "boot",
+        "cluster.json",
+        "certificate.pem",
+        "trust",
+        "issuer.pem",
+    ] {
+        let from = world.home("first").join(file);
+        std::fs::copy(from, copy.join(file)).expect("it is there");
+    }
+    let (settings, _) = settings(&copy);
+    let error = Node::start(settings).await.expect_err("it is a copy");
+    assert!(matches!(error, NodeError::Copied { .. }), "{error}");
+    first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_issuer_is_changed_without_anybody_being_cut_off() {
+    let world = World::new();
+    let first = world.found().await;
+    let token = first.token(RoleSet::ALL, 2).await;
+    let second = world.join("second", &token).await;
+    let third = world.join("third", &token).await;
+    until("all sign", || {
+        second.node.trust().current().issuers().len() == 3
+    })
+    .await;
+    let (old, new) = first.node.rotate_issuer().await.expect("it is decided");
+    let trust = first.trust().await;
+    let named = |name: &str| {
+        let mut all = trust.issuers.iter();
+        all.find(|it| it.issuer.to_string() == name).cloned()
+    };
+    assert!(named(&old).expect("it counts still").until.is_some());
+    assert!(named(&new).expect("it counts").until.is_none());
+    let again = first.token(RoleSet::ALL, 1).await;
+    let fourth = world.join("fourth", &again).await;
+    for node in [fourth, third, second, first] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_are_renewed_while_they_count() {
+    let world = World::new();
+    let (mut settings, story) = world.settings("first");
+    settings.lifetime = Duration::from_secs(3);
+    let first = start(settings, story).await;
+    let token = first.token(RoleSet::ALL, 1).await;
+    let (mut settings, story) = world.settings("second");
+    settings.lifetime = Duration::from_secs(3);
+    settings.belonging = with_token(&token);
+    let second = start(settings, story).await;
+    let renewals = |one: &One| {
+        let story = one.story.lock();
+        let renewed = story
+            .iter()
+            .filter(|it| matches!(it, Event::Renewed { .. }));
+        renewed.count()
+    };
+    until("both have renewed twice", || {
+        renewals(&first) >= 2 && renewals(&second) >= 2
+    })
+    .await;
+    assert_eq!((first.knows(), second.knows()), (2, 2));
+    for node in [second, first] {
+        node.stop().await;
+    }
+}
