@@ -53,6 +53,8 @@ pub struct Supervisor {
     overview: watch::Receiver<Overview>,
     began: Instant,
     runner: JoinHandle<Ending>,
+    /// How it ended, once it has.
+    ending: Option<Ending>,
 }
 
 impl Supervisor {
@@ -77,6 +79,7 @@ impl Supervisor {
             overview,
             began,
             runner,
+            ending: None,
         }
     }
 
@@ -119,14 +122,17 @@ impl Supervisor {
         runner::moment(self.began)
     }
 
-    /// Waits until nothing runs any more, and says how it came to that. May be dropped and called again.
+    /// Waits until nothing runs any more, and says how it came to that. May be given up and called again.
     ///
     /// # Panics
     ///
     /// When the supervisor itself did.
     pub async fn ended(&mut self) -> Ending {
+        if let Some(ending) = &self.ending {
+            return ending.clone();
+        }
         match (&mut self.runner).await {
-            Ok(ending) => ending,
+            Ok(ending) => self.ending.insert(ending).clone(),
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }

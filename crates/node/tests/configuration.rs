@@ -211,6 +211,17 @@ fn all_mistakes_of_all_sources_are_told_together() {
 /// Each class of mistake in a file: its text, and what is said of it.
 const MISTAKES: &[(&str, &str)] = &[
     (
+        "[node]\ntags = [\"a0\", \"a1\", \"a2\", \"a3\", \"a4\", \"a5\", \"a6\", \"a7\", \"b0\", \"b1\", \"b2\", \"b3\", \"b4\", \"b5\", \"b6\", \"b7\", \"c0\", \"c1\", \"c2\", \"c3\", \"c4\", \"c5\", \"c6\", \"c7\", \"d0\", \"d1\", \"d2\", \"d3\", \"d4\", \"d5\", \"d6\", \"d7\", \"e0\"]",
+        "convoke.toml:2: node.tags: 33 are too many",
+    ),
+    // What the parser guessed on a line that is no TOML is not complained about as well.
+    ("[node]\nnmae = ", "convoke.toml:2: it is not TOML"),
+    // Nor is it asked whether a value fits to the default of one that is wrong.
+    (
+        "[stop]\ndrain = \"1h\"\nbound = \"x\"",
+        "convoke.toml:3: stop.bound: \"x\" is not a duration",
+    ),
+    (
         "name = \"a\"",
         "convoke.toml:1: name stands outside of a table; write it below [node] or [cluster]",
     ),

@@ -275,6 +275,51 @@ fn a_full_disk_loses_lines_counts_them_and_is_used_again_when_there_is_room() {
     assert_eq!((place.written, place.dropped, place.trouble), (1, 1, None));
 }
 
+/// An error output on a disk that is full in the middle of a line, once.
+struct Torn {
+    room: usize,
+    screen: Screen,
+}
+
+impl Write for Torn {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.room == 0 {
+            self.room = usize::MAX;
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        let taken = bytes.len().min(self.room);
+        self.room -= taken;
+        self.screen.write(&bytes[..taken])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_follows_a_torn_line_begins_a_line_of_its_own() {
+    let screen = Screen::default();
+    let torn = Torn {
+        room: 10,
+        screen: screen.clone(),
+    };
+    let (logs, subscriber) = Logs::start(&settings("info"), Box::new(torn));
+    tracing::subscriber::with_default(subscriber, || {
+        info!("torn");
+        info!("whole");
+    });
+    assert!(logs.close(PATIENCE));
+    let text = screen.text();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert_eq!(lines[0].len(), 10);
+    assert!(
+        lines[1].contains("1 lines are missing") && lines[2].ends_with("logs: whole"),
+        "{text}"
+    );
+}
+
 #[test]
 fn a_directory_that_cannot_be_made_is_told_and_ends_nothing() {
     let directory = tempfile::tempdir().expect("a directory");

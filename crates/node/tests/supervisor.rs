@@ -29,6 +29,8 @@ enum Manner {
     FailsToStart(usize),
     /// Is ready, and fails when somebody lets it.
     Breaks,
+    /// Ends as soon as it has started.
+    EndsAtOnce,
     /// Panics when somebody lets it.
     Panics,
     /// Lets go of its work never.
@@ -76,6 +78,9 @@ impl Service for Made {
             let ended = diary.clone();
             let run = async move {
                 context.ready();
+                if manner == Manner::EndsAtOnce {
+                    return Ok(());
+                }
                 let mut modes = context.modes();
                 let mut beat = tokio::time::interval(Duration::from_millis(500));
                 loop {
@@ -201,6 +206,7 @@ async fn services_start_in_order_and_stop_in_the_other() {
     let ending = world.ends().await;
     assert_eq!(ending.why, EndReason::Asked);
     assert!(ending.cut.is_empty() && ending.abandoned.is_empty());
+    assert_eq!(world.ends().await, ending, "asked again, it says the same");
     let diary = world.diary();
     let at = |line: &str| diary.iter().position(|known| known == line).expect(line);
     assert!(
@@ -321,6 +327,23 @@ async fn the_failure_of_an_essential_service_ends_the_node_in_order() {
         }
     );
     assert!(world.diary().contains(&"api ends".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_right_after_the_start_is_not_taken_for_a_start_that_failed() {
+    for _ in 0..20 {
+        let mut world = World::new(&[(Custody, Manner::Well), (Log, Manner::EndsAtOnce)]);
+        world.want(Role::Master);
+        let ending = world.ends().await;
+        let error = "it ended, and nobody had asked it to".to_owned();
+        assert_eq!(
+            ending.why,
+            EndReason::Failed {
+                service: Log,
+                error
+            }
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use convoke_types::{Moment, Role};
 use serde::Serialize;
 
+use crate::config::{StopConfig, write_duration};
 use crate::roles::{Mode, ServiceName, Wanted};
 
 /// The times of a supervisor.
@@ -46,6 +47,17 @@ impl Default for Params {
             retry_first: seconds(1),
             retry_most: seconds(60),
             stable: seconds(60),
+        }
+    }
+}
+
+impl From<StopConfig> for Params {
+    /// The times that are settings, and the defaults of the others.
+    fn from(stop: StopConfig) -> Self {
+        Self {
+            drain: stop.drain,
+            bound: stop.bound,
+            ..Self::default()
         }
     }
 }
@@ -834,10 +846,7 @@ impl Core {
                     until: now + params.abort,
                 };
                 self.effects.push(Effect::Abort(service, run));
-                let error = format!(
-                    "it did not start within {}",
-                    crate::config::write_duration(params.start)
-                );
+                let error = format!("it did not start within {}", write_duration(params.start));
                 self.failed(now, service, error, true);
             }
             Phase::Draining { .. } => {
@@ -848,10 +857,7 @@ impl Core {
                 slot.phase = Phase::Aborting {
                     until: now + params.abort,
                 };
-                let error = format!(
-                    "it did not stop within {}",
-                    crate::config::write_duration(params.stop)
-                );
+                let error = format!("it did not stop within {}", write_duration(params.stop));
                 slot.last_error = Some((error, now));
                 self.effects.push(Effect::Abort(service, run));
                 self.tell(Event::StopCut { service });
@@ -1015,10 +1021,7 @@ impl Core {
                     .is_some_and(|slot| slot.not_before.is_some())
         };
         let row = service.row();
-        is_free
-            && !self.is_stood_on(service)
-            && row.needs.iter().all(is_there)
-            && row.after.iter().all(has_come)
+        is_free && row.needs.iter().all(is_there) && row.after.iter().all(has_come)
     }
 
     /// Notices when a change is complete, the node is ready, or all is over.

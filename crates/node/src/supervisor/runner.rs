@@ -86,15 +86,13 @@ impl Runner {
     pub(crate) fn new(
         services: Services,
         params: Params,
-        mut wishes: watch::Receiver<Wishes>,
+        wishes: watch::Receiver<Wishes>,
         began: Instant,
         notifier: Option<Notifier>,
         tell: Box<dyn FnMut(&Event) + Send>,
     ) -> (Self, watch::Receiver<Overview>) {
         let core = Core::new(params, services.keys().copied());
         let (overview, seen) = watch::channel(core.view());
-        // A wish that was made before the loop runs is not overlooked.
-        wishes.mark_changed();
         let runner = Self {
             core,
             services,
