@@ -106,8 +106,8 @@ impl Outlet {
     pub(crate) fn place(&self) -> Place {
         Place {
             name: self.name,
-            written: self.counts.written.load(Ordering::Relaxed),
-            dropped: self.counts.dropped.load(Ordering::Relaxed),
+            written: self.counts.written.load(Ordering::Acquire),
+            dropped: self.counts.dropped.load(Ordering::Acquire),
             trouble: self.counts.trouble.lock().clone(),
         }
     }
@@ -155,13 +155,14 @@ impl Writer {
                 Ok(()) => {
                     self.told = dropped;
                     self.is_torn = false;
-                    self.counts.written.fetch_add(1, Ordering::Relaxed);
                     self.counts.trouble.lock().take();
+                    self.counts.written.fetch_add(1, Ordering::Release);
                 }
+                // The reason comes before the count: who sees that a line is missing sees why.
                 Err(error) => {
                     self.is_torn = true;
-                    self.counts.dropped.fetch_add(1, Ordering::Relaxed);
                     *self.counts.trouble.lock() = Some(error.to_string());
+                    self.counts.dropped.fetch_add(1, Ordering::Release);
                 }
             }
         }
