@@ -8,6 +8,36 @@
 //! | [`supervisor`] | brings what runs to what is wanted; owns every service; one way to stop |
 //! | [`notify`] | what the service manager is told |
 //!
+//! A program puts them together so:
+//!
+//! ```no_run
+//! use std::collections::BTreeSet;
+//! use std::time::Duration;
+//!
+//! use convoke_node::config::{Sources, load};
+//! use convoke_node::logs::Logs;
+//! use convoke_node::roles::wanted;
+//! use convoke_node::supervisor::{Params, Services, Supervisor};
+//! use convoke_types::Role;
+//!
+//! # async fn example(sources: Sources) -> Result<(), Box<dyn std::error::Error>> {
+//! let config = load(&sources)?.config();
+//! let (logs, subscriber) = Logs::start(&config.logs, Box::new(std::io::stderr()));
+//! tracing::subscriber::set_global_default(subscriber)?;
+//!
+//! let services = Services::new();
+//! let mut supervisor = Supervisor::start(services, Params::from(config.stop), None, |_| {});
+//! let role = config.node.role.unwrap_or(Role::Worker);
+//! supervisor.want(role, wanted(role, &BTreeSet::new()));
+//!
+//! // Meanwhile, for each SIGTERM or SIGINT: supervisor.asked_to_stop()
+//! let ending = supervisor.ended().await;
+//! println!("{ending:?}");
+//! logs.close(Duration::from_secs(1));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Deliberately not here: what HTTP looks like (`web`), and reading the environment, which the program does.
 #![forbid(unsafe_code)]
 

@@ -275,6 +275,33 @@ fn a_full_disk_loses_lines_counts_them_and_is_used_again_when_there_is_room() {
     assert_eq!((place.written, place.dropped, place.trouble), (1, 1, None));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_device_that_is_really_full_loses_lines_and_nothing_else() {
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .expect("linux has it");
+    let (logs, subscriber) = Logs::start(&settings("info"), Box::new(full));
+    tracing::subscriber::with_default(subscriber, || {
+        for number in 0..100 {
+            info!(number, "lost");
+        }
+    });
+    assert!(logs.close(PATIENCE));
+    let place = place(&logs, "stderr");
+    assert_eq!((place.written, place.dropped), (0, 100));
+    assert!(
+        place
+            .trouble
+            .is_some_and(|why| why.contains("No space left"))
+    );
+    assert_eq!(
+        logs.recent().read(0, Severity::Trace, 1_000).lines.len(),
+        100
+    );
+}
+
 /// An error output on a disk that is full in the middle of a line, once.
 struct Torn {
     room: usize,

@@ -521,3 +521,59 @@ async fn the_watchdog_is_not_fed_for_a_node_of_which_an_essential_part_is_stuck(
     world.supervisor.stop();
     world.ends().await;
 }
+
+/// A service that blocks its thread until somebody lets it go, whatever it is told.
+struct Blocks {
+    let_go: Mutex<Option<std::sync::mpsc::Receiver<()>>>,
+}
+
+impl Service for Blocks {
+    fn start<'s>(
+        &'s self,
+        context: Context,
+    ) -> Work<'s, Result<Running, convoke_node::supervisor::Failure>> {
+        let let_go = self.let_go.lock().take();
+        Box::pin(async move {
+            Ok(Running::new(async move {
+                context.ready();
+                context.stopped().await;
+                // The other end is dropped at the end of the test.
+                let _ = let_go.map(|let_go| let_go.recv());
+                Ok(())
+            }))
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_blocks_a_thread_is_abandoned_and_named_and_the_node_ends_all_the_same() {
+    let (letting_go, let_go) = std::sync::mpsc::sync_channel(0);
+    let blocks: Arc<dyn Service> = Arc::new(Blocks {
+        let_go: Mutex::new(Some(let_go)),
+    });
+    let soon = Duration::from_millis(100);
+    let params = Params {
+        drain: soon,
+        stop: soon,
+        abort: soon,
+        ..Params::default()
+    };
+    let services = Services::from([(Custody, blocks)]);
+    let mut supervisor = Supervisor::start(services, params, None, |_| {});
+    supervisor.want(Role::Master, wanted(Role::Master, &BTreeSet::new()));
+    let mut overview = supervisor.overview();
+    let ready = overview.wait_for(|overview| overview.is_ready);
+    timeout(Duration::from_secs(20), ready)
+        .await
+        .expect("it starts")
+        .expect("it says so");
+    supervisor.stop();
+    let ending = timeout(Duration::from_secs(20), supervisor.ended())
+        .await
+        .expect("it has a bound");
+    assert_eq!(
+        (ending.cut, ending.abandoned),
+        (vec![Custody], vec![Custody])
+    );
+    drop(letting_go);
+}
