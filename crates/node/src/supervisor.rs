@@ -83,10 +83,13 @@ impl Supervisor {
         }
     }
 
-    /// Has the node play a role with these services, from [`roles::wanted`](crate::roles::wanted). The latest wish counts.
+    /// Has the node play a role with these services, from [`roles::wanted`](crate::roles::wanted). The latest wish counts. After a role
+    /// change that was undone, the same wish again is another try.
     pub fn want(&self, role: Role, wanted: Wanted) {
-        self.wishes
-            .send_modify(|wishes| wishes.goal = Some((role, wanted)));
+        self.wishes.send_modify(|wishes| {
+            wishes.goal = Some((role, wanted));
+            wishes.asked += 1;
+        });
     }
 
     /// Takes other times, for what begins from now on.

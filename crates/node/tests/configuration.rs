@@ -411,6 +411,21 @@ fn a_file_that_somebody_names_has_to_be_there() {
 }
 
 #[test]
+fn a_path_that_is_not_utf8_is_read_and_shown_all_the_same() {
+    let mut told = Told::nothing();
+    let name = OsString::from_vec(b"odd-\xff.toml".to_vec());
+    let named = told.directory.path().join(name);
+    std::fs::write(&named, "[node]\nname = \"a\"\n").expect("written");
+    told.sources.config = Some(named.clone());
+    let loaded = told.load();
+    assert!(as_json(&loaded).contains("odd-\u{fffd}.toml"));
+    assert!(as_text(&loaded, true).contains("odd-\u{fffd}.toml:2"));
+    std::fs::write(&named, "[node]\nname = 3\n").expect("written");
+    let faults = serde_json::to_string(&told.faults()).expect("it is JSON");
+    assert!(faults.contains("\"line\":2"), "{faults}");
+}
+
+#[test]
 fn an_empty_variable_counts_as_not_set_and_those_of_others_are_left_alone() {
     let told = Told::nothing()
         .env("CONVOKE_NODE_NAME", "")

@@ -266,6 +266,29 @@ async fn a_start_that_hangs_is_cut_off_and_the_role_change_undone() {
     assert!(
         began.elapsed() >= Duration::from_secs(30) && began.elapsed() < Duration::from_secs(33)
     );
+    // Other times are no new wish, the same role once more is one.
+    let tried = |events: &[Event]| {
+        events
+            .iter()
+            .filter(|event| matches!(event, Event::RollingBack { .. }))
+            .count()
+    };
+    let soon = Params {
+        start: Duration::from_secs(5),
+        ..Params::default()
+    };
+    world.supervisor.set_params(soon);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    world
+        .until("it still runs", |overview| overview.stage == Stage::Running)
+        .await;
+    assert_eq!(tried(&world.events.lock()), 1);
+    world.want(Role::Worker);
+    world
+        .until("it tries", |overview| overview.stage == Stage::Changing)
+        .await;
+    world.until("it is back", is_back).await;
+    assert_eq!(tried(&world.events.lock()), 2);
     assert_eq!(
         *state(&world.supervisor.overview().borrow(), Executor),
         ServiceState::Stopped

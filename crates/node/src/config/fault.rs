@@ -1,7 +1,7 @@
 //! What is wrong with a configuration: each fault says what, where, and what to do; all of them are told together.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -14,6 +14,7 @@ pub enum Origin {
     /// A line of the file. Line 0 is the file as a whole.
     File {
         /// Which file.
+        #[serde(serialize_with = "shown")]
         path: PathBuf,
         /// Counted from 1.
         line: usize,
@@ -28,6 +29,11 @@ pub enum Origin {
         /// Its name, with dashes.
         name: String,
     },
+}
+
+/// A path need not be UTF-8, and JSON has to be.
+fn shown<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }
 
 impl fmt::Display for Origin {

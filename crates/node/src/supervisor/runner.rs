@@ -36,6 +36,8 @@ pub(crate) enum Urgency {
 #[derive(Clone, Debug)]
 pub(crate) struct Wishes {
     pub(crate) goal: Option<(Role, Wanted)>,
+    /// How often a role was asked for: after a change that was undone, the same wish again is another try.
+    pub(crate) asked: u64,
     pub(crate) params: Params,
     pub(crate) urgency: Urgency,
 }
@@ -44,6 +46,7 @@ impl Wishes {
     pub(crate) fn new(params: Params) -> Self {
         Self {
             goal: None,
+            asked: 0,
             params,
             urgency: Urgency::None,
         }
@@ -65,6 +68,8 @@ pub(crate) struct Runner {
     core: Core,
     services: Services,
     wishes: watch::Receiver<Wishes>,
+    /// How many of them were taken.
+    heard_wishes: u64,
     overview: watch::Sender<Overview>,
     notifier: Option<Notifier>,
     tell: Box<dyn FnMut(&Event) + Send>,
@@ -97,6 +102,7 @@ impl Runner {
             core,
             services,
             wishes,
+            heard_wishes: 0,
             overview,
             notifier,
             tell,
@@ -140,7 +146,9 @@ impl Runner {
     fn take_wishes(&mut self, owner_is_there: bool) {
         let wishes = self.wishes.borrow_and_update().clone();
         self.give(Input::Params(wishes.params));
-        if let Some((role, wanted)) = wishes.goal {
+        let is_new = wishes.asked != self.heard_wishes;
+        self.heard_wishes = wishes.asked;
+        if let Some((role, wanted)) = wishes.goal.filter(|_| is_new) {
             self.give(Input::Want(role, wanted));
         }
         match wishes.urgency {
