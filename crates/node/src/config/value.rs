@@ -269,9 +269,7 @@ fn shaped(shape: Shape, text: &str, is_secret: bool) -> Result<(), String> {
                 .map_err(|error| error.to_string());
         }
         Shape::Listen => text.parse::<SocketAddr>().is_ok(),
-        Shape::Address => text
-            .parse::<SocketAddr>()
-            .is_ok_and(|at| at.port() != 0 && !at.ip().is_unspecified()),
+        Shape::Address => text.parse().is_ok_and(can_be_called),
         Shape::Peer => is_peer(text),
         Shape::Host => is_host(text),
         Shape::Origin => is_origin(text),
@@ -308,9 +306,14 @@ fn is_host(text: &str) -> bool {
         && (bare.split('.').all(label) || address.parse::<std::net::Ipv6Addr>().is_ok())
 }
 
+/// Port 0, every address of a machine and the address of a group lead to nobody.
+fn can_be_called(address: SocketAddr) -> bool {
+    address.port() != 0 && !address.ip().is_unspecified() && !address.ip().is_multicast()
+}
+
 fn is_peer(text: &str) -> bool {
     if let Ok(address) = text.parse::<SocketAddr>() {
-        return address.port() != 0 && !address.ip().is_unspecified();
+        return can_be_called(address);
     }
     let Some((host, port)) = text.rsplit_once(':') else {
         return false;
@@ -366,6 +369,7 @@ mod tests {
         assert!(read("network.listen", "[::]:4700").is_ok());
         assert!(read("network.advertise", "0.0.0.0:4700").is_err());
         assert!(read("network.advertise", "192.0.2.1:0").is_err());
+        assert!(read("network.advertise", "239.1.1.1:4700").is_err());
         assert!(read("network.listen", "localhost").is_err());
         assert!(read("cluster.join", "a.example:4700, [2001:db8::1]:4700").is_ok());
         assert!(read("cluster.join", "a.example").is_err());
