@@ -46,15 +46,21 @@ use crate::roles::{ServiceName, Wanted};
 /// The services of this program.
 pub type Services = BTreeMap<ServiceName, Arc<dyn Service>>;
 
-/// The handle. Dropped, it has the node stop in order; nobody waits for that then.
+/// The handle, which is told as its [`Reins`] are. Dropped with all of them, it has the node stop in order; nobody waits for that then.
 #[derive(Debug)]
 pub struct Supervisor {
-    wishes: watch::Sender<Wishes>,
-    overview: watch::Receiver<Overview>,
-    began: Instant,
+    reins: Reins,
     runner: JoinHandle<Ending>,
     /// How it ended, once it has.
     ending: Option<Ending>,
+}
+
+/// What a supervisor is told by. Clones are one.
+#[derive(Clone, Debug)]
+pub struct Reins {
+    wishes: watch::Sender<Wishes>,
+    overview: watch::Receiver<Overview>,
+    began: Instant,
 }
 
 impl Supervisor {
@@ -75,14 +81,47 @@ impl Supervisor {
         let tasks = TaskTracker::new();
         let runner = tasks.spawn(runner.run());
         Self {
-            wishes,
-            overview,
-            began,
+            reins: Reins {
+                wishes,
+                overview,
+                began,
+            },
             runner,
             ending: None,
         }
     }
 
+    /// A handle to tell it by, for those who do not wait for its end.
+    #[must_use]
+    pub fn reins(&self) -> Reins {
+        self.reins.clone()
+    }
+
+    /// Waits until nothing runs any more, and says how it came to that. May be given up and called again.
+    ///
+    /// # Panics
+    ///
+    /// When the supervisor itself did.
+    pub async fn ended(&mut self) -> Ending {
+        if let Some(ending) = &self.ending {
+            return ending.clone();
+        }
+        match (&mut self.runner).await {
+            Ok(ending) => self.ending.insert(ending).clone(),
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+}
+
+impl std::ops::Deref for Supervisor {
+    type Target = Reins;
+
+    fn deref(&self) -> &Reins {
+        &self.reins
+    }
+}
+
+impl Reins {
     /// Has the node play a role with these services, from [`roles::wanted`](crate::roles::wanted). The latest wish counts. After a role
     /// change that was undone, the same wish again is another try.
     pub fn want(&self, role: Role, wanted: Wanted) {
@@ -123,20 +162,5 @@ impl Supervisor {
     #[must_use]
     pub fn now(&self) -> Moment {
         runner::moment(self.began)
-    }
-
-    /// Waits until nothing runs any more, and says how it came to that. May be given up and called again.
-    ///
-    /// # Panics
-    ///
-    /// When the supervisor itself did.
-    pub async fn ended(&mut self) -> Ending {
-        if let Some(ending) = &self.ending {
-            return ending.clone();
-        }
-        match (&mut self.runner).await {
-            Ok(ending) => self.ending.insert(ending).clone(),
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
     }
 }
