@@ -84,7 +84,8 @@ pub enum Consistency {
     Linearizable,
     /// What this node has, however old; the answer says how old.
     Stale,
-    /// At least this revision.
+    /// At least this revision. A node that has not read as far waits for a second or so, and then says
+    /// [`Code::NotYet`](crate::problem::Code): the number comes from outside, and may never be reached.
     AtLeast(u64),
 }
 

@@ -729,7 +729,7 @@ pub(crate) fn refuse(fault: &Fault, id: &str) -> Response {
     let headers = response.headers_mut();
     let wait = match (fault.retry_after, fault.code) {
         (Some(wait), _) => Some(wait),
-        (None, Code::Unavailable) => Some(Duration::from_secs(1)),
+        (None, Code::Unavailable | Code::NotYet) => Some(Duration::from_secs(1)),
         (None, _) => None,
     };
     if let Some(wait) = wait {

@@ -67,6 +67,7 @@ codes! {
     MethodNotAllowed 405 "method not allowed" "The path does not know this method; `Allow` says which it knows.";
     TooSlow 408 "body came too slowly" "The body was not there in time. Nothing changed.";
     Conflict 409 "conflict" "What is there does not go with what was asked for. Nothing changed.";
+    NotYet 409 "not there yet" "The node has not read as far as the revision that was asked for; `Retry-After` says when to come again.";
     ConditionFailed 412 "condition failed" "`If-Match` or `If-None-Match` was not so. Nothing changed.";
     TooLarge 413 "body too large" "The body is larger than this operation takes. Nothing changed.";
     UnsupportedMediaType 415 "wrong content type" "The body has another content type than the document says, or is compressed.";

@@ -216,6 +216,7 @@ impl Route {
                 Type::Integer(0, u64::MAX),
                 revision,
             )
+            .problem(Code::NotYet)
     }
 
     fn conditional(self) -> Self {
