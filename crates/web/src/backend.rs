@@ -9,6 +9,8 @@
 //!   where commands enter.
 //! - A [`Fault`] says what came of it: `outcome-unknown` if the change may have happened, anything else if not.
 //! - Futures are dropped when the client goes or the deadline is over. A change that was handed on may still happen.
+//! - Cursors that it makes, `next` among them, are printable ASCII of at most 2,048 bytes. One that comes back and means
+//!   nothing is [`Code::BadParameter`](crate::problem::Code), and for events and lines `missed`.
 //! - Names and numbers are within their bounds when they come here, and have no control characters; whether there is
 //!   such a thing is the backend's business.
 

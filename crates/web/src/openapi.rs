@@ -215,7 +215,16 @@ fn refusal(codes: &[Code], schemas: &mut Schemas) -> Value {
         .map(|code| format!("`{code}`: {}", code.meaning()))
         .collect();
     let schema: Schema = schemas.given.subschema_for::<Problem>();
-    json!({"description": words.join(" "), "content": {PROBLEM: {"schema": schema}}})
+    let mut response =
+        json!({"description": words.join(" "), "content": {PROBLEM: {"schema": schema}}});
+    let comes_again = [Code::TooMany, Code::Unavailable, Code::NotYet];
+    if codes.iter().any(|code| comes_again.contains(code)) {
+        response["headers"] = json!({"Retry-After": {
+            "description": "When to come again, in seconds.",
+            "schema": {"type": "integer", "minimum": 1},
+        }});
+    }
+    response
 }
 
 fn headers(gives: &Gives) -> Value {

@@ -191,6 +191,28 @@ async fn whoever_is_not_there_or_is_no_node_is_told_apart() {
 }
 
 #[tokio::test]
+async fn who_sends_a_client_elsewhere_is_not_obeyed() {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let elsewhere = World::new().await;
+    let location = format!("http://{}/v1/health", elsewhere.address);
+    let serving = tokio::task::spawn_blocking(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let _ = stream.read(&mut [0; 4_096]);
+        let answer =
+            format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+        stream.write_all(answer.as_bytes()).expect("written");
+    });
+    let asked = Client::new(Endpoint::Tcp(address)).health().await;
+    assert!(
+        matches!(asked, Err(ClientError::Strange { status: 302, .. })),
+        "{asked:?}"
+    );
+    serving.await.expect("no panic");
+}
+
+#[tokio::test]
 async fn over_tls_the_server_is_checked_and_its_name_is_taken_as_host() {
     let made =
         rcgen::generate_simple_self_signed(vec!["node.example".to_owned()]).expect("a certificate");

@@ -367,6 +367,95 @@ async fn a_server_that_stops_ends_streams_at_once_and_waits_for_the_rest() {
 }
 
 #[tokio::test]
+async fn a_request_that_does_not_end_is_cut_off_when_the_grace_time_is_over() {
+    let world = World::with(limited(|limits| limits.grace = Duration::from_millis(100))).await;
+    *world.memory.trouble.lock() = Some(Trouble::Never);
+    let mut stream = std::net::TcpStream::connect(world.address).expect("connect");
+    stream
+        .write_all(
+            b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer read\r\n\r\n",
+        )
+        .expect("write");
+    until(|| world.memory.trouble.lock().is_none()).await;
+    assert_eq!(world.stop().await, Ended { cut_off: 1 });
+}
+
+#[tokio::test]
+async fn a_connection_that_asks_nothing_more_is_closed() {
+    let world = World::with(limited(|limits| {
+        limits.head_time = Duration::from_millis(100)
+    }))
+    .await;
+    let address = world.address;
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut stream = std::net::TcpStream::connect(address).expect("connect");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
+        stream
+            .write_all(b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .expect("write");
+        let mut answer = String::new();
+        stream
+            .read_to_string(&mut answer)
+            .expect("closed, and not for lack of patience");
+        answer
+    });
+    assert!(
+        answer
+            .await
+            .expect("no panic")
+            .starts_with("HTTP/1.1 200 OK")
+    );
+}
+
+#[tokio::test]
+async fn a_reader_that_takes_nothing_loses_its_connection_and_its_place() {
+    let world = World::with(limited(|limits| {
+        limits.write_stall = Duration::from_millis(100)
+    }))
+    .await;
+    let text = "x".repeat(10_000);
+    for _ in 0..2_000 {
+        world.memory.tell(&text);
+    }
+    let mut stream = std::net::TcpStream::connect(world.address).expect("connect");
+    stream
+        .write_all(
+            b"GET /v1/events?after=life1-0 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer read\r\n\
+              Accept: text/event-stream\r\n\r\n",
+        )
+        .expect("write");
+    let client = world.client("read");
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    for wanted in ["convoke_http_streams 1", "convoke_http_streams 0"] {
+        while !client
+            .metrics()
+            .await
+            .expect("numbers")
+            .lines()
+            .any(|line| line == wanted)
+        {
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "{wanted} was never so"
+            );
+        }
+    }
+    drop(stream);
+}
+
+/// Waits for a state, with a limit.
+async fn until(so: impl Fn() -> bool) {
+    let waiting = async {
+        while !so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting)
+        .await
+        .expect("in time");
+}
+
+#[tokio::test]
 async fn numbers_of_the_http_side_stand_beside_those_of_the_node() {
     let world = World::new().await;
     world.ask_as("read", "GET", "/v1/voters", None).await;

@@ -15,6 +15,7 @@ const SEEDS: u64 = 6;
 const REQUESTS: usize = 250;
 
 #[tokio::test]
+#[expect(clippy::print_stdout, reason = "the seed, and how to replay it")]
 async fn no_nonsense_breaks_the_api_or_is_answered_as_the_document_does_not_say() {
     #[expect(
         clippy::disallowed_methods,

@@ -9,10 +9,9 @@ pub(crate) fn check(
     value: &Value,
     at: &str,
 ) -> Result<(), String> {
-    let schema = match schema {
-        Value::Object(schema) => schema,
-        other => return Err(format!("{at}: {other} is no schema of ours")),
-    };
+    let schema = schema
+        .as_object()
+        .ok_or_else(|| format!("{at}: {schema} is no schema of ours"))?;
     for (word, rule) in schema {
         let wrong = |what: &str| Err(format!("{at}: {value} {what} {rule}"));
         match word.as_str() {
@@ -24,10 +23,9 @@ pub(crate) fn check(
                 check(document, target, value, at)?;
             }
             "type" => {
-                let types: Vec<&str> = match rule {
-                    Value::Array(all) => all.iter().filter_map(Value::as_str).collect(),
-                    other => other.as_str().into_iter().collect(),
-                };
+                let one = std::slice::from_ref(rule);
+                let all = rule.as_array().map_or(one, Vec::as_slice);
+                let types: Vec<&str> = all.iter().filter_map(Value::as_str).collect();
                 if !types.iter().any(|kind| is_of(kind, value)) {
                     return wrong("is not of type");
                 }
