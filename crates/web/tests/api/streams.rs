@@ -55,6 +55,10 @@ async fn a_reader_hears_what_happens_from_now_on_and_resumes_behind_what_it_hear
         expected += 1;
     }
     assert_eq!(expected, number);
+    for text in ["more", "still more"] {
+        world.memory.tell(text);
+        assert_eq!(hear(&mut again).await.as_deref(), Some(text));
+    }
 }
 
 #[tokio::test]
