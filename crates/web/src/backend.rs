@@ -3,6 +3,20 @@
 //! [`Backend`] is all that this crate knows of gossip, log, custody and supervisor; the node implements it, and tests do
 //! with a store in memory. It is object-safe, because one table of routes serves every backend.
 //!
+//! ```
+//! # use convoke_web::backend::Reply;
+//! # use convoke_web::Fault;
+//! # struct Node;
+//! # impl Node {
+//! fn lines<'a>(&'a self, node: &'a str) -> Reply<'a, Vec<String>> {
+//!     Box::pin(async move {
+//!         let found = ["node-a"].contains(&node);
+//!         found.then(Vec::new).ok_or_else(|| Fault::not_found("there is no such node"))
+//!     })
+//! }
+//! # }
+//! ```
+//!
 //! Rules for who implements it:
 //! - Every change gets a [`Caller`], and whoever carries it out writes an audit entry with it, also when it refuses.
 //! - The scope of the caller was checked before. What the roles of a principal's node allow was not: that is decided

@@ -53,7 +53,7 @@ use crate::text::{harmless, nearest, shown};
 pub struct Settings {
     /// How much it takes on.
     pub limits: Limits,
-    /// Names under which this node may be asked over the network, beside `localhost` and its addresses.
+    /// Names, without ports, under which this node may be asked over the network, beside `localhost` and its addresses.
     pub hosts: Vec<String>,
     /// Origins whose pages may ask, beside the node's own, as `https://panel.example`.
     pub origins: Vec<String>,
@@ -237,9 +237,9 @@ impl Api {
         arrival: &Arrival,
         headers: &HeaderMap,
     ) -> Result<(Principal, Proof, Option<Duration>), Fault> {
-        let proof = match arrival.remote {
-            Remote::Local { .. } => Proof::Local,
-            Remote::Network(_) => match (token(headers)?, sessions::cookie(headers)) {
+        let proof = match arrival.own {
+            None => Proof::Local,
+            Some(own) => match (token(headers)?, sessions::cookie(headers, own.port())) {
                 (Some(token), _) => Proof::Token(token.to_owned()),
                 (None, Some(mark)) => Proof::Session(mark),
                 (None, None) => return Err(unauthenticated("the request shows no authority")),
@@ -331,13 +331,7 @@ impl Call {
         };
         let secret = sessions::draw()?;
         let life = self.api.limits.session_life;
-        let cookie = format!(
-            "{}={secret}; HttpOnly; SameSite=Strict; Path=/; Max-Age={}{}",
-            sessions::NAME,
-            life.as_secs(),
-            if self.arrival.tls { "; Secure" } else { "" }
-        );
-        *self.cookie.lock() = HeaderValue::from_str(&cookie).ok();
+        self.set_cookie(&secret, life);
         let session = Session {
             name: principal.name.clone(),
             scope: principal.scope,
@@ -363,13 +357,23 @@ impl Call {
     pub(crate) fn log_out(&self) -> Changed {
         if let Ok((_, Proof::Session(mark), _)) = self.known() {
             self.api.sessions.lock().end(mark);
-            let cookie = format!(
-                "{}=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0",
-                sessions::NAME
-            );
-            *self.cookie.lock() = HeaderValue::from_str(&cookie).ok();
+            self.set_cookie("", Duration::ZERO);
         }
         Changed { revision: None }
+    }
+
+    /// Over the local socket there is no port, and nobody who keeps cookies.
+    fn set_cookie(&self, secret: &str, life: Duration) {
+        let Some(own) = self.arrival.own else {
+            return;
+        };
+        let cookie = format!(
+            "{}={secret}; HttpOnly; SameSite=Strict; Path=/; Max-Age={}{}",
+            sessions::name(own.port()),
+            life.as_secs(),
+            if self.arrival.tls { "; Secure" } else { "" }
+        );
+        *self.cookie.lock() = HeaderValue::from_str(&cookie).ok();
     }
 }
 

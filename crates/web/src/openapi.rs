@@ -53,7 +53,7 @@ pub(crate) fn document(table: &[Route], version: &str) -> Value {
                     "type": "apiKey",
                     "in": "cookie",
                     "name": sessions::NAME,
-                    "description": "A session of `POST /v1/session`. What changes something also has the header \
+                    "description": "A session of `POST /v1/session`; `_` and the port are added to the name. What changes something also has the header \
                         `Convoke-Request`, with any value.",
                 },
             },

@@ -233,7 +233,11 @@ impl From<convoke_types::Problem> for Fault {
             // Newer codes of our own crate: what may have run is never called harmless.
             _ => Code::OutcomeUnknown,
         };
-        let fault = Self::new(code, detail);
+        let fault = if code == Code::OutcomeUnknown {
+            Self::outcome_unknown(detail)
+        } else {
+            Self::new(code, detail)
+        };
         match problem.retry {
             Retry::After(wait) => fault.retry_after(wait),
             Retry::Now => fault.retry_after(Duration::ZERO),

@@ -247,7 +247,11 @@ async fn accept(api: Arc<Api>, listener: Listener, stop: CancellationToken) -> u
     let neighbours = Arc::new(Neighbours::default());
     let mut connections = JoinSet::new();
     loop {
-        while connections.try_join_next().is_some() {}
+        while let Some(ended) = connections.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a connection's task panicked");
+            }
+        }
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => break,

@@ -20,7 +20,7 @@ use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::backend::{PAGE_MOST, Reading, Reply, Start};
+use crate::backend::{Reading, Reply, Start};
 use crate::dispatch::Call;
 use crate::metrics::Held;
 use crate::model::{Event, EventPage, LogLine, LogPage};
@@ -29,6 +29,8 @@ use crate::routes::EVENTS;
 
 /// How soon a reader whose stream ended comes again.
 const RETRY_MS: u64 = 1_000;
+/// How much is read at once.
+const BATCH: u32 = 100;
 /// How long a backend that answers at once with nothing is left alone.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -120,7 +122,7 @@ pub(crate) fn follow<T: Told + Send + 'static>(
     })?;
     let now = Instant::now();
     let mut reading = call.reading(Start::Now);
-    reading.limit = PAGE_MOST.min(100);
+    reading.limit = BATCH;
     reading.wait = call.api.limits.keep_alive;
     let follower = Follower {
         ends: now + call.api.limits.stream_life,

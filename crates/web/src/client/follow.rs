@@ -13,7 +13,7 @@ use super::connect::Connection;
 use super::{Ask, Client, ClientError};
 use crate::problem::Problem;
 
-/// The largest event, and the most bytes that are kept of one that is not whole.
+/// The most bytes that are kept of an event that is not whole.
 const EVENT_BYTES: usize = 256 * 1_024;
 /// How long a stream may say nothing at all, not even that it lives.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -131,11 +131,11 @@ impl<T: DeserializeOwned> Follow<T> {
         if let Ok(data) = frame.into_data() {
             self.lines.add(&data);
         }
-        if self.lines.kept() > EVENT_BYTES {
-            return Err(self.strange("an event is larger than any of ours"));
-        }
         while let Some(event) = self.lines.event() {
             self.hear(event)?;
+        }
+        if self.lines.kept() > EVENT_BYTES {
+            return Err(self.strange("an event is larger than any of ours"));
         }
         Ok(())
     }

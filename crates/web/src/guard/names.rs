@@ -23,7 +23,10 @@ pub(crate) struct Names {
 
 impl Names {
     pub(crate) fn new(hosts: &[String], origins: &[String]) -> Self {
-        let small = |names: &[String]| names.iter().map(|name| name.to_ascii_lowercase()).collect();
+        let small = |names: &[String]| {
+            let plain = |name: &String| name.trim_end_matches('/').to_ascii_lowercase();
+            names.iter().map(plain).collect()
+        };
         Self {
             hosts: small(hosts),
             origins: small(origins),
@@ -188,7 +191,7 @@ mod tests {
 
     #[test]
     fn pages_of_the_same_origin_or_a_configured_one_may_ask_and_no_others() {
-        let names = Names::new(&[], &["https://panel.example".to_owned()]);
+        let names = Names::new(&[], &["https://Panel.example/".to_owned()]);
         let ask = |origin: &str, scheme| {
             let set = headers(&[("host", "localhost:7001"), ("origin", origin)]);
             names.check_origin(&set, scheme).map_err(|fault| fault.code)

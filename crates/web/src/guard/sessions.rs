@@ -13,7 +13,7 @@ use hyper::header::COOKIE;
 use crate::backend::Principal;
 use crate::problem::{Code, Fault};
 
-/// The cookie's name.
+/// What the cookie's name begins with; `_` and the port follow.
 pub(crate) const NAME: &str = "convoke_session";
 /// The header that requests of a session have when they change something: no form and no link can send it.
 pub const SESSION_HEADER: &str = "convoke-request";
@@ -94,15 +94,21 @@ pub(crate) fn mark(secret: &str) -> Mark {
     mark
 }
 
-/// The session of a request, if it has a cookie of ours.
-pub(crate) fn cookie(headers: &HeaderMap) -> Option<Mark> {
+/// The cookie's name at this port. Browsers give a cookie to every port of a host, and several nodes may be on one.
+pub(crate) fn name(port: u16) -> String {
+    format!("{NAME}_{port}")
+}
+
+/// The session of a request that came to this port, if it has a cookie of ours.
+pub(crate) fn cookie(headers: &HeaderMap, port: u16) -> Option<Mark> {
+    let ours = name(port);
     headers
         .get_all(COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(name, _)| *name == NAME)
+        .find(|(name, _)| *name == ours)
         .map(|(_, secret)| mark(secret))
 }
 
@@ -156,14 +162,12 @@ mod tests {
     }
 
     #[test]
-    fn our_cookie_is_found_among_others() {
+    fn our_cookie_is_found_among_others_and_those_of_other_ports() {
         let mut headers = HeaderMap::new();
-        headers.insert(
-            COOKIE,
-            "a=b; convoke_session=s3; c".parse().expect("a value"),
-        );
-        assert_eq!(cookie(&headers), Some(mark("s3")));
-        headers.insert(COOKIE, "xconvoke_session=s3".parse().expect("a value"));
-        assert_eq!(cookie(&headers), None);
+        let value = "a=b; convoke_session_1=s1; convoke_session_12=s3; c";
+        headers.insert(COOKIE, value.parse().expect("a value"));
+        assert_eq!(cookie(&headers, 12), Some(mark("s3")));
+        assert_eq!(cookie(&headers, 1), Some(mark("s1")));
+        assert_eq!(cookie(&headers, 2), None);
     }
 }

@@ -179,6 +179,19 @@ impl From<convoke_types::Role> for Role {
     }
 }
 
+/// These roles, as they are listed.
+#[must_use]
+pub fn roles_of(set: convoke_types::RoleSet) -> Vec<Role> {
+    set.iter().map(Role::from).collect()
+}
+
+/// A list of roles, as a set.
+#[must_use]
+pub fn role_set(list: &[Role]) -> convoke_types::RoleSet {
+    let none = convoke_types::RoleSet::of(&[]);
+    list.iter().fold(none, |set, role| set.with((*role).into()))
+}
+
 /// How much somebody may do. Each includes those before it.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,

@@ -350,6 +350,24 @@ async fn what_breaks_behind_the_api_is_told_by_its_code() {
 }
 
 #[tokio::test]
+async fn a_change_whose_answer_does_not_come_may_have_been_made_and_says_so() {
+    let world = World::with(limited(|limits| {
+        limits.deadline = Duration::from_millis(200)
+    }))
+    .await;
+    let lost = convoke_types::Problem::new(convoke_types::Code::LinkLost, "the leader went");
+    for trouble in [Trouble::Never, Trouble::Fault(Fault::from(lost))] {
+        *world.memory.trouble.lock() = Some(trouble);
+        let body = Some(r#"{"drain":true}"#);
+        let answer = world
+            .ask_as("operate", "PUT", "/v1/nodes/node-a/drain", body)
+            .await;
+        assert_eq!((answer.status, &*answer.code()), (504, "outcome-unknown"));
+        assert!(answer.json()["what_to_do"].is_string());
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_stops_ends_streams_at_once_and_waits_for_the_rest() {
     let world = World::new().await;
     let mut follow = world.client("read").follow_events(None);

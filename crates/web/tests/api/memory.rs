@@ -22,7 +22,7 @@ pub(crate) const NODE: &str = "node-a";
 pub(crate) struct Memory {
     state: parking_lot::Mutex<State>,
     happened: watch::Sender<u64>,
-    /// What `status` does instead, once.
+    /// What `status` does instead once, and `set_drain` after it was done.
     pub(crate) trouble: parking_lot::Mutex<Option<Trouble>>,
     pub(crate) changes: AtomicU64,
 }
@@ -162,6 +162,16 @@ impl Memory {
         }
     }
 
+    async fn have_trouble(&self) -> Result<(), Fault> {
+        let trouble = self.trouble.lock().take();
+        match trouble {
+            None => Ok(()),
+            Some(Trouble::Fault(fault)) => Err(fault),
+            Some(Trouble::Panic) => panic!("planted"),
+            Some(Trouble::Never) => std::future::pending().await,
+        }
+    }
+
     fn known(&self, node: &str) -> Result<(), Fault> {
         if node == NODE {
             return Ok(());
@@ -290,14 +300,8 @@ impl Backend for Memory {
     }
 
     fn status(&self) -> Reply<'_, Status> {
-        let trouble = self.trouble.lock().take();
         Box::pin(async move {
-            match trouble {
-                None => {}
-                Some(Trouble::Fault(fault)) => return Err(fault),
-                Some(Trouble::Panic) => panic!("planted"),
-                Some(Trouble::Never) => std::future::pending::<()>().await,
-            }
+            self.have_trouble().await?;
             Ok(Status {
                 healthy: false,
                 problems: vec![StatusProblem {
@@ -463,10 +467,12 @@ impl Backend for Memory {
     }
 
     fn set_drain<'a>(&'a self, by: &'a Caller, node: &'a str, _: SetDrain) -> Reply<'a, Changed> {
-        soon(
-            self.known(node)
-                .map(|()| self.change(by, "setNodeDrain", node)),
-        )
+        Box::pin(async move {
+            self.known(node)?;
+            let changed = self.change(by, "setNodeDrain", node);
+            self.have_trouble().await?;
+            Ok(changed)
+        })
     }
 
     fn forget<'a>(&'a self, by: &'a Caller, node: &'a str) -> Reply<'a, Changed> {

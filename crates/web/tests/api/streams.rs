@@ -76,6 +76,23 @@ async fn a_reader_behind_what_is_kept_is_told_to_look_at_the_state_itself() {
 }
 
 #[tokio::test]
+async fn many_large_events_at_once_are_heard_all() {
+    let world = World::new().await;
+    for number in 0..250 {
+        world
+            .memory
+            .tell(&format!("{number} {}", "x".repeat(10_000)));
+    }
+    let mut follow = world
+        .client("read")
+        .follow_events(Some("life1-0".to_owned()));
+    for number in 1..250 {
+        let text = hear(&mut follow).await.expect("an event");
+        assert!(text.starts_with(&format!("{number} ")), "{number}");
+    }
+}
+
+#[tokio::test]
 async fn a_page_has_the_same_events_as_the_stream() {
     let world = World::new().await;
     for text in ["0", "1", "2"] {
