@@ -217,6 +217,47 @@ async fn the_document_has_no_default_answers_and_no_untyped_objects() {
     }
 }
 
+#[tokio::test]
+async fn references_lead_somewhere_and_examples_are_right() {
+    let world = World::new().await;
+    let document = world.document();
+    let mut open = vec![&document];
+    let mut references = 0;
+    while let Some(value) = open.pop() {
+        if let Some(place) = value.get("$ref").and_then(Value::as_str) {
+            let target = place
+                .strip_prefix('#')
+                .and_then(|place| document.pointer(place));
+            assert!(target.is_some(), "{place} leads nowhere");
+            references += 1;
+        }
+        open.extend(
+            value
+                .as_object()
+                .into_iter()
+                .flat_map(|object| object.values()),
+        );
+        open.extend(value.as_array().into_iter().flatten());
+    }
+    assert!(references > 100, "{references}");
+    let mut examples = 0;
+    for operation in operations(&document) {
+        let content = &operation.about["requestBody"]["content"]["application/json"];
+        if let Some(example) = content.get("example") {
+            schema::check(&document, &content["schema"], example, &operation.id).expect("right");
+            let odd = serde_json::json!({"nobody knows": 1});
+            let checked = schema::check(&document, &content["schema"], &odd, &operation.id);
+            assert!(
+                checked.is_err(),
+                "{} takes fields that it does not know",
+                operation.id
+            );
+            examples += 1;
+        }
+    }
+    assert!(examples > 8, "{examples}");
+}
+
 /// Every schema says what it is.
 fn typed(schema: &Value, at: &str) {
     let object = schema
