@@ -39,6 +39,7 @@ use convoke_types::{NodeId, Role, Timestamp};
 
 pub use batch::{BATCH_BYTES, BATCH_COMMANDS, Batch, BatchError, LEVEL, Order};
 pub use kv::KeyChanged;
+pub use nodes::first_role;
 pub use session::{IDLE, SESSIONS, SESSIONS_EACH};
 pub use snapshot::{CHUNK_BYTES, Chunks, Frozen, SnapshotError, Thawing};
 pub use turn::Changed;

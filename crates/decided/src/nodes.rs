@@ -353,9 +353,15 @@ fn both(one: RoleSet, other: RoleSet) -> RoleSet {
     RoleSet::from_bits(one.bits() & other.bits())
 }
 
+/// The first role of a node that may have these, until somebody gives it another; nothing if it may have none.
+#[must_use]
+pub fn first_role(allowed: RoleSet) -> Option<Role> {
+    BEST_FIRST.into_iter().find(|role| allowed.contains(*role))
+}
+
 /// The role it has, if it may; else the first that it may have.
 fn role_among(allowed: RoleSet, held: Option<Role>) -> Result<Role> {
     let held = held.filter(|role| allowed.contains(*role));
-    let first = || BEST_FIRST.into_iter().find(|role| allowed.contains(*role));
-    held.or_else(first).ok_or(NodeRefusal::NoRole)
+    held.or_else(|| first_role(allowed))
+        .ok_or(NodeRefusal::NoRole)
 }

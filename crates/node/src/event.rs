@@ -6,8 +6,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use convoke_driver::EventKind;
 use convoke_rpc::{NodeId, Role, RoleSet};
 use convoke_types::{ClusterId, Timestamp};
+
+use crate::supervisor;
 
 /// Hears of everything, in order. Must not block.
 pub type Teller = Arc<dyn Fn(&Event) + Send + Sync>;
@@ -24,7 +27,7 @@ pub struct Place {
 }
 
 /// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
     /// The node answers.
@@ -151,6 +154,10 @@ pub enum Event {
         /// Which.
         role: Role,
     },
+    /// Somebody else came, went, or changed.
+    Membership(EventKind),
+    /// What its supervisor does.
+    Services(supervisor::Event),
     /// It was told to stop, or has to.
     Stopping,
     /// It stopped in order.

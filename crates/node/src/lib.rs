@@ -52,5 +52,7 @@ pub mod home;
 pub mod logs;
 pub mod node;
 pub mod notify;
+mod parts;
 pub mod roles;
+mod services;
 pub mod supervisor;

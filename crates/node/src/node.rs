@@ -1,75 +1,52 @@
 //! One node: everything it is made of, started in order and stopped in the opposite one.
 //!
 //! ```text
-//! directory ─► papers ─► endpoint ─► custody ─► gossip ─► log ─► services for others ─► enrolled ─► ready
+//! directory ─► papers ─► endpoint ─► supervisor ─► services: custody, gossip, log, … ─► listed ─► ready
 //! ```
 //!
 //! The order matters: the directory is locked before anything in it is read, the key is on disk before anybody sees it, whoever has the
 //! same key elsewhere is looked for before anybody hears of this node, and the node answers others before it asks them to decide anything.
 //!
+//! The role that is decided for it is the one it plays: when that changes, its supervisor is told, which drains, stops and starts what has
+//! to, or goes back and says why.
+//!
 //! | bound | |
 //! | --- | --- |
-//! | nodes that are not up yet when a log is founded | asked again every half second, for the patience that was given |
 //! | looking for a copy of this node | [`COPY`], at each address it had |
-//! | handing leadership over at a stop | 2 s, then the others elect |
-//! | saying farewell to gossip | 3 s |
-//! | calls under way at a stop | 1 s, then they are cut off |
-//! | enrolling, where nobody answers | tried again at most every five seconds, while the node lives |
+//! | everything else | with the services, and with the supervisor |
 //!
 //! Deliberately not here: words for people, and reading configuration.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use convoke_consensus::host::{AddressBook, HostError, HostSettings, LogNode};
-use convoke_consensus::journal::{Condition, Wait};
-use convoke_consensus::log::{LogId, VoterId};
-use convoke_driver::{
-    Event as Heard, EventKind, Fact, Gossip, Member, News, Params, Seed, Verdict,
-};
+use convoke_consensus::host::{AddressBook, HostError, LogNode};
+use convoke_driver::{Gossip, Params};
 use convoke_rpc::identity::{Development, Identity, IssuerError, Trust};
-use convoke_rpc::{
-    Carriers, Endpoint, Enrolling, Limits, NodeId, Protocol, Role, RoleSet, Server, Target,
-};
+use convoke_rpc::{Carriers, Endpoint, Limits, NodeId, Protocol, Role, RoleSet, Target};
 use convoke_store::{Store, StoreConfig};
 use convoke_types::wire::enrol::JoinToken;
-use convoke_types::wire::store::{
-    Freshness, LogNumber, Marked, News as Decision, NodeCommand, NodeQuery, Query,
-};
 use convoke_types::{ClusterId, Tags};
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::custody::ask::{self, AskError};
-use crate::custody::desk::{Bucket, Desk};
-use crate::custody::keeper::{self, Keeper, Out};
+use crate::custody::keeper::{self, Out};
 use crate::custody::{PaperError, Papers};
-use crate::event::{Event, Place, Teller};
-use crate::home::{Home, HomeError, random};
+use crate::event::{Event, Teller};
+use crate::home::{Home, HomeError};
+use crate::notify::Notifier;
+use crate::parts::{Parts, Slot};
+use crate::roles::wanted;
+use crate::services;
+use crate::supervisor::{self, EndReason, Overview, Supervisor};
 
-/// Between two looks at the log.
-const LOOK: Duration = Duration::from_millis(250);
-/// Between two attempts to found a log with nodes that are not up yet.
-const FOUND_AGAIN: Duration = Duration::from_millis(500);
-/// How long the others have to take over when this node stops.
-const HAND_OVER: Duration = Duration::from_secs(2);
-/// How long calls under way may take at a stop.
-const GRACE: Duration = Duration::from_secs(1);
-/// How long the cluster has to hear that this node's sessions are over.
-const LAST_WORDS: Duration = Duration::from_millis(500);
-/// A disk that is busy for longer is worth a word.
-const SLOW_DISK: Duration = Duration::from_secs(1);
 /// How long whoever may be a copy of this node has to answer.
 pub const COPY: Duration = Duration::from_secs(1);
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Nobody needs to hear of attempts that fail in the first moments.
-const QUIET: Duration = Duration::from_secs(2);
 
 /// How a node comes to belong to a cluster.
 #[derive(Debug, Clone)]
@@ -125,6 +102,12 @@ pub struct Settings {
     pub lifetime: Duration,
     /// Bytes of a segment of the log.
     pub segment_bytes: u64,
+    /// The bounds of its links and calls.
+    pub limits: Limits,
+    /// How long starts and stops may take.
+    pub times: supervisor::Params,
+    /// The service manager, if there is one.
+    pub notifier: Option<Notifier>,
     /// Who hears of everything.
     pub teller: Teller,
 }
@@ -154,6 +137,9 @@ impl Settings {
             params: Params::lan(100),
             lifetime: LIFETIME,
             segment_bytes: 64 << 20,
+            limits: Limits::default(),
+            times: supervisor::Params::default(),
+            notifier: None,
             teller: Arc::new(|_| ()),
         }
     }
@@ -221,51 +207,19 @@ pub enum NodeError {
         why: String,
     },
     /// It may not do what it is to do.
-    #[error("a node of the log is a master, worker, gateway or observer, and this one may be {0}")]
+    #[error("a node takes one of the roles that it may have, and this one may be {0}")]
     NoRole(RoleSet),
+    /// One of its services ended.
+    #[error("{service}: {error}")]
+    Service {
+        /// Which.
+        service: &'static str,
+        /// Why.
+        error: String,
+    },
     /// Its cluster does not want it.
     #[error(transparent)]
     Out(#[from] Out),
-    /// It cannot answer others.
-    #[error("answer other nodes: {0}")]
-    Serve(std::io::Error),
-}
-
-/// A node that lives. Clones are one; it is stopped by [`Node::stop`], and not before.
-#[derive(Clone)]
-pub struct Node(Arc<Inner>);
-
-struct Inner {
-    home: Home,
-    cluster: ClusterId,
-    cluster_name: String,
-    identity: Identity,
-    trust: Trust,
-    papers: Option<Arc<Mutex<Papers>>>,
-    endpoint: Endpoint,
-    bound: SocketAddr,
-    own: SocketAddr,
-    gossip: Gossip,
-    log: LogNode,
-    store: Store,
-    lifetime: Duration,
-    begun: Instant,
-    teller: Teller,
-    is_ready: watch::Sender<Option<Role>>,
-    tasks: TaskTracker,
-    stop: CancellationToken,
-    ended: watch::Sender<Option<Arc<NodeError>>>,
-    /// Taken when the node stops.
-    serving: Mutex<Option<(Server, Option<Enrolling>)>>,
-}
-
-impl std::fmt::Debug for Node {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node")
-            .field("node", &self.0.identity.node_id())
-            .field("own", &self.0.own)
-            .finish_non_exhaustive()
-    }
 }
 
 impl std::fmt::Debug for Settings {
@@ -290,6 +244,17 @@ struct Belongs {
     is_founder: bool,
 }
 
+/// A node that lives. Clones are one; it is stopped by [`Node::stop`], and not before.
+#[derive(Clone, Debug)]
+pub struct Node(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    parts: Arc<Parts>,
+    overview: watch::Receiver<Overview>,
+    tasks: TaskTracker,
+}
+
 impl Node {
     /// Starts a node: it answers when this returns, and is ready a moment later.
     ///
@@ -299,583 +264,222 @@ impl Node {
         let begun = Instant::now();
         let home = Home::open(&settings.data)?;
         let belongs = belong(&home, &settings).await?;
+        let listen = |error| NodeError::Listen {
+            address: settings.listen,
+            error,
+        };
         let endpoint = Endpoint::bind_with(
             settings.carriers,
             settings.listen,
             belongs.identity.clone(),
             belongs.trust.clone(),
-            Limits::default(),
+            settings.limits.clone(),
         )
-        .map_err(|error| NodeError::Listen {
-            address: settings.listen,
-            error,
-        })?;
-        let started = Self::start_at(endpoint.clone(), begun, home, belongs, settings).await;
-        if started.is_err() {
+        .map_err(listen)?;
+        let bound = endpoint.local_address().map_err(listen)?;
+        let own = match settings.advertise {
+            Some(own) => own,
+            None => own_address(bound, &belongs.places).await,
+        };
+        let checked = async {
+            if own.ip().is_unspecified() || own.ip().is_multicast() || own.port() == 0 {
+                return Err(NodeError::Unreachable(own));
+            }
+            look_for_a_copy(&endpoint, bound, &belongs).await
+        };
+        if let Err(error) = checked.await {
             endpoint.close().await;
+            return Err(error);
         }
-        started
-    }
-
-    async fn start_at(
-        endpoint: Endpoint,
-        begun: Instant,
-        home: Home,
-        belongs: Belongs,
-        settings: Settings,
-    ) -> Result<Self, NodeError> {
-        let bound = endpoint
-            .local_address()
-            .map_err(|error| NodeError::Listen {
-                address: settings.listen,
-                error,
-            })?;
-        look_for_a_copy(&endpoint, bound, &belongs).await?;
-        let gossip = start_gossip(&endpoint, &home, &belongs, &settings).await?;
-        let own = gossip.addresses()[0];
-        let book = AddressBook::default();
-        let host = HostSettings {
-            segment_bytes: settings.segment_bytes,
-            book: book.clone(),
-            ..HostSettings::new(home.directory(), belongs.cluster, LogId(random()?))
-        };
-        let log = match LogNode::start(&endpoint, host).await {
-            Ok(log) => log,
-            Err(error) => {
-                gossip.stop().await;
-                return Err(error.into());
-            }
-        };
-        let (raft, keeper) = log.services();
-        let server = Server::builder()
-            .service(raft)
-            .service(keeper)
-            .reflection()
-            .serve(&endpoint)
-            .map_err(NodeError::Serve)?;
-        let mut targets = vec![Target {
-            addresses: vec![loopback(bound, own)],
-            node: Some(endpoint.identity().node_id()),
-        }];
-        for place in &belongs.places {
-            if let Ok(found) = tokio::net::lookup_host(place).await {
-                targets.extend(found.map(Target::from).take(2));
-            }
-        }
-        let store = Store::new(&endpoint, targets, StoreConfig::default());
-        let Belongs {
-            cluster,
-            cluster_name,
-            identity,
-            trust,
-            papers,
-            is_founder,
-            ..
-        } = belongs;
-        let papers = papers.map(|papers| Arc::new(Mutex::new(papers)));
-        let node = Self(Arc::new(Inner {
+        let store = client(&endpoint, bound, own, &belongs.places).await;
+        let role = first_role(&belongs, settings.wants);
+        let parts = Arc::new(Parts {
+            settings,
             home,
-            cluster,
-            cluster_name,
-            identity,
-            trust,
-            papers,
+            cluster: belongs.cluster,
+            cluster_name: belongs.cluster_name,
+            identity: belongs.identity,
+            trust: belongs.trust,
+            papers: belongs.papers.map(|papers| Arc::new(Mutex::new(papers))),
+            places: belongs.places,
+            is_founder: belongs.is_founder,
             endpoint,
             bound,
             own,
-            gossip,
-            log,
+            book: AddressBook::default(),
             store,
-            lifetime: settings.lifetime,
             begun,
-            teller: Arc::clone(&settings.teller),
-            is_ready: watch::Sender::new(None),
-            tasks: TaskTracker::new(),
-            stop: CancellationToken::new(),
+            gossip: Slot::new(),
+            log: Slot::new(),
+            role: watch::Sender::new(None),
             ended: watch::Sender::new(None),
-            serving: Mutex::new(Some((server, None))),
-        }));
-        node.tell(&node.started());
-        let begun = node.begin(&settings, is_founder, book).await;
-        if let Err(error) = begun {
-            node.stop().await;
-            return Err(error);
-        }
-        Ok(node)
-    }
-
-    async fn begin(
-        &self,
-        settings: &Settings,
-        is_founder: bool,
-        book: AddressBook,
-    ) -> Result<(), NodeError> {
-        self.open_the_desk()?;
-        self.spawn(Self::follow_gossip(self.clone(), book));
-        self.spawn(Self::look_after_log(self.clone()));
-        self.spawn(Self::hear_decisions(self.clone()));
-        if let Some(papers) = &self.0.papers {
-            let keeper = Keeper {
-                log: Some(self.0.log.clone()),
-                store: self.0.store.clone(),
-                papers: Arc::clone(papers),
-                identity: self.0.identity.clone(),
-                trust: self.0.trust.clone(),
-                lifetime: self.0.lifetime,
-                own: self.0.own.to_string(),
-                teller: Arc::clone(&self.0.teller),
-                seen: keeper::Seen::default(),
-            };
-            let (node, stop) = (self.clone(), self.0.stop.clone());
-            self.spawn(async move {
-                if let Some(out) = keeper.run(stop).await {
-                    node.end(out.into());
-                }
-            });
-        }
-        let has_log = self.0.log.status().has_log();
-        match &settings.belonging {
-            Belonging::Papers { .. } if is_founder && !has_log => {
-                self.0.log.found(self.0.own, &[]).await?;
-                self.tell(&Event::Founded {
-                    voters: vec![self.0.own],
-                });
-            }
-            Belonging::Development { found, .. } if found.is_some() && has_log => {
-                self.tell(&Event::FoundedBefore);
-            }
-            Belonging::Development {
-                found: Some((others, patience)),
-                ..
-            } => self.found(others, *patience).await?,
-            Belonging::Development { join, .. } if !has_log && join.is_empty() => {
-                self.tell(&Event::NoLog { own: self.0.own });
-            }
-            Belonging::Development { join, .. } if !has_log => {
-                self.tell(&Event::Joining { at: join.clone() });
-            }
-            Belonging::Papers { .. } | Belonging::Development { .. } => {}
-        }
-        if let Belonging::Development { cluster, roles, .. } = &settings.belonging {
-            self.spawn(Self::renew_in_development(
-                self.clone(),
-                cluster.clone(),
-                *roles,
-            ));
-        }
-        self.spawn(Self::enrol(self.clone()));
-        Ok(())
-    }
-
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.0.stop.clone();
-        self.0
-            .tasks
-            .spawn(async move { stop.run_until_cancelled_owned(task).await });
-    }
-
-    fn tell(&self, event: &Event) {
-        (self.0.teller)(event);
-    }
-
-    /// The node cannot go on. Whoever waits for its end hears why; it is stopped by them.
-    fn end(&self, why: NodeError) {
-        self.0.ended.send_if_modified(|ended| {
-            let is_first = ended.is_none();
-            if is_first {
-                *ended = Some(Arc::new(why));
-            }
-            is_first
+            reins: OnceLock::new(),
         });
+        Ok(Self::supervise(parts, role))
     }
 
-    fn started(&self) -> Event {
-        let inner = &self.0;
-        Event::Started {
-            node: inner.identity.node_id(),
-            cluster: inner.cluster,
-            cluster_name: inner.cluster_name.clone(),
-            listen: inner.bound,
-            advertise: inner.own,
-            roles: inner.identity.certificate().claims().roles,
-            start: inner.home.start(),
-        }
+    fn supervise(parts: Arc<Parts>, role: Role) -> Self {
+        parts.tell(&started(&parts));
+        let teller = Arc::clone(parts.teller());
+        let supervisor = Supervisor::start(
+            services::all(&parts),
+            parts.settings.times,
+            parts.settings.notifier.clone(),
+            move |event| teller(&Event::Services(event.clone())),
+        );
+        let reins = supervisor.reins();
+        let _ = parts.reins.set(reins.clone());
+        reins.want(role, wanted(role, &BTreeSet::new()));
+        let tasks = TaskTracker::new();
+        tasks.spawn(follow_role(Arc::clone(&parts), role));
+        tasks.spawn(see_to_the_end(Arc::clone(&parts), supervisor));
+        tasks.close();
+        Self(Arc::new(Inner {
+            overview: reins.overview(),
+            parts,
+            tasks,
+        }))
     }
-
-    /// Lets others in, if this node has papers and speaks TCP.
-    fn open_the_desk(&self) -> Result<(), NodeError> {
-        let Some(papers) = &self.0.papers else {
-            return Ok(());
-        };
-        let desk = Arc::new(Desk {
-            log: self.0.log.clone(),
-            store: self.0.store.clone(),
-            papers: Arc::clone(papers),
-            lifetime: self.0.lifetime,
-            bucket: Mutex::new(Bucket::new(Instant::now())),
-        });
-        let enrolling = self
-            .0
-            .endpoint
-            .serve_enrolment(desk.enroller())
-            .map_err(NodeError::Serve)?;
-        if let Some((_, place)) = &mut *self.0.serving.lock() {
-            *place = Some(enrolling);
-        }
-        Ok(())
-    }
-
-    // What goes on while the node lives.
-
-    /// Where nodes are, and who cannot be reached, for the log.
-    async fn follow_gossip(self, book: AddressBook) {
-        let Ok(mut watcher) = self.0.gossip.watch() else {
-            return;
-        };
-        let me = self.0.identity.node_id();
-        let mut unreachable = BTreeSet::new();
-        while let Some(news) = watcher.next().await {
-            let members: Vec<Arc<Member>> = match news {
-                News::Resync { roll, .. } => {
-                    unreachable.clear();
-                    roll.members.values().cloned().collect()
-                }
-                News::Event(Heard { kind, .. }) => member_of(&kind).into_iter().collect(),
-            };
-            for member in members.iter().filter(|member| member.id != me) {
-                book.note(member.id, member.facts.addresses().collect());
-                if member.verdict.takes_part() && member.verdict != Verdict::Unreachable {
-                    unreachable.remove(&member.id);
-                } else {
-                    unreachable.insert(member.id);
-                }
-            }
-            let consensus = self.0.log.consensus();
-            consensus.observe_unreachable(unreachable.clone());
-        }
-        if !self.0.stop.is_cancelled() {
-            let end = self.0.gossip.ended().await;
-            self.end(NodeError::Gossip(end.to_string()));
-        }
-    }
-
-    /// What was decided that concerns this node or gossip.
-    async fn hear_decisions(self) {
-        let consensus = self.0.log.consensus();
-        let (_, frozen) = consensus.freeze();
-        let mut watch = consensus.watch(frozen.revision());
-        let me = self.0.identity.node_id();
-        loop {
-            let changes = match watch.next().await {
-                convoke_consensus::engine::Watched::Changes(changes) => changes,
-                convoke_consensus::engine::Watched::Resync(_) => continue,
-            };
-            for changed in changes {
-                let convoke_decided::Changed::News(news) = changed else {
-                    continue;
-                };
-                match &*news {
-                    Decision::Mark(mark) => {
-                        if let Marked::Lost(lost) = &mark.what {
-                            let _ = self.0.gossip.confirm_loss(lost.clone()).await;
-                        }
-                    }
-                    Decision::Node(node, Some(record), _) if *node == me => {
-                        self.take_role(record.role).await;
-                    }
-                    Decision::Node(..)
-                    | Decision::Proposal(..)
-                    | Decision::Lock(_)
-                    | Decision::Issuers(_)
-                    | Decision::Custody(..) => {}
-                }
-            }
-        }
-    }
-
-    async fn take_role(&self, role: Role) {
-        let before = *self.0.is_ready.borrow();
-        let _ = self.0.gossip.set_fact(Fact::Role(role)).await;
-        if before.is_some_and(|before| before != role) {
-            self.0.is_ready.send_replace(Some(role));
-            self.tell(&Event::RoleIs { role });
-        }
-    }
-
-    /// Tells what changes about the log.
-    async fn look_after_log(self) {
-        let mut seen = Seen::default();
-        let mut clock = tokio::time::interval(LOOK);
-        clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            clock.tick().await;
-            let status = self.0.log.status();
-            if let Some(why) = &status.stopped {
-                self.end(NodeError::LogStopped { why: why.clone() });
-                return;
-            }
-            let known_at = status
-                .members
-                .contains_key(&status.me)
-                .then(|| self.0.log.places(&status.me));
-            let now = Seen {
-                leader: status.leader.map(|leader| (leader, status.term)),
-                is_doubtful: status.is_doubtful,
-                trouble: trouble(&self.0.log.disk()),
-                known_at: known_at.map(|places| places.iter().map(ToString::to_string).collect()),
-            };
-            for changed in seen.until(&now, self.0.own) {
-                self.tell(&changed.into_event(|voter| {
-                    Place {
-                        node: voter.node,
-                        addresses: (self.0.log.places(&voter).iter())
-                            .map(ToString::to_string)
-                            .collect(),
-                        is_self: voter == status.me,
-                    }
-                }));
-            }
-            seen = now;
-        }
-    }
-
-    async fn renew_in_development(self, cluster: Box<Development>, roles: RoleSet) {
-        loop {
-            if self.0.identity.certificate().renew_at() <= crate::custody::now() {
-                let certificate = cluster.certificate(self.0.identity.node_id(), roles);
-                if let Err(error) = self.0.identity.replace_certificate(certificate) {
-                    tracing::warn!(%error, "renew the certificate");
-                }
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    }
-
-    /// Says to the cluster who this node is, until that is decided; and again when its certificate or its place changes.
-    async fn enrol(self) {
-        let mut pause = FIRST_PAUSE;
-        let mut told = String::new();
-        let mut certificates = self.0.identity.watch();
-        loop {
-            // A node that belongs to no log and joins none has nobody to say it to.
-            match self.try_to_enrol().await {
-                Ok(role) => {
-                    pause = FIRST_PAUSE;
-                    told.clear();
-                    if self.0.is_ready.borrow().is_none() {
-                        self.tell(&Event::Enrolled { role });
-                        self.take_role(role).await;
-                        self.be_ready(role).await;
-                    }
-                    if certificates.changed().await.is_err() {
-                        return;
-                    }
-                }
-                Err(why) => {
-                    if self.0.begun.elapsed() > QUIET && why != told {
-                        self.tell(&Event::NotEnrolled { why: why.clone() });
-                        told = why;
-                    }
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-            }
-        }
-    }
-
-    async fn try_to_enrol(&self) -> Result<Role, String> {
-        let me = self.0.log.me();
-        let enrol = NodeCommand::Enrol {
-            node: me.node,
-            log: Some(LogNumber(me.log.0)),
-            addresses: vec![self.0.own.to_string()],
-            allowed: self.0.identity.certificate().claims().roles,
-            score: cores(),
-        };
-        let enrolled = self.0.store.enrol(enrol).await;
-        enrolled.map_err(|error| error.to_string())
-    }
-
-    /// Waits until this node answers what was decided, its own record included.
-    async fn be_ready(&self, role: Role) {
-        let me = self.0.identity.node_id();
-        let consensus = self.0.log.consensus();
-        let query = Query::Node(NodeQuery::Get(me));
-        let mut pause = Duration::from_millis(5);
-        loop {
-            let read = consensus.read(&query, Freshness::Linearizable).await;
-            if read.is_ok_and(|answer| is_listed(&answer.found)) {
-                break;
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(500));
-        }
-        self.0.is_ready.send_replace(Some(role));
-        self.tell(&Event::Ready {
-            role,
-            after: self.0.begun.elapsed(),
-        });
-    }
-
-    async fn found(&self, others: &[String], patience: Duration) -> Result<(), NodeError> {
-        let deadline = Instant::now() + patience;
-        let mut told = String::new();
-        loop {
-            let Some(why) = self.try_to_found(others).await? else {
-                return Ok(());
-            };
-            // Somebody else may have founded one with us meanwhile.
-            if self.0.log.status().has_log() {
-                self.tell(&Event::FoundedBefore);
-                return Ok(());
-            }
-            if why != told {
-                self.tell(&Event::Waiting { why: why.clone() });
-                told.clone_from(&why);
-            }
-            if Instant::now() >= deadline {
-                return Err(NodeError::NotFounded { why });
-            }
-            tokio::time::sleep(FOUND_AGAIN).await;
-        }
-    }
-
-    /// Why not yet, if it may still be.
-    async fn try_to_found(&self, others: &[String]) -> Result<Option<String>, NodeError> {
-        let mut addresses = Vec::new();
-        for other in others {
-            match tokio::net::lookup_host(other).await {
-                Ok(found) => {
-                    let found: Vec<SocketAddr> = found.collect();
-                    if found.contains(&self.0.own) {
-                        continue;
-                    }
-                    match found.first() {
-                        Some(first) => addresses.push(*first),
-                        None => return Ok(Some(format!("the name {other} has no address"))),
-                    }
-                }
-                Err(error) => return Ok(Some(format!("look up {other}: {error}"))),
-            }
-        }
-        match self.0.log.found(self.0.own, &addresses).await {
-            Ok(()) => {
-                let voters = [self.0.own].into_iter().chain(addresses).collect();
-                self.tell(&Event::Founded { voters });
-                Ok(None)
-            }
-            Err(error @ HostError::Hello { .. }) => Ok(Some(error.to_string())),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    // What others ask of it.
 
     /// Who it is.
     #[must_use]
     pub fn id(&self) -> NodeId {
-        self.0.identity.node_id()
+        self.0.parts.me()
     }
 
     /// Its cluster.
     #[must_use]
     pub fn cluster(&self) -> ClusterId {
-        self.0.cluster
+        self.0.parts.cluster
     }
 
     /// By which name people know its cluster.
     #[must_use]
     pub fn cluster_name(&self) -> &str {
-        &self.0.cluster_name
+        &self.0.parts.cluster_name
     }
 
     /// Where others reach it.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.0.own
+        self.0.parts.own
+    }
+
+    /// What it was told at its start.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.0.parts.settings
     }
 
     /// Its key and certificate.
     #[must_use]
     pub fn identity(&self) -> &Identity {
-        &self.0.identity
+        &self.0.parts.identity
     }
 
     /// Whom it believes.
     #[must_use]
     pub fn trust(&self) -> &Trust {
-        &self.0.trust
+        &self.0.parts.trust
     }
 
     /// Its links.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
-        &self.0.endpoint
+        &self.0.parts.endpoint
     }
 
-    /// What it observes.
+    /// What it observes, while that service runs.
     #[must_use]
-    pub fn gossip(&self) -> &Gossip {
-        &self.0.gossip
+    pub fn gossip(&self) -> Option<Gossip> {
+        self.0.parts.gossip.get()
     }
 
-    /// Its part in the log.
+    /// Its part in the log, while it has one.
     #[must_use]
-    pub fn log(&self) -> &LogNode {
-        &self.0.log
+    pub fn log(&self) -> Option<LogNode> {
+        self.0.parts.log.get()
     }
 
-    /// A client of what is decided.
+    /// A client of what is decided, which finds who leads.
     #[must_use]
     pub fn store(&self) -> &Store {
-        &self.0.store
+        &self.0.parts.store
     }
 
     /// Its directory.
     #[must_use]
-    pub fn data(&self) -> &std::path::Path {
-        self.0.home.directory()
+    pub fn data(&self) -> &Path {
+        self.0.parts.home.directory()
+    }
+
+    /// Which start of it this is.
+    #[must_use]
+    pub fn start_number(&self) -> u64 {
+        self.0.parts.home.start()
+    }
+
+    /// Since when it lives.
+    #[must_use]
+    pub fn begun(&self) -> Instant {
+        self.0.parts.begun
     }
 
     /// Its role, once it is listed and answers; nothing before.
     #[must_use]
     pub fn role(&self) -> Option<Role> {
-        *self.0.is_ready.borrow()
+        *self.0.parts.role.borrow()
     }
 
-    /// Waits until it is listed and answers what was decided, or until it ends.
+    /// How it and its services do, as that changes.
+    #[must_use]
+    pub fn overview(&self) -> watch::Receiver<Overview> {
+        self.0.overview.clone()
+    }
+
+    /// The moment by which an overview counts.
+    #[must_use]
+    pub fn now(&self) -> convoke_types::Moment {
+        let reins = self.0.parts.reins.get();
+        reins.map_or(convoke_types::Moment::START, supervisor::Reins::now)
+    }
+
+    /// Waits until every service it is worth nothing without is ready: it is listed and answers what was decided. Or until it ends.
     ///
     /// # Errors
     /// When it ends before.
     pub async fn ready(&self) -> Result<Role, Arc<NodeError>> {
-        let mut ready = self.0.is_ready.subscribe();
-        let found = async {
+        let mut overview = self.overview();
+        let ready = async {
             loop {
-                if let Some(role) = *ready.borrow_and_update() {
+                let is_ready = overview.borrow_and_update().is_ready;
+                if let (true, Some(role)) = (is_ready, self.role()) {
                     return role;
                 }
-                if ready.changed().await.is_err() {
-                    std::future::pending::<()>().await;
+                if overview.changed().await.is_err() {
+                    return std::future::pending().await;
                 }
             }
         };
         tokio::select! {
-            role = found => Ok(role),
+            role = ready => Ok(role),
             why = self.ended() => Err(why),
         }
     }
 
-    /// Waits until it cannot go on, and says why. It is stopped by whoever waits for this.
+    /// Waits until it cannot go on, and says why. Nothing of it runs then.
     pub async fn ended(&self) -> Arc<NodeError> {
-        let mut ended = self.0.ended.subscribe();
-        loop {
+        let mut ended = self.0.parts.ended.subscribe();
+        let why = loop {
             if let Some(why) = ended.borrow_and_update().clone() {
-                return why;
+                break why;
             }
             if ended.changed().await.is_err() {
-                std::future::pending::<()>().await;
+                return std::future::pending().await;
             }
-        }
+        };
+        self.0.tasks.wait().await;
+        why
     }
 
     /// A new key that signs takes the place of this node's.
@@ -883,43 +487,140 @@ impl Node {
     /// # Errors
     /// When it has none, or that cannot be decided.
     pub async fn rotate_issuer(&self) -> Result<(String, String), convoke_store::Error> {
-        let Some(papers) = &self.0.papers else {
+        let parts = &self.0.parts;
+        let Some(papers) = &parts.papers else {
             return Err(convoke_store::Error::Failed {
                 why: "a node of a development cluster has no issuer".to_owned(),
             });
         };
-        let rotated = keeper::rotate(&self.0.store, papers, self.0.lifetime).await?;
+        let rotated = keeper::rotate(&parts.store, papers, parts.lifetime()).await?;
         Ok((rotated.0.to_string(), rotated.1.to_string()))
     }
 
-    /// Leads no more, says farewell, answers no more, and lets go of the directory.
-    pub async fn stop(&self) {
-        self.hand_over().await;
-        // Sessions that nobody ends now end by themselves.
-        let _ = tokio::time::timeout(LAST_WORDS, self.0.store.close()).await;
-        self.0.stop.cancel();
-        self.0.tasks.close();
-        self.0.tasks.wait().await;
-        self.0.gossip.leave().await;
-        self.0.log.stop().await;
-        let serving = self.0.serving.lock().take();
-        if let Some((server, enrolling)) = serving {
-            drop(enrolling);
-            server.shutdown(GRACE).await;
+    /// Has it stop in order; asked again, at once. For signals; [`stopped`](Self::stopped) waits for it.
+    pub fn asked_to_stop(&self) {
+        if let Some(reins) = self.0.parts.reins.get() {
+            reins.asked_to_stop();
         }
-        self.0.endpoint.close().await;
     }
 
-    /// To the best voter that has the log. Without it the others notice after an election's time.
-    async fn hand_over(&self) {
-        let consensus = self.0.log.consensus();
-        let Some(to) = consensus.successor() else {
-            return;
-        };
-        let handing = consensus.transfer(to);
-        // What does not work now they sort out among themselves.
-        let _ = tokio::time::timeout(HAND_OVER, handing).await;
+    /// Waits until nothing of it runs.
+    pub async fn stopped(&self) {
+        self.0.tasks.wait().await;
     }
+
+    /// Leads no more, says farewell, answers no more, and lets go of the directory when the last clone is gone.
+    pub async fn stop(&self) {
+        if let Some(reins) = self.0.parts.reins.get() {
+            reins.stop();
+        }
+        self.stopped().await;
+    }
+}
+
+fn started(parts: &Parts) -> Event {
+    Event::Started {
+        node: parts.me(),
+        cluster: parts.cluster,
+        cluster_name: parts.cluster_name.clone(),
+        listen: parts.bound,
+        advertise: parts.own,
+        roles: parts.identity.certificate().claims().roles,
+        start: parts.home.start(),
+    }
+}
+
+/// The role that is decided is the one that is played.
+async fn follow_role(parts: Arc<Parts>, first: Role) {
+    let mut roles = parts.role.subscribe();
+    let mut played = first;
+    let Some(reins) = parts.reins.get() else {
+        return;
+    };
+    let mut overview = reins.overview();
+    loop {
+        let role = *roles.borrow_and_update();
+        if let Some(role) = role.filter(|role| *role != played) {
+            played = role;
+            reins.want(role, wanted(role, &BTreeSet::new()));
+        }
+        tokio::select! {
+            changed = roles.changed() => if changed.is_err() { return },
+            seen = overview.wait_for(|seen| matches!(seen.stage, supervisor::Stage::Stopping | supervisor::Stage::Ended)) => {
+                drop(seen);
+                return;
+            }
+        }
+    }
+}
+
+/// Waits for the services, then ends what they stood on.
+async fn see_to_the_end(parts: Arc<Parts>, mut supervisor: Supervisor) {
+    let ending = supervisor.ended().await;
+    if let EndReason::Failed { service, error } = ending.why {
+        parts.end(NodeError::Service {
+            service: service.name(),
+            error,
+        });
+    }
+    parts.endpoint.close().await;
+}
+
+/// What it plays until it hears what it is: what it was when it stopped, what it wants, or the first that it may have.
+fn first_role(belongs: &Belongs, wants: Option<Role>) -> Role {
+    let roles = belongs.identity.certificate().claims().roles;
+    let was = belongs.papers.as_ref().and_then(|it| it.cluster.role);
+    let first = || convoke_decided::first_role(roles);
+    was.or(wants)
+        .filter(|role| roles.contains(*role))
+        .or_else(first)
+        .unwrap_or(Role::Observer)
+}
+
+/// A client that asks this node first, which knows who leads.
+async fn client(
+    endpoint: &Endpoint,
+    bound: SocketAddr,
+    own: SocketAddr,
+    places: &[String],
+) -> Store {
+    let mut targets = vec![Target {
+        addresses: vec![loopback(bound, own)],
+        node: Some(endpoint.identity().node_id()),
+    }];
+    for place in places {
+        if let Ok(found) = tokio::net::lookup_host(place).await {
+            targets.extend(found.map(Target::from).take(2));
+        }
+    }
+    Store::new(endpoint, targets, StoreConfig::default())
+}
+
+/// Where others reach a node that does not say: where it listens, if that is one address; else from where this machine reaches others.
+async fn own_address(bound: SocketAddr, places: &[String]) -> SocketAddr {
+    if !bound.ip().is_unspecified() {
+        return bound;
+    }
+    // The routing table is asked; nothing is sent. The last is an address that documents use: the way there is the way to the world.
+    let mut towards: Vec<SocketAddr> = Vec::new();
+    for place in places {
+        if let Ok(found) = tokio::net::lookup_host(place).await {
+            towards.extend(found);
+        }
+    }
+    towards.push(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9));
+    let local = towards.into_iter().find_map(|towards| {
+        let any: IpAddr = if towards.is_ipv4() {
+            Ipv4Addr::UNSPECIFIED.into()
+        } else {
+            Ipv6Addr::UNSPECIFIED.into()
+        };
+        let socket = UdpSocket::bind((any, 0)).ok()?;
+        socket.connect(towards).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    });
+    let loopback = || IpAddr::from(Ipv4Addr::LOCALHOST);
+    SocketAddr::new(local.unwrap_or_else(loopback), bound.port())
 }
 
 /// Finds out to which cluster a node belongs, or has it belong to one.
@@ -931,7 +632,7 @@ async fn belong(home: &Home, settings: &Settings) -> Result<Belongs, NodeError> 
             join,
             ..
         } => {
-            if !may_keep_a_log(*roles) {
+            if *roles == RoleSet::EMPTY {
                 return Err(NodeError::NoRole(*roles));
             }
             let certificate = cluster.certificate(home.key().node_id(), *roles);
@@ -1061,71 +762,16 @@ fn is_here(address: SocketAddr, bound: SocketAddr) -> bool {
         return false;
     }
     // What can be bound is ours.
-    std::net::UdpSocket::bind((address.ip(), 0)).is_ok()
-}
-
-async fn start_gossip(
-    endpoint: &Endpoint,
-    home: &Home,
-    belongs: &Belongs,
-    settings: &Settings,
-) -> Result<Gossip, NodeError> {
-    let mut facts = vec![
-        Fact::Version(env!("CARGO_PKG_VERSION").to_owned()),
-        Fact::Tags(settings.tags.clone()),
-    ];
-    facts.extend(settings.name.clone().map(Fact::Name));
-    facts.extend(settings.zone.clone().map(Fact::Zone));
-    let seeds = belongs.places.iter().map(|place| match place.parse() {
-        Ok(address) => Seed::Address(address),
-        Err(_) => Seed::Name(place.clone()),
-    });
-    let gossip = convoke_driver::Settings {
-        seeds: seeds.take(convoke_driver::SEEDS_MOST).collect(),
-        advertise: settings.advertise.into_iter().collect(),
-        home: convoke_driver::Home::Held {
-            boot: home.start(),
-            directory: home.directory().to_owned(),
-        },
-        facts,
-        ..convoke_driver::Settings::new(endpoint.clone(), settings.params.clone())
-    };
-    let gossip = Gossip::start(gossip)
-        .await
-        .map_err(|error| NodeError::Gossip(error.to_string()))?;
-    let own = gossip.addresses()[0];
-    if own.ip().is_unspecified() || own.port() == 0 {
-        gossip.stop().await;
-        return Err(NodeError::Unreachable(own));
-    }
-    Ok(gossip)
-}
-
-fn is_listed(found: &convoke_types::wire::store::Found) -> bool {
-    use convoke_types::wire::store::{Found, NodeFound};
-    matches!(found, Found::Node(NodeFound::Node(Some(_))))
-}
-
-fn member_of(kind: &EventKind) -> Option<Arc<Member>> {
-    match kind {
-        EventKind::NodeJoined(member)
-        | EventKind::NodeUpdated(member)
-        | EventKind::NodeUnreachable(member)
-        | EventKind::NodeReachable(member)
-        | EventKind::NodeLeft(member)
-        | EventKind::NodeFailed(member)
-        | EventKind::NodeRejoined(member) => Some(Arc::clone(member)),
-        _ => None,
-    }
+    UdpSocket::bind((address.ip(), 0)).is_ok()
 }
 
 /// How this process calls itself.
 fn loopback(bound: SocketAddr, own: SocketAddr) -> SocketAddr {
     if bound.ip().is_unspecified() {
-        let ip: std::net::IpAddr = if bound.is_ipv4() {
-            std::net::Ipv4Addr::LOCALHOST.into()
+        let ip: IpAddr = if bound.is_ipv4() {
+            Ipv4Addr::LOCALHOST.into()
         } else {
-            std::net::Ipv6Addr::LOCALHOST.into()
+            Ipv6Addr::LOCALHOST.into()
         };
         return SocketAddr::new(ip, bound.port());
     }
@@ -1136,141 +782,18 @@ fn loopback(bound: SocketAddr, own: SocketAddr) -> SocketAddr {
     }
 }
 
-fn cores() -> u32 {
-    let cores = std::thread::available_parallelism();
-    cores.map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
-}
-
-/// Others of the log let in only nodes that may have a part in it.
-fn may_keep_a_log(roles: RoleSet) -> bool {
-    let fit = [Role::Master, Role::Worker, Role::Gateway, Role::Observer];
-    fit.into_iter().any(|role| roles.contains(role))
-}
-
-fn trouble(disk: &Condition) -> Option<&'static str> {
-    match disk {
-        Condition::Waiting(_, time) if *time < SLOW_DISK => None,
-        Condition::Waiting(Wait::Room, _) => {
-            Some("the disk is full; nothing is acknowledged until there is room")
-        }
-        Condition::Waiting(Wait::Write, _) => {
-            Some("the disk is slow: a write has taken more than a second")
-        }
-        Condition::Well => None,
-        Condition::Broken(_) => Some("the disk failed; nothing is written any more"),
-    }
-}
-
-/// What of the log was seen at the last look.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Seen {
-    /// Who leads, in which term.
-    leader: Option<(VoterId, u64)>,
-    is_doubtful: bool,
-    trouble: Option<&'static str>,
-    /// Where the others look for this node.
-    known_at: Option<Vec<String>>,
-}
-
-/// What changed between two looks.
-#[derive(Debug, PartialEq, Eq)]
-enum Changed {
-    Leads(VoterId, u64),
-    NobodyLeads,
-    Doubtful(bool),
-    Trouble(Option<&'static str>),
-    Elsewhere(Vec<String>, SocketAddr),
-}
-
-impl Seen {
-    fn until(&self, now: &Self, own: SocketAddr) -> Vec<Changed> {
-        let mut changed = Vec::new();
-        if self.is_doubtful != now.is_doubtful {
-            changed.push(Changed::Doubtful(now.is_doubtful));
-        }
-        if self.known_at != now.known_at
-            && let Some(known_at) = &now.known_at
-            && !known_at.contains(&own.to_string())
-        {
-            changed.push(Changed::Elsewhere(known_at.clone(), own));
-        }
-        if self.leader != now.leader {
-            changed.push(match now.leader {
-                Some((leader, term)) => Changed::Leads(leader, term),
-                None => Changed::NobodyLeads,
-            });
-        }
-        if self.trouble != now.trouble {
-            changed.push(Changed::Trouble(now.trouble));
-        }
-        changed
-    }
-}
-
-impl Changed {
-    fn into_event(self, place: impl Fn(VoterId) -> Place) -> Event {
-        match self {
-            Self::Leads(leader, term) => Event::Leads {
-                leader: place(leader),
-                term,
-            },
-            Self::NobodyLeads => Event::NobodyLeads,
-            Self::Doubtful(is_doubtful) => Event::Doubtful { is_doubtful },
-            Self::Trouble(trouble) => Event::Trouble { trouble },
-            Self::Elsewhere(known_at, own) => Event::Elsewhere { known_at, own },
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_what_changed_is_told() {
-        let own: SocketAddr = ([127, 0, 0, 1], 4700).into();
-        let voter = VoterId {
-            node: NodeId::from_public_key([7; 32]),
-            log: LogId([7; 16]),
-        };
-        let nothing = Seen::default();
-        assert_eq!(nothing.until(&nothing, own), []);
-        let led = Seen {
-            leader: Some((voter, 3)),
-            known_at: Some(vec![own.to_string()]),
-            ..Seen::default()
-        };
-        assert_eq!(nothing.until(&led, own), [Changed::Leads(voter, 3)]);
-        let later = Seen {
-            leader: Some((voter, 4)),
-            ..led.clone()
-        };
-        assert_eq!(
-            led.until(&later, own),
-            [Changed::Leads(voter, 4)],
-            "another term"
-        );
-        let moved: SocketAddr = ([127, 0, 0, 1], 4999).into();
-        let known_at = vec![own.to_string()];
-        assert_eq!(
-            nothing.until(&led, moved)[0],
-            Changed::Elsewhere(known_at, moved)
-        );
-        let bad = Seen {
-            is_doubtful: true,
-            trouble: Some("full"),
-            ..nothing.clone()
-        };
-        let expected = [Changed::Doubtful(true), Changed::Trouble(Some("full"))];
-        assert_eq!(nothing.until(&bad, own), expected);
-        let well = [Changed::Doubtful(false), Changed::Trouble(None)];
-        assert_eq!(bad.until(&nothing, own), well);
-    }
-
-    #[test]
-    fn a_node_that_others_do_not_let_in_keeps_no_log() {
-        assert!(may_keep_a_log(Role::Observer.into()));
-        assert!(!may_keep_a_log(Role::Leecher.into()));
-        assert!(!may_keep_a_log(RoleSet::EMPTY));
+    #[tokio::test]
+    async fn a_node_that_listens_everywhere_is_where_others_would_reach_it() {
+        let bound: SocketAddr = ([0, 0, 0, 0], 4700).into();
+        let near = own_address(bound, &["127.0.0.9:1".to_owned()]).await;
+        assert_eq!(near, ([127, 0, 0, 1], 4700).into());
+        let alone = own_address(bound, &[]).await;
+        assert!(!alone.ip().is_unspecified());
+        let one: SocketAddr = ([127, 0, 0, 7], 4700).into();
+        assert_eq!(own_address(one, &[]).await, one);
     }
 }

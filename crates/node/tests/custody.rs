@@ -134,7 +134,10 @@ impl One {
     }
 
     fn knows(&self) -> usize {
-        let roll = self.node.gossip().members();
+        let Some(gossip) = self.node.gossip() else {
+            return 0;
+        };
+        let roll = gossip.members();
         let members = roll.members.values();
         members.filter(|it| it.verdict.takes_part()).count()
     }
@@ -155,7 +158,10 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 async fn voters_are(node: &One, count: usize) {
     until("voters", || {
-        let status = node.node.log().status();
+        let Some(log) = node.node.log() else {
+            return false;
+        };
+        let status = log.status();
         status.voters.len() == 1 && status.voters[0].len() == count
     })
     .await;

@@ -154,6 +154,7 @@ pub async fn join(
         places: places(&token.addresses, &granted.places),
         own: Vec::new(),
         is_founder: false,
+        role: None,
     };
     let papers = Papers::accept(home, cluster, granted.certificate, granted.trust)?;
     Ok((papers, granted.through))

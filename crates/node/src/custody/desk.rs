@@ -18,7 +18,7 @@ use convoke_consensus::host::LogNode;
 use convoke_rpc::enrol::{Enroller, Request};
 use convoke_rpc::identity::{Issuer, TrustBundle, Validity, verify};
 use convoke_rpc::{NodeId, RoleSet};
-use convoke_store::{Error, Store};
+use convoke_store::Error;
 use convoke_types::wire::enrol::{Ask, Asked, Denial, EnrolAnswerV1, EnrolRequestV1, Grant};
 use convoke_types::wire::identity::Der;
 use convoke_types::wire::store::{
@@ -33,6 +33,7 @@ use parking_lot::Mutex;
 use super::ask::CLOCKS_APART;
 use super::papers::{Papers, now};
 use super::{digest_of, local, local_trust, token};
+use crate::parts::Parts;
 
 /// Requests answered in a second, on average, …
 pub(crate) const PER_SECOND: f64 = 50.0;
@@ -43,11 +44,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Answers requests of enrolment.
 pub(crate) struct Desk {
-    pub(crate) log: LogNode,
-    pub(crate) store: Store,
+    pub(crate) parts: Arc<Parts>,
     pub(crate) papers: Arc<Mutex<Papers>>,
-    /// How long certificates count.
-    pub(crate) lifetime: Duration,
     pub(crate) bucket: Mutex<Bucket>,
 }
 
@@ -127,7 +125,7 @@ impl Desk {
         if !self.bucket.lock().take(Instant::now()) {
             return later("many nodes ask at once");
         }
-        let (me, cluster) = (self.log.me().node, self.papers.lock().cluster.id);
+        let (me, cluster) = (self.parts.me(), self.parts.cluster);
         let asked = match read(&request.bytes, me, cluster) {
             Ok(asked) => asked,
             Err(denial) => {
@@ -139,8 +137,11 @@ impl Desk {
             tracing::info!(from = %request.from, node = %asked.node.short(), %denial, "a node is not let in");
             return EnrolAnswerV1::Refused(denial);
         }
-        let Some(issuer) = self.issuer() else {
-            return self.elsewhere();
+        let Some(log) = self.parts.log.get() else {
+            return later("this node does not keep the log, or has just begun to");
+        };
+        let Some(issuer) = self.issuer(&log) else {
+            return elsewhere(&log);
         };
         let admitted = match &asked.ask {
             Ask::Join {
@@ -156,11 +157,11 @@ impl Desk {
                 };
                 self.redeem(redeem).await
             }
-            Ask::Renew => self.admission(asked.node).await,
+            Ask::Renew => self.admission(&log, asked.node).await,
         };
         match admitted {
             Ok(roles) => {
-                let granted = self.grant(&issuer, asked.node, roles);
+                let granted = self.grant(&log, &issuer, asked.node, roles);
                 match &granted {
                     EnrolAnswerV1::Granted(_) => {
                         tracing::info!(from = %request.from, node = %asked.node.short(), %roles, "certify a node");
@@ -177,15 +178,15 @@ impl Desk {
     }
 
     /// What this node signs with, if that counts: a certificate that nobody believes helps nobody.
-    fn issuer(&self) -> Option<Issuer> {
-        let status = self.log.status();
+    fn issuer(&self, log: &LogNode) -> Option<Issuer> {
+        let status = log.status();
         let mut voters = status.voters.iter().flatten();
         if !voters.any(|voter| *voter == status.me) {
             return None;
         }
         let issuer = self.papers.lock().issuer_that_counts()?.clone();
         let mine = digest_of(issuer.certificate());
-        let trust = local_trust(&self.log);
+        let trust = local_trust(log);
         let counts = trust
             .issuers
             .iter()
@@ -193,17 +194,9 @@ impl Desk {
         counts.then_some(issuer)
     }
 
-    fn elsewhere(&self) -> EnrolAnswerV1 {
-        let addresses = voters_at(&self.log);
-        if addresses.is_empty() {
-            return later("this node knows of no node that votes");
-        }
-        EnrolAnswerV1::Elsewhere { addresses }
-    }
-
     async fn redeem(&self, command: CustodyCommand) -> Result<RoleSet, EnrolAnswerV1> {
         let decided = |why: String| EnrolAnswerV1::Refused(Denial::Decided { why });
-        match self.store.command(Command::Custody(command)).await {
+        match self.parts.store.command(Command::Custody(command)).await {
             Ok(Done::Admitted(roles)) => Ok(roles),
             Ok(other) => Err(later(&format!("the log answers {other:?}"))),
             Err(Error::Refused(Refusal::Custody(why))) => Err(decided(why.to_string())),
@@ -214,16 +207,16 @@ impl Desk {
         }
     }
 
-    async fn admission(&self, node: NodeId) -> Result<RoleSet, EnrolAnswerV1> {
+    async fn admission(&self, log: &LogNode, node: NodeId) -> Result<RoleSet, EnrolAnswerV1> {
         let question = CustodyQuery::Admission(node);
         let query = Query::Custody(question.clone());
-        let asked = self.store.query(query, Freshness::Linearizable);
+        let asked = self.parts.store.query(query, Freshness::Linearizable);
         let found = match tokio::time::timeout(PATIENCE, asked).await {
             Ok(Ok(answer)) => match answer.found {
                 Found::Custody(found) => found,
-                _ => local(&self.log, question),
+                _ => local(log, question),
             },
-            Ok(Err(_)) | Err(_) => local(&self.log, question),
+            Ok(Err(_)) | Err(_) => local(log, question),
         };
         match found {
             CustodyFound::Admission(Admission::Allowed(roles)) => Ok(roles),
@@ -231,15 +224,15 @@ impl Desk {
                 Err(EnrolAnswerV1::Refused(Denial::Forgotten))
             }
             // A node whose log has just begun knows nobody yet.
-            CustodyFound::Admission(Admission::Unknown) if self.log.status().leader.is_none() => {
+            CustodyFound::Admission(Admission::Unknown) if log.status().leader.is_none() => {
                 Err(later("nobody leads just now"))
             }
             _ => Err(EnrolAnswerV1::Refused(Denial::Unknown)),
         }
     }
 
-    fn grant(&self, issuer: &Issuer, node: NodeId, roles: RoleSet) -> EnrolAnswerV1 {
-        let validity = Validity::for_node(now()).with_lifetime(self.lifetime);
+    fn grant(&self, log: &LogNode, issuer: &Issuer, node: NodeId, roles: RoleSet) -> EnrolAnswerV1 {
+        let validity = Validity::for_node(now()).with_lifetime(self.parts.lifetime());
         let certificate = match issuer.issue(node, roles, validity) {
             Ok(certificate) => certificate,
             Err(error) => return later(&error.to_string()),
@@ -254,11 +247,19 @@ impl Desk {
         EnrolAnswerV1::Granted(Grant {
             chain: chain.map(|der| Der::new(der.as_ref())).collect(),
             trust: trust.to_wire(),
-            addresses: voters_at(&self.log),
+            addresses: voters_at(log),
             clock: now(),
             name: papers.cluster.name.clone(),
         })
     }
+}
+
+fn elsewhere(log: &LogNode) -> EnrolAnswerV1 {
+    let addresses = voters_at(log);
+    if addresses.is_empty() {
+        return later("this node knows of no node that votes");
+    }
+    EnrolAnswerV1::Elsewhere { addresses }
 }
 
 /// Where voters are, the leader first.

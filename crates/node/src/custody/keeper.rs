@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use convoke_consensus::engine::{Tokio, Watch, Watched};
 use convoke_consensus::host::LogNode;
-use convoke_rpc::identity::{Identity, Trust, Validity};
+use convoke_rpc::identity::Validity;
 use convoke_rpc::{NodeId, RoleSet};
 use convoke_store::Store;
 use convoke_types::wire::enrol::Denial;
@@ -28,13 +28,14 @@ use convoke_types::wire::store::{
     KEEP_MS, Query, Revision, TrustState,
 };
 use parking_lot::Mutex;
-use tokio_util::sync::CancellationToken;
 
 use super::ask::{self, AskError};
 use super::desk::voters_at;
 use super::papers::{Papers, SETTLES, now};
 use super::{bundle_of, digest_of, is_same, local, local_trust};
-use crate::event::{Event, Teller};
+use crate::event::Event;
+use crate::parts::Parts;
+use crate::supervisor::Context;
 
 /// Between two looks, at most.
 const LOOK: Duration = Duration::from_secs(1);
@@ -51,16 +52,8 @@ const REMEMBER_EVERY: Duration = Duration::from_secs(30);
 
 /// Keeps papers in order.
 pub(crate) struct Keeper {
-    /// Without one, others are asked.
-    pub(crate) log: Option<LogNode>,
-    pub(crate) store: Store,
+    pub(crate) parts: Arc<Parts>,
     pub(crate) papers: Arc<Mutex<Papers>>,
-    pub(crate) identity: Identity,
-    pub(crate) trust: Trust,
-    pub(crate) lifetime: Duration,
-    /// Where others reach this node.
-    pub(crate) own: String,
-    pub(crate) teller: Teller,
     pub(crate) seen: Seen,
 }
 
@@ -92,28 +85,46 @@ pub enum Out {
 
 impl Keeper {
     /// Until it is stopped, or this node is out.
-    pub(crate) async fn run(mut self, stop: CancellationToken) -> Option<Out> {
-        let watch = self.log.as_ref().map(|log| {
-            let (_, frozen) = log.consensus().freeze();
-            log.consensus().watch(frozen.revision())
-        });
-        let mut watch = watch;
+    pub(crate) async fn run(mut self, context: &Context) -> Option<Out> {
+        let mut logs = self.parts.log.watch();
+        let mut watch = None;
+        let mut watched = None;
         loop {
-            let looked = stop.run_until_cancelled(self.look()).await?;
+            let log = logs.borrow_and_update().clone();
+            // Another log, or none, is watched from its beginning.
+            let me = log.as_ref().map(LogNode::me);
+            if me != watched {
+                watched = me;
+                watch = log.as_ref().map(|log| {
+                    let (_, frozen) = log.consensus().freeze();
+                    log.consensus().watch(frozen.revision())
+                });
+            }
+            let pause = if log.is_some() { LOOK } else { ASK_EVERY };
+            drop(log);
+            let looked = tokio::select! {
+                () = context.stopped() => return None,
+                looked = self.look() => looked,
+            };
+            context.progress();
+            context.ready();
             if looked.is_some() {
                 return looked;
             }
-            let pause = if self.log.is_some() { LOOK } else { ASK_EVERY };
-            let waiting = tokio::time::timeout(pause, changed(&mut watch));
             // Early when something changed, so that who is forgotten is cut off at once.
-            let _ = stop.run_until_cancelled(waiting).await?;
+            tokio::select! {
+                () = context.stopped() => return None,
+                () = tokio::time::sleep(pause) => {}
+                () = changed(&mut watch) => {}
+                _ = logs.changed() => {}
+            }
         }
     }
 
     async fn look(&mut self) -> Option<Out> {
         if let Some(trust) = self.decided_trust().await {
             self.believe(&trust);
-            if let Some(log) = self.log.clone() {
+            if let Some(log) = self.parts.log.get() {
                 self.look_after_issuers(&log, &trust).await;
             }
         }
@@ -127,11 +138,11 @@ impl Keeper {
     }
 
     async fn decided_trust(&self) -> Option<TrustState> {
-        if let Some(log) = &self.log {
-            return Some(local_trust(log));
+        if let Some(log) = self.parts.log.get() {
+            return Some(local_trust(&log));
         }
         let query = Query::Custody(CustodyQuery::Trust);
-        let answer = self.store.query(query, Freshness::Stale).await.ok()?;
+        let answer = self.parts.store.query(query, Freshness::Stale).await.ok()?;
         match answer.found {
             Found::Custody(CustodyFound::Trust(trust)) => Some(trust),
             _ => None,
@@ -153,7 +164,7 @@ impl Keeper {
         }
         let (issuers, forgotten) = (bundle.issuers().len(), bundle.forgotten().len());
         match papers.believe(bundle) {
-            Ok(()) => (self.teller)(&Event::Trusts { issuers, forgotten }),
+            Ok(()) => self.parts.tell(&Event::Trusts { issuers, forgotten }),
             Err(error) => tracing::warn!(%error, "keep the trust bundle"),
         }
     }
@@ -189,9 +200,9 @@ impl Keeper {
     async fn retire(&self, issuer: Digest) {
         let command = CustodyCommand::RetireIssuer {
             issuer,
-            keep_ms: keep_ms(self.lifetime),
+            keep_ms: keep_ms(self.parts.lifetime()),
         };
-        match self.store.command(Command::Custody(command)).await {
+        match self.parts.store.command(Command::Custody(command)).await {
             Ok(_) => tracing::info!(%issuer, "retire the issuer of a node that does not vote"),
             Err(error) => tracing::debug!(%error, %issuer, "retire an issuer"),
         }
@@ -219,7 +230,7 @@ impl Keeper {
         match made {
             Ok(issuer) => {
                 let command = add(issuer.certificate());
-                match self.store.command(command).await {
+                match self.parts.store.command(command).await {
                     Ok(_) => {
                         tracing::info!(issuer = issuer.certificate().name(), "sign for others")
                     }
@@ -232,14 +243,14 @@ impl Keeper {
 
     /// Renews the certificate if it is time, or if it does not say what was decided.
     async fn renew(&mut self) -> Result<(), AskError> {
-        let certificate = self.identity.certificate();
+        let certificate = self.parts.identity.certificate();
         let claims = certificate.claims();
         let now = now();
         if now < claims.not_before {
             if !self.seen.told_of_clock {
                 self.seen.told_of_clock = true;
                 let from = claims.not_before;
-                (self.teller)(&Event::ClockIsBehind { now, from });
+                self.parts.tell(&Event::ClockIsBehind { now, from });
             }
             return Ok(());
         }
@@ -258,7 +269,7 @@ impl Keeper {
             let key = papers.identity.key().clone();
             (key, papers.cluster.id, self.places(&papers))
         };
-        let granted = ask::renew(&key, cluster, &self.trust, &places).await?;
+        let granted = ask::renew(&key, cluster, &self.parts.trust, &places).await?;
         let papers = self.papers.lock();
         // Its bundle leaves out who is forgotten; what is believed here already knows them.
         papers.renew(granted.certificate)?;
@@ -272,7 +283,7 @@ impl Keeper {
         let Some(issuer) = papers.issuer_that_counts() else {
             return Ok(false);
         };
-        let validity = Validity::for_node(now()).with_lifetime(self.lifetime);
+        let validity = Validity::for_node(now()).with_lifetime(self.parts.lifetime());
         let certificate = issuer
             .issue(papers.identity.node_id(), roles, validity)
             .map_err(|error| AskError::Grant(error.to_string()))?;
@@ -284,8 +295,8 @@ impl Keeper {
 
     /// What was decided that this node may be, if that is known here.
     fn admission(&self) -> Option<RoleSet> {
-        let log = self.log.as_ref()?;
-        match local(log, CustodyQuery::Admission(log.me().node)) {
+        let log = self.parts.log.get()?;
+        match local(&log, CustodyQuery::Admission(log.me().node)) {
             CustodyFound::Admission(Admission::Allowed(roles)) => Some(roles),
             _ => None,
         }
@@ -294,7 +305,7 @@ impl Keeper {
     /// A node whose links are all refused hears no reason that it can trust. So it asks.
     async fn ask_whether_in(&mut self) -> Option<Out> {
         let now = Instant::now();
-        let log = self.log.as_ref()?;
+        let log = self.parts.log.get()?;
         let query = Query::Custody(CustodyQuery::Keys);
         let read = log.consensus().read(&query, Freshness::Stale).await;
         // How long ago this node knew that it is up to date.
@@ -317,7 +328,7 @@ impl Keeper {
             let key = papers.identity.key().clone();
             (key, papers.cluster.id, self.places(&papers))
         };
-        match ask::renew(&key, cluster, &self.trust, &places).await {
+        match ask::renew(&key, cluster, &self.parts.trust, &places).await {
             Err(AskError::Denied(Denial::Forgotten)) => Some(Out::Forgotten),
             Ok(_) | Err(_) => None,
         }
@@ -325,7 +336,8 @@ impl Keeper {
 
     /// Whom to ask: who votes, as far as is known, and where nodes were before.
     fn places(&self, papers: &Papers) -> Vec<String> {
-        let voters = self.log.as_ref().map(voters_at).unwrap_or_default();
+        let voters = self.parts.log.get().map(|log| voters_at(&log));
+        let voters = voters.unwrap_or_default();
         let mut places: Vec<String> = Vec::new();
         for place in voters.iter().chain(&papers.cluster.places) {
             if !places.contains(place) {
@@ -345,18 +357,19 @@ impl Keeper {
             return;
         }
         self.seen.remembered = Some(now);
+        let role = *self.parts.role.borrow();
         let mut papers = self.papers.lock();
         let places = self.places(&papers);
-        if let Err(error) = papers.remember(places, vec![self.own.clone()]) {
+        if let Err(error) = papers.remember(places, vec![self.parts.own.to_string()], role) {
             tracing::warn!(%error, "remember where nodes are");
         }
     }
 
     fn tell_renewed(&mut self) {
         self.seen.told = None;
-        let certificate = self.identity.certificate();
+        let certificate = self.parts.identity.certificate();
         let claims = certificate.claims();
-        (self.teller)(&Event::Renewed {
+        self.parts.tell(&Event::Renewed {
             until: claims.not_after,
             roles: claims.roles,
         });
@@ -367,8 +380,8 @@ impl Keeper {
             return;
         }
         self.seen.told = Some(why.to_owned());
-        let until = self.identity.certificate().claims().not_after;
-        (self.teller)(&Event::NotRenewed {
+        let until = self.parts.identity.certificate().claims().not_after;
+        self.parts.tell(&Event::NotRenewed {
             why: why.to_owned(),
             until,
         });

@@ -14,10 +14,10 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use convoke_rpc::RoleSet;
 use convoke_rpc::identity::{
     Certificate, ISSUER_FILE, Identity, Issuer, IssuerError, NodeKey, Trust, TrustBundle, Validity,
 };
+use convoke_rpc::{Role, RoleSet};
 use convoke_types::{ClusterId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +50,9 @@ pub struct Cluster {
     /// This node made the cluster.
     #[serde(default)]
     pub is_founder: bool,
+    /// What it was when it was last told.
+    #[serde(default)]
+    pub role: Option<Role>,
 }
 
 /// All of them.
@@ -139,6 +142,7 @@ impl Papers {
             places: Vec::new(),
             own: Vec::new(),
             is_founder: true,
+            role: None,
         };
         Self::write(home, cluster, certificate, bundle, Some(issuer))
     }
@@ -287,18 +291,28 @@ impl Papers {
         Ok(home::replace(&path, &bytes)?)
     }
 
-    /// Remembers where nodes are, and this one.
+    /// Remembers where nodes are, where this one is, and what it is.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn remember(&mut self, places: Vec<String>, own: Vec<String>) -> Result<(), PaperError> {
+    pub fn remember(
+        &mut self,
+        places: Vec<String>,
+        own: Vec<String>,
+        role: Option<Role>,
+    ) -> Result<(), PaperError> {
         let mut places = places;
         places.truncate(PLACES);
-        if self.cluster.places == places && self.cluster.own == own {
+        let next = Cluster {
+            places,
+            own,
+            role,
+            ..self.cluster.clone()
+        };
+        if self.cluster == next {
             return Ok(());
         }
-        self.cluster.places = places;
-        self.cluster.own = own;
+        self.cluster = next;
         self.write_cluster()
     }
 }

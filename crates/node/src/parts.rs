@@ -1,0 +1,132 @@
+//! What the services of one node share, and where they find each other.
+//!
+//! Endpoint, papers and client are there before any service and outlive them all. What a service makes, it puts into its slot when it is of
+//! use and takes out before it stops, so that nobody holds on to what is gone.
+//!
+//! Deliberately not here: starting and stopping anything.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use convoke_consensus::host::{AddressBook, LogNode};
+use convoke_driver::Gossip;
+use convoke_rpc::identity::{Identity, Trust};
+use convoke_rpc::{Endpoint, NodeId, Role};
+use convoke_store::Store;
+use convoke_types::ClusterId;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::custody::Papers;
+use crate::event::{Event, Teller};
+use crate::home::Home;
+use crate::node::{NodeError, Settings};
+use crate::supervisor::Reins;
+
+/// What one service makes and others use. Empty while it does not run.
+#[derive(Debug)]
+pub(crate) struct Slot<T>(watch::Sender<Option<T>>);
+
+impl<T: Clone> Slot<T> {
+    pub(crate) fn new() -> Self {
+        Self(watch::Sender::new(None))
+    }
+
+    pub(crate) fn get(&self) -> Option<T> {
+        self.0.borrow().clone()
+    }
+
+    /// It is there until what is given back is dropped.
+    pub(crate) fn fill(&self, with: T) -> Filled<T> {
+        self.0.send_replace(Some(with));
+        Filled(self.0.clone())
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<Option<T>> {
+        self.0.subscribe()
+    }
+}
+
+/// Empties its slot when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Filled<T>(watch::Sender<Option<T>>);
+
+impl<T> Drop for Filled<T> {
+    fn drop(&mut self) {
+        self.0.send_replace(None);
+    }
+}
+
+/// Everything that is one for a node.
+pub(crate) struct Parts {
+    pub(crate) settings: Settings,
+    pub(crate) home: Home,
+    pub(crate) cluster: ClusterId,
+    pub(crate) cluster_name: String,
+    pub(crate) identity: Identity,
+    pub(crate) trust: Trust,
+    /// None in a development cluster.
+    pub(crate) papers: Option<Arc<Mutex<Papers>>>,
+    /// Where nodes may be that this one has not heard of yet.
+    pub(crate) places: Vec<String>,
+    /// It made the cluster, and begins its log if it has none.
+    pub(crate) is_founder: bool,
+    pub(crate) endpoint: Endpoint,
+    /// Where it listens.
+    pub(crate) bound: SocketAddr,
+    /// Where others reach it.
+    pub(crate) own: SocketAddr,
+    pub(crate) book: AddressBook,
+    pub(crate) store: Store,
+    pub(crate) begun: Instant,
+    pub(crate) gossip: Slot<Gossip>,
+    pub(crate) log: Slot<LogNode>,
+    /// Its role, once it is listed and answers.
+    pub(crate) role: watch::Sender<Option<Role>>,
+    /// Why it cannot go on.
+    pub(crate) ended: watch::Sender<Option<Arc<NodeError>>>,
+    /// How its supervisor is told; there before any service starts.
+    pub(crate) reins: std::sync::OnceLock<Reins>,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts")
+            .field("node", &self.me())
+            .field("own", &self.own)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Parts {
+    pub(crate) fn me(&self) -> NodeId {
+        self.identity.node_id()
+    }
+
+    pub(crate) fn teller(&self) -> &Teller {
+        &self.settings.teller
+    }
+
+    pub(crate) fn tell(&self, event: &Event) {
+        (self.settings.teller)(event);
+    }
+
+    pub(crate) fn lifetime(&self) -> Duration {
+        self.settings.lifetime
+    }
+
+    /// The node cannot go on: whoever waits for its end hears why, and its services stop.
+    pub(crate) fn end(&self, why: NodeError) {
+        self.ended.send_if_modified(|ended| {
+            let is_first = ended.is_none();
+            if is_first {
+                *ended = Some(Arc::new(why));
+            }
+            is_first
+        });
+        if let Some(reins) = self.reins.get() {
+            reins.stop();
+        }
+    }
+}

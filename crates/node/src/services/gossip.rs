@@ -1,0 +1,134 @@
+//! The service of gossip: takes part in watching the cluster, and tells the log where nodes are and who cannot be reached.
+//!
+//! Deliberately not here: membership itself (`convoke-driver`).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use convoke_driver::{
+    Event as Heard, Fact, Gossip, Home, Member, News, SEEDS_MOST, Seed, Verdict, Watcher,
+};
+
+use crate::event::Event;
+use crate::node::NodeError;
+use crate::parts::Parts;
+use crate::supervisor::{Context, Failure, Running, Service, Work};
+
+/// How often it shows that it comes forward.
+const PROGRESS: Duration = Duration::from_secs(2);
+
+pub(super) struct Gossiping(pub(super) Arc<Parts>);
+
+impl Service for Gossiping {
+    fn start<'s>(&'s self, context: Context) -> Work<'s, Result<Running, Failure>> {
+        Box::pin(async move {
+            let parts = Arc::clone(&self.0);
+            let gossip = start(&parts).await?;
+            let watcher = gossip.watch()?;
+            Ok(Running::new(run(parts, gossip, watcher, context)))
+        })
+    }
+}
+
+async fn start(parts: &Parts) -> Result<Gossip, Failure> {
+    let settings = &parts.settings;
+    let mut facts = vec![
+        Fact::Version(env!("CARGO_PKG_VERSION").to_owned()),
+        Fact::Tags(settings.tags.clone()),
+    ];
+    facts.extend(settings.name.clone().map(Fact::Name));
+    facts.extend(settings.zone.clone().map(Fact::Zone));
+    facts.extend((*parts.role.borrow()).map(Fact::Role));
+    let seeds = parts.places.iter().map(|place| match place.parse() {
+        Ok(address) => Seed::Address(address),
+        Err(_) => Seed::Name(place.clone()),
+    });
+    let gossip = convoke_driver::Settings {
+        seeds: seeds.take(SEEDS_MOST).collect(),
+        advertise: vec![parts.own],
+        home: Home::Held {
+            boot: parts.home.start(),
+            directory: parts.home.directory().to_owned(),
+        },
+        facts,
+        ..convoke_driver::Settings::new(parts.endpoint.clone(), settings.params.clone())
+    };
+    Ok(Gossip::start(gossip).await?)
+}
+
+async fn run(
+    parts: Arc<Parts>,
+    gossip: Gossip,
+    mut watcher: Watcher,
+    context: Context,
+) -> Result<(), Failure> {
+    let slot = parts.gossip.fill(gossip.clone());
+    context.ready();
+    let mut roles = parts.role.subscribe();
+    let mut unreachable = BTreeSet::new();
+    let mut progress = tokio::time::interval(PROGRESS);
+    let lived = loop {
+        tokio::select! {
+            () = context.stopped() => break Ok(()),
+            _ = progress.tick() => {
+                // Answered by the loop that does the work.
+                if gossip.status().await.is_ok() {
+                    context.progress();
+                }
+            }
+            Ok(()) = roles.changed() => {
+                let role = *roles.borrow_and_update();
+                if let Some(role) = role {
+                    let _ = gossip.set_fact(Fact::Role(role)).await;
+                }
+            }
+            news = watcher.next() => match news {
+                Some(news) => hear(&parts, &mut unreachable, news),
+                None => break Err(gossip.ended().await),
+            },
+        }
+    };
+    drop(slot);
+    match lived {
+        Ok(()) => {
+            gossip.leave().await;
+            Ok(())
+        }
+        Err(end) => {
+            // A copy of this node somewhere is no reason to try again.
+            if let convoke_driver::End::Contested { .. } = end {
+                parts.end(NodeError::Gossip(end.to_string()));
+            }
+            Err(end.into())
+        }
+    }
+}
+
+/// Where nodes are, and who cannot be reached, for the log.
+fn hear(parts: &Parts, unreachable: &mut BTreeSet<convoke_rpc::NodeId>, news: News) {
+    let members: Vec<Arc<Member>> = match news {
+        News::Resync { roll, .. } => {
+            unreachable.clear();
+            roll.members.values().cloned().collect()
+        }
+        News::Event(Heard { kind, .. }) => {
+            let about = kind.member().cloned();
+            parts.tell(&Event::Membership(kind));
+            about.into_iter().collect()
+        }
+    };
+    for member in members.iter().filter(|member| member.id != parts.me()) {
+        parts
+            .book
+            .note(member.id, member.facts.addresses().collect());
+        if member.verdict.takes_part() && member.verdict != Verdict::Unreachable {
+            unreachable.remove(&member.id);
+        } else {
+            unreachable.insert(member.id);
+        }
+    }
+    if let Some(log) = parts.log.get() {
+        log.consensus().observe_unreachable(unreachable.clone());
+    }
+}
