@@ -23,8 +23,8 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 /// Where the log is, and how long it may take.
 #[derive(Args, Debug)]
 pub(crate) struct Log {
-    /// Nodes to ask, as 127.0.0.1:4700 or name:4700, separated by commas
-    #[arg(long, value_name = "ADDR", required = true, value_delimiter = ',', value_parser = address)]
+    /// Nodes to ask, as 127.0.0.1:4700 or name:4700, separated by commas; by default the node of this machine, and those it knows
+    #[arg(long, value_name = "ADDR", value_delimiter = ',', value_parser = address)]
     at: Vec<String>,
     #[command(flatten)]
     means: Means,
@@ -54,12 +54,21 @@ impl Log {
         self.json
     }
 
+    /// As whom, and from where.
+    pub(crate) fn means(&self) -> &Means {
+        &self.means
+    }
+
     /// Opens a port and looks up names; nobody is asked anything yet. A name that is not known is passed over if another one is.
     pub(crate) async fn open(&self, timeout: Duration) -> anyhow::Result<Client<'_>> {
         let timeout = self.timeout.unwrap_or(timeout);
         let mut nodes = Vec::new();
         let mut unknown = None;
-        for address in &self.at {
+        let at = match self.at.as_slice() {
+            [] => self.means.places()?,
+            given => given.to_vec(),
+        };
+        for address in &at {
             match resolve(address).await {
                 Ok(addresses) => nodes.push((address.clone(), target(addresses))),
                 Err(error) => unknown = unknown.or(Some(error)),

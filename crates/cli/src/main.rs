@@ -19,10 +19,12 @@
 
 mod backup;
 mod config;
+mod config_file;
 mod demo;
 mod generate;
 mod kv;
 mod latencies;
+mod leave;
 mod lock;
 mod log;
 mod node;
@@ -31,6 +33,7 @@ mod raft;
 mod recover;
 mod rpc;
 mod text;
+mod token;
 mod up;
 mod way;
 
@@ -80,10 +83,10 @@ enum Command {
     /// it again, and says what its clients noticed. Leaves nothing behind.
     #[command(after_help = EXIT_CODES)]
     Demo(demo::Arguments),
-    /// Runs a node that keeps the log
+    /// Runs a node of a cluster
     ///
-    /// Its key and its log are in the data directory, so started again it is the same node. It ends in order on SIGINT and SIGTERM,
-    /// and hands leadership over before.
+    /// The first one makes the cluster, the others join it with a token. Its key and all it knows are in the data directory, so started
+    /// again it is the same node. It ends in order on SIGINT and SIGTERM, and hands leadership over before; at once on the second.
     #[command(after_help = up::EXAMPLE)]
     Up(up::Arguments),
     /// Reads and changes keys and values that the cluster decides
@@ -120,6 +123,23 @@ enum Command {
     /// Shows who holds which locks
     #[command(after_help = EXIT_CODES_OF_CHANGES)]
     Locks(lock::Locks),
+    /// Makes and revokes tokens with which nodes join
+    #[command(subcommand, after_help = EXIT_CODES_OF_RAFT)]
+    Token(token::Command),
+    /// Shows and revokes who signs certificates
+    #[command(subcommand, after_help = EXIT_CODES_OF_RAFT)]
+    Issuer(token::IssuerCommand),
+    /// Takes the node of this machine out of its cluster for good
+    ///
+    /// It is drained, others vote in its place, and then its cluster forgets it: its certificate counts nowhere from then on.
+    #[command(after_help = EXIT_CODES_OF_RAFT)]
+    Leave(leave::Leave),
+    /// Removes everything that makes a directory a node's, so that it can join again as another one
+    #[command(after_help = EXIT_CODES)]
+    Reset(leave::Reset),
+    /// Checks and shows what a node of this machine is told by flags, environment and file
+    #[command(subcommand, after_help = EXIT_CODES)]
+    ConfigFile(config_file::Command),
     /// Shows nodes and decides about them: roles, drain, forgetting
     #[command(subcommand, after_help = EXIT_CODES_OF_NODES)]
     Node(node::Command),
@@ -143,7 +163,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let CommandLine { command } = CommandLine::parse();
-    log_warnings();
+    if !matches!(command, Command::Up(_)) {
+        log_warnings();
+    }
     match run(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -168,7 +190,12 @@ fn run(command: Command) -> anyhow::Result<()> {
             let is_terminal = stdout().is_terminal();
             rpc::run(command, output::Screen { is_terminal })
         }
-        Command::Up(arguments) => up::run(arguments),
+        Command::Up(arguments) => up::run(arguments, way::environment()),
+        Command::Token(command) => token::run(command),
+        Command::Issuer(command) => token::run_issuer(command),
+        Command::Leave(arguments) => leave::leave(arguments),
+        Command::Reset(arguments) => leave::reset(arguments),
+        Command::ConfigFile(command) => config_file::run(command),
         Command::Kv(command) => {
             let is_terminal = stdout().is_terminal();
             kv::run(command, output::Screen { is_terminal })

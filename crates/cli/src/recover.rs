@@ -16,13 +16,17 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use convoke_consensus::host::{Recovered, Survivor, finish_recovery};
-use convoke_rpc::identity::Identity;
+use convoke_consensus::log::LogId;
+use convoke_node::custody::Papers;
+use convoke_node::home::{Home, random};
+use convoke_node::node::LIFETIME;
+use convoke_rpc::identity::{Identity, Trust};
 use convoke_rpc::{Endpoint, Limits, Role};
+use convoke_types::ClusterId;
 use serde_json::{Value as Json, json};
 
 use crate::output::{self, json_line, put};
 use crate::text::plain;
-use crate::up::Home;
 use crate::way::{KEY, existing_cluster};
 
 /// What `convoke recover` takes.
@@ -31,9 +35,9 @@ pub(crate) struct Arguments {
     /// The data directory of the node that has survived; the node must not run
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// The directory of the development cluster
+    /// The directory of the development cluster, if it is one
     #[arg(long, value_name = "DIR")]
-    development: PathBuf,
+    development: Option<PathBuf>,
     /// Where others reach this node from now on; by default as before
     #[arg(long, value_name = "ADDR")]
     advertise: Option<SocketAddr>,
@@ -60,7 +64,6 @@ async fn recover(arguments: Arguments) -> anyhow::Result<()> {
         "{} is no data directory of a node: there is no {KEY} in it",
         arguments.data.display()
     );
-    let cluster = existing_cluster(&arguments.development)?;
     // Nobody else uses it until this is dropped.
     let home = Home::open(&arguments.data)?;
     if let Some(kept) = finish_recovery(&arguments.data)? {
@@ -70,12 +73,11 @@ async fn recover(arguments: Arguments) -> anyhow::Result<()> {
             json!({"kind": "finished", "kept": paths(&kept)}),
         );
     }
-    let node = home.key.node_id();
-    let survivor = Survivor::open(&arguments.data, cluster.cluster(), node).await?;
-    let certificate = cluster.certificate(node, Role::Master.into());
-    let identity = Identity::new(home.key.clone(), certificate).context("come as this node")?;
+    let node = home.key().node_id();
+    let (cluster, identity, trust) = identity(&arguments, &home)?;
+    let survivor = Survivor::open(&arguments.data, cluster, node).await?;
     let anywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    let endpoint = Endpoint::bind(anywhere, identity, cluster.trust(), Limits::default())
+    let endpoint = Endpoint::bind(anywhere, identity, trust, Limits::default())
         .context("open a port to ask the other voters from")?;
     let answering = survivor.who_answers(&endpoint).await;
     endpoint.close().await;
@@ -115,7 +117,7 @@ async fn recover(arguments: Arguments) -> anyhow::Result<()> {
         );
         return say(&arguments, &text, object);
     }
-    let fresh = crate::up::fresh_log()?;
+    let fresh = LogId(random()?);
     let recovered = survivor
         .recover(
             &answering,
@@ -135,6 +137,25 @@ async fn recover(arguments: Arguments) -> anyhow::Result<()> {
         kept.join(", ")
     );
     say(&arguments, &text, object)
+}
+
+/// As whom the others are asked.
+fn identity(arguments: &Arguments, home: &Home) -> anyhow::Result<(ClusterId, Identity, Trust)> {
+    if let Some(development) = &arguments.development {
+        let cluster = existing_cluster(development)?;
+        let certificate = cluster.certificate(home.key().node_id(), Role::Master.into());
+        let identity =
+            Identity::new(home.key().clone(), certificate).context("come as this node")?;
+        return Ok((cluster.cluster(), identity, cluster.trust()));
+    }
+    let papers = Papers::load(home)?.with_context(|| {
+        format!(
+            "{} belongs to no cluster; name the directory of a development cluster with --development if it is one",
+            home.directory().display()
+        )
+    })?;
+    papers.sign_for_itself(LIFETIME)?;
+    Ok((papers.cluster.id, papers.identity, papers.trust))
 }
 
 fn paths(paths: &[PathBuf]) -> Vec<String> {

@@ -1,7 +1,8 @@
 //! Who we are and where somebody is: what commands that talk to nodes have in common.
 //!
-//! Deliberately not here: an identity that was enrolled. Until there is enrolment, `--development` names the directory of a
-//! development cluster, in which everybody may be anybody.
+//! A command comes as the node of this machine, whose directory it can read, or as anybody in a development cluster.
+//!
+//! Deliberately not here: what is asked.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -9,23 +10,26 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use convoke_rpc::identity::{Development, Identity, NodeKey};
+use convoke_node::config::Sources;
+use convoke_node::custody::{self, Cluster};
+pub(crate) use convoke_node::home::KEY;
+use convoke_rpc::identity::{Development, Identity, NodeKey, Trust};
 use convoke_rpc::{CarrierKind, ChannelConfig, Endpoint, Limits, RoleSet};
-
-/// Where a node keeps its key, in its data directory.
-pub(crate) const KEY: &str = "node.key";
 
 /// As whom a node is spoken to, and over what.
 #[derive(Args, Debug)]
 pub(crate) struct Means {
-    /// The directory of the development cluster that the nodes belong to
+    /// The data directory of the node of this machine, as which the command comes; by default where `convoke up` has it
     #[arg(long, value_name = "DIR")]
-    development: PathBuf,
+    data: Option<PathBuf>,
+    /// The directory of the development cluster that the nodes belong to
+    #[arg(long, value_name = "DIR", conflicts_with = "data")]
+    development: Option<PathBuf>,
     /// The roles to come with; a development cluster grants any
-    #[arg(long, value_name = "ROLES", default_value_t = RoleSet::ALL)]
+    #[arg(long, value_name = "ROLES", default_value_t = RoleSet::ALL, requires = "development")]
     roles: RoleSet,
     /// Comes as the node whose data directory this is: what it may vote on is its, and what it did counts as that node's
-    #[arg(long = "as", value_name = "DIR")]
+    #[arg(long = "as", value_name = "DIR", requires = "development")]
     as_node: Option<PathBuf>,
     /// What carries the link
     #[arg(long, value_enum, default_value_t = Carrier::Auto)]
@@ -45,11 +49,20 @@ enum Carrier {
 impl Means {
     /// A node of its own for this one command, from which addresses like this one can be reached.
     pub(crate) fn endpoint(&self, like: SocketAddr) -> anyhow::Result<Endpoint> {
-        let cluster = existing_cluster(&self.development)?;
         let any = match like {
             SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
             SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
         };
+        let (identity, trust) = self.identity()?;
+        Endpoint::bind(any, identity, trust, Limits::default()).context("open a port to call from")
+    }
+
+    fn identity(&self) -> anyhow::Result<(Identity, Trust)> {
+        let Some(development) = &self.development else {
+            let (_, identity, trust) = self.papers()?;
+            return Ok((identity, trust));
+        };
+        let cluster = existing_cluster(development)?;
         let identity = match &self.as_node {
             Some(home) => {
                 let key = key_in(home)?;
@@ -58,8 +71,43 @@ impl Means {
             }
             None => cluster.identity(self.roles),
         };
-        Endpoint::bind(any, identity, cluster.trust(), Limits::default())
-            .context("open a port to call from")
+        Ok((identity, cluster.trust()))
+    }
+
+    /// What the node of this machine has that shows that it belongs.
+    pub(crate) fn papers(&self) -> anyhow::Result<(Cluster, Identity, Trust)> {
+        let data = self.data()?;
+        custody::borrow(&data).with_context(|| {
+            format!(
+                "there is no node of a cluster in {}: start one with `convoke up`, or name its directory with --data",
+                data.display()
+            )
+        })
+    }
+
+    /// Where the node of this machine has its things.
+    pub(crate) fn data(&self) -> anyhow::Result<PathBuf> {
+        data_directory(self.data.as_deref())
+    }
+
+    /// Where to ask when nobody says: the node of this machine, and those it knew.
+    pub(crate) fn places(&self) -> anyhow::Result<Vec<String>> {
+        if self.development.is_some() {
+            bail!("say which nodes to ask, with --at");
+        }
+        let (cluster, _, _) = self.papers()?;
+        let mut places = cluster.own;
+        for place in cluster.places {
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        if places.is_empty() {
+            bail!(
+                "the node of this machine has not been anywhere yet: start it with `convoke up`, or say which nodes to ask with --at"
+            );
+        }
+        Ok(places)
     }
 
     /// The defaults, over the carrier that was chosen.
@@ -73,6 +121,28 @@ impl Means {
             ..ChannelConfig::default()
         }
     }
+}
+
+/// The data directory that was named, or the one that `convoke up` takes when none is.
+pub(crate) fn data_directory(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(named) = named {
+        return Ok(named.to_owned());
+    }
+    let sources = Sources {
+        environment: environment(),
+        ..Sources::default()
+    };
+    let loaded = convoke_node::config::load(&sources)?;
+    Ok(loaded.config().node.data)
+}
+
+/// All of it, for whoever reads settings.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the program reads the environment, here and where it looks for colours"
+)]
+pub(crate) fn environment() -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
+    std::env::vars_os().collect()
 }
 
 /// The key of the node that has this data directory. One that is missing would be made, and be nobody's.
@@ -125,6 +195,11 @@ pub(crate) fn address(text: &str) -> Result<String, String> {
         Some(Ok(_)) => Ok(text.to_owned()),
         Some(Err(_)) | None => Err("write it with its port, as 127.0.0.1:4700".to_owned()),
     }
+}
+
+/// A time with its unit, up to ten years.
+pub(crate) fn long_duration(text: &str) -> Result<Duration, String> {
+    convoke_node::config::read_duration(text)
 }
 
 /// A time with its unit; seconds when it has none.

@@ -40,7 +40,7 @@ pub use self::reload::{Change, Changes, changes};
 pub use self::table::{Kind, PREFIX, Reload, SETTINGS, Setting, Shape, find};
 pub use self::units::{read_duration, read_size, write_duration, write_size};
 pub use self::value::Value;
-use crate::logs::{Format, Levels, LogSettings};
+use crate::logs::{Format, Levels, LogSettings, Severity};
 
 /// The name of the file in the data directory.
 pub const FILE: &str = "convoke.toml";
@@ -420,6 +420,7 @@ impl Loaded {
                 _ => Format::Text,
             },
             stderr: self.get("logs.stderr").value == Value::Flag(true),
+            stderr_least: Severity::Trace,
             directory: self.path("logs.directory"),
             rotate_bytes: self.size("logs.rotate"),
             keep: self.count("logs.keep"),

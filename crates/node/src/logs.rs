@@ -56,6 +56,8 @@ pub struct LogSettings {
     pub format: Format,
     /// Whether they go to the error output.
     pub stderr: bool,
+    /// Lines that are less grave do not go there: a program that tells people its story elsewhere need not tell it twice.
+    pub stderr_least: Severity,
     /// Where files of them go.
     pub directory: Option<PathBuf>,
     /// How large a file becomes.
@@ -110,7 +112,8 @@ impl Logs {
         let format = Arc::new(FormatCell::new(settings.format));
         let mut outlets = Vec::new();
         if settings.stderr {
-            outlets.push(Outlet::start("stderr", error_output, format.clone()));
+            let outlet = Outlet::start("stderr", error_output, format.clone());
+            outlets.push(outlet.from(settings.stderr_least));
         }
         if let Some(directory) = &settings.directory {
             let files = Files::new(directory.clone(), settings.rotate_bytes, settings.keep);

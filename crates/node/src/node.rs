@@ -20,6 +20,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -312,6 +313,7 @@ impl Node {
             gossip: Slot::new(),
             log: Slot::new(),
             role: watch::Sender::new(None),
+            was_ready: AtomicBool::new(false),
             ended: watch::Sender::new(None),
             reins: OnceLock::new(),
         });

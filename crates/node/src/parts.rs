@@ -7,6 +7,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use convoke_consensus::host::{AddressBook, LogNode};
@@ -84,6 +85,8 @@ pub(crate) struct Parts {
     pub(crate) log: Slot<LogNode>,
     /// Its role, once it is listed and answers.
     pub(crate) role: watch::Sender<Option<Role>>,
+    /// Whether it was ready before, so that this is told once.
+    pub(crate) was_ready: AtomicBool,
     /// Why it cannot go on.
     pub(crate) ended: watch::Sender<Option<Arc<NodeError>>>,
     /// How its supervisor is told; there before any service starts.

@@ -17,6 +17,7 @@ fn settings(levels: &str) -> LogSettings {
         levels: levels.parse().expect("these are levels"),
         format: Format::Text,
         stderr: true,
+        stderr_least: Severity::Trace,
         directory: None,
         rotate_bytes: 1 << 20,
         keep: 4,

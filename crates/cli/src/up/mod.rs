@@ -1,92 +1,77 @@
-//! `convoke up`: a node of the log as one process, from its start to an orderly stop.
+//! `convoke up`: a node as one process, from its start to an orderly stop.
 //!
 //! | file | what it does | kind |
 //! | --- | --- | --- |
-//! | `mod.rs` | what it takes; starts, founds, looks after, stops | acts |
-//! | `home.rs` | the directory of one node: lock, key, what is in it | acts |
-//! | `enrol.rs` | says to the cluster who this node is | acts |
+//! | `mod.rs` | what it takes; starts, waits, stops | acts |
+//! | `flags.rs` | settings as flags | decides |
 //! | `tell.rs` | what people and programs are told, line by line | decides, and a thin writer |
 //!
-//! The order matters: the directory is locked before anything in it is read, the key is on disk before anybody sees it, and the node
-//! answers others before it asks them to found a log with it.
+//! The first signal has the node stop in order, the second one at once. SIGHUP has it read its configuration again.
 //!
-//! | bound | |
-//! | --- | --- |
-//! | nodes that are not up yet when a log is founded | asked again every half second, for `--patience` |
-//! | handing leadership over at a stop | 2 s, then the others elect |
-//! | calls under way at a stop | 1 s, then they are cut off |
-//! | enrolling, where nobody answers | tried again at most every five seconds, while the node lives |
+//! When a node cannot go on, as after a failed disk, the program ends with exit code 1: whoever watches over it can start it again.
 //!
-//! When the engine of the log stops for good, as after a failed disk, so does the program, with exit code 1: whoever watches over it can
-//! start it again.
-//!
-//! Deliberately not here: tokens and real certificates, and what a node does beside keeping the log. `--development` stands in for an
-//! identity that was given to the node, and the other options for what it will know from its directory and its cluster.
+//! Deliberately not here: the node itself (`convoke-node`).
 
-mod enrol;
-mod home;
+mod flags;
 mod tell;
 
-use std::convert::Infallible;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::pin::pin;
-use std::time::{Duration, Instant, SystemTime};
+use std::ffi::OsString;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use convoke_consensus::host::{HostError, HostSettings, LogNode};
-use convoke_consensus::journal::Condition;
-use convoke_consensus::log::VoterId;
-use convoke_rpc::identity::{Development, Identity};
-use convoke_rpc::{Endpoint, Limits, Role, RoleSet, Server};
-use convoke_types::Timestamp;
+use convoke_driver::Params;
+use convoke_node::config::{self, Config, Loaded, Origin, Preset, Sources};
+use convoke_node::event::{Event, Teller};
+use convoke_node::logs::{Logs, Severity};
+use convoke_node::node::{Belonging, Node, Settings};
+use convoke_node::notify::Notifier;
+use convoke_node::supervisor;
+use convoke_rpc::{Carriers, Limits, RoleSet};
+use convoke_types::wire::enrol::{JoinToken, TOKEN_CHARACTERS};
+use tokio::signal::unix::{SignalKind, signal};
 
-pub(crate) use self::home::{Home, fresh_log};
-use self::tell::{Event, Place, Voice};
-use crate::output::{self, interrupted};
-use crate::way::{address, development, duration, resolve};
+pub(crate) use self::flags::Flags;
+use self::tell::Voice;
+use crate::output::{self, Signals};
+use crate::way::{address, development, duration};
 
-/// Between two looks at the log.
-const LOOK: Duration = Duration::from_millis(250);
-/// Between two attempts to found a log with nodes that are not up yet.
-const FOUND_AGAIN: Duration = Duration::from_millis(500);
-/// How long the others have to take over when this node stops.
-const HAND_OVER: Duration = Duration::from_secs(2);
-/// How long calls under way may take at a stop.
-const GRACE: Duration = Duration::from_secs(1);
-/// A disk that is busy for longer is worth a word.
-const SLOW_DISK: Duration = Duration::from_secs(1);
+/// How long lines that wait have at the end.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// What `convoke up` takes.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Where this node keeps its key and the log; made if it is not there
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
-    /// The directory of the development cluster; made if it is not there
-    #[arg(long, value_name = "DIR")]
-    development: PathBuf,
-    /// Where to listen, as 127.0.0.1:4700, over UDP and TCP; port 0 takes a free one
-    #[arg(long, value_name = "ADDR")]
-    listen: SocketAddr,
-    /// Where others reach this node; by default where it listens
-    #[arg(long, value_name = "ADDR")]
-    advertise: Option<SocketAddr>,
-    /// Makes a new log with this node and those at these addresses as voters; on one node, once. A node that has a log keeps it
-    #[arg(long, value_name = "ADDR", value_delimiter = ',', num_args = 0.., value_parser = address)]
-    found: Option<Vec<String>>,
-    /// Joins the log that nodes at these addresses keep. A node that has a log keeps it
-    #[arg(long, value_name = "ADDR", value_delimiter = ',', num_args = 1.., conflicts_with = "found", value_parser = address)]
+    /// The file of settings; by default convoke.toml in the data directory, if it is there
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Flags,
+    /// Joins a cluster: a token from `convoke token create`; - reads it from the standard input, @FILE from a file, so that it never shows in
+    /// the list of processes. With --development, addresses of nodes. A node that belongs already stays where it is
+    #[arg(long, value_name = "TOKEN", value_delimiter = ',', num_args = 1.., conflicts_with = "found")]
     join: Vec<String>,
-    /// How long the others may take to come up when a log is founded, as 30s or 2m
-    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = duration)]
-    patience: Duration,
-    /// Mebibytes of one file of the log. Smaller ones are made faster, on slow or small disks; larger ones are changed less often
-    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1024))]
-    segment_mib: u64,
-    /// The roles of this node; a development cluster grants any
-    #[arg(long, value_name = "ROLES", default_value = "master,worker")]
+    /// How long it may take to be let in, or for the others to come up when a log is founded, as 30s or 2m
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    patience: Option<Duration>,
+    /// Takes certificates from a development cluster in this directory, in which everybody may be anybody; made if it is not there
+    #[arg(long, value_name = "DIR", help_heading = "Development clusters")]
+    development: Option<PathBuf>,
+    /// Makes a new log with this node and those at these addresses as voters; on one node, once. A node that has a log keeps it
+    #[arg(long, value_name = "ADDR", value_delimiter = ',', num_args = 0.., value_parser = address, requires = "development",
+          help_heading = "Development clusters")]
+    found: Option<Vec<String>>,
+    /// The roles of this node
+    #[arg(
+        long,
+        value_name = "ROLES",
+        default_value = "master,worker",
+        requires = "development",
+        help_heading = "Development clusters"
+    )]
     roles: RoleSet,
     /// Prints a line of JSON for everything that happens
     #[arg(long)]
@@ -95,382 +80,261 @@ pub(crate) struct Arguments {
 
 /// Shown below the options.
 pub(crate) const EXAMPLE: &str = "\
-Three nodes on one machine, each in a terminal of its own; the last one makes the log:
-  convoke up --data a --development dev --listen 127.0.0.1:4701
-  convoke up --data b --development dev --listen 127.0.0.1:4702
-  convoke up --data c --development dev --listen 127.0.0.1:4703 --found 127.0.0.1:4701,127.0.0.1:4702
-Started again, they need no --found, and nothing happens when it is given. Others join by the address of any of them:
-  convoke up --data d --development dev --listen 127.0.0.1:4704 --join 127.0.0.1:4701
+A cluster begins on the first machine:
+  convoke up
+It says what to do next. There, make a token, and take it to the other machines:
+  convoke token create --uses 2
+  convoke up --join TOKEN
+Started again, a node needs no token. What it can be told is in docs/operate/configuration.md.
 
-Exit codes: 0 stopped by a signal, in order; 1 it could not start, or its log stopped; 2 the command line makes no sense.";
+Exit codes: 0 stopped by a signal, in order; 1 it could not start, or could not go on; 2 the command line makes no sense.";
 
 /// Runs a node until it is told to stop.
-pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
-    output::run(live(arguments))
+pub(crate) fn run(
+    arguments: Arguments,
+    environment: Vec<(OsString, OsString)>,
+) -> anyhow::Result<()> {
+    let notify = variable(&environment, "NOTIFY_SOCKET");
+    let notifier = notify.and_then(|path| Notifier::new(&path).ok());
+    let sources = sources(&arguments, environment);
+    let loaded = config::load(&sources)?;
+    let (logs, subscriber) = start_logs(&loaded);
+    tracing::subscriber::set_global_default(subscriber).context("set up the log")?;
+    let done = output::run(live(arguments, sources, loaded, &logs, notifier));
+    logs.close(LAST_LINES);
+    done
 }
 
-async fn live(arguments: Arguments) -> anyhow::Result<()> {
-    let mut signal = pin!(interrupted());
-    let voice = Voice::new(arguments.json);
-    let mut node = Node::start(&arguments, voice).await?;
-    let lived = tokio::select! {
-        lived = node.live(&arguments) => lived,
-        told = signal.as_mut() => told,
+/// Flags, environment and file.
+fn sources(arguments: &Arguments, environment: Vec<(OsString, OsString)>) -> Sources {
+    Sources {
+        config: arguments.config.clone(),
+        environment,
+        flags: arguments.settings.0.clone(),
+    }
+}
+
+/// The story is told on the output. The error output has what deserves a look, unless somebody said what it is to have.
+fn start_logs(
+    loaded: &Loaded,
+) -> (
+    Logs,
+    impl tracing::Subscriber + Send + Sync + 'static + use<>,
+) {
+    let mut settings = loaded.config().logs;
+    let said = |key| !matches!(loaded.get(key).origin, Origin::Default);
+    if !said("logs.level") && !said("logs.stderr") {
+        settings.stderr_least = Severity::Warn;
+    }
+    Logs::start(&settings, Box::new(std::io::stderr()))
+}
+
+async fn live(
+    arguments: Arguments,
+    sources: Sources,
+    loaded: Loaded,
+    logs: &Logs,
+    notifier: Option<Notifier>,
+) -> anyhow::Result<()> {
+    let mut signals = Signals::listen()?;
+    let mut hang_up = signal(SignalKind::hangup()).context("listen for signals")?;
+    let config = loaded.config();
+    let voice = voice(&arguments, &config);
+    let teller: Teller = {
+        let voice = voice.clone();
+        Arc::new(move |event| voice.tell(event))
     };
-    node.voice.tell(&Event::Stopping);
-    node.stop().await;
-    lived?;
+    let settings = settings(&arguments, &config, notifier, teller)?;
+    let node = tokio::select! {
+        started = Node::start(settings) => started?,
+        // Who is not let in yet is not there yet.
+        _ = signals.next() => return Ok(()),
+    };
+    let mut loaded = loaded;
+    let mut is_stopping = false;
+    loop {
+        tokio::select! {
+            why = node.ended() => {
+                bail!("{why}");
+            }
+            () = node.stopped() => break,
+            _ = signals.next() => {
+                if !is_stopping {
+                    voice.tell(&Event::Stopping);
+                    is_stopping = true;
+                }
+                node.asked_to_stop();
+            }
+            _ = hang_up.recv() => read_again(&sources, &mut loaded, logs),
+        }
+    }
     voice.tell(&Event::Stopped);
     Ok(())
 }
 
-/// A node that answers.
-struct Node {
-    cluster: Development,
-    home: Home,
-    identity: Identity,
-    roles: RoleSet,
-    endpoint: Endpoint,
-    server: Server,
-    log: LogNode,
-    /// Where others reach it.
-    own: SocketAddr,
-    voice: Voice,
-}
-
-impl Node {
-    async fn start(arguments: &Arguments, voice: Voice) -> anyhow::Result<Self> {
-        let roles = may_keep_a_log(arguments.roles)?;
-        let home = Home::open(&arguments.data)?;
-        let cluster = development(&arguments.development)?;
-        let certificate = cluster.certificate(home.key.node_id(), roles);
-        let identity = Identity::new(home.key.clone(), certificate)
-            .context("use the certificate that was made for this node")?;
-        let listen = arguments.listen;
-        let endpoint = Endpoint::bind(listen, identity.clone(), cluster.trust(), Limits::default())
-            .with_context(|| format!("listen at {listen}"))?;
-        let bound = endpoint.local_address().context("look where we listen")?;
-        let own = arguments.advertise.unwrap_or(bound);
-        if own.ip().is_unspecified() || own.port() == 0 {
-            bail!("others cannot reach a node at {own}: say with --advertise where they can");
-        }
-        let fresh = fresh_log()?;
-        let settings = HostSettings {
-            segment_bytes: arguments.segment_mib << 20,
-            ..HostSettings::new(&arguments.data, cluster.cluster(), fresh)
-        };
-        let log = LogNode::start(&endpoint, settings).await?;
-        let (raft, store) = log.services();
-        let server = Server::builder()
-            .service(raft)
-            .service(store)
-            .reflection()
-            .serve(&endpoint)
-            .context("answer other nodes")?;
-        voice.tell(&Event::Started {
-            node: home.key.node_id(),
-            cluster: cluster.cluster(),
-            listen: bound,
-            advertise: own,
-            roles,
-            start: home.start(),
-            development: &arguments.development,
-        });
-        Ok(Self {
-            cluster,
-            home,
-            identity,
-            roles,
-            endpoint,
-            server,
-            log,
-            own,
-            voice,
-        })
-    }
-
-    /// Founds a log if it is to, and then looks after it, until it stops by itself.
-    async fn live(&mut self, arguments: &Arguments) -> anyhow::Result<()> {
-        let has_log = self.log.status().has_log();
-        match &arguments.found {
-            Some(others) if !has_log => self.found(others, arguments.patience).await?,
-            Some(_) => self.voice.tell(&Event::FoundedBefore),
-            None if !has_log && !arguments.join.is_empty() => {
-                self.voice.tell(&Event::Joining {
-                    at: &arguments.join,
-                });
-            }
-            None if !has_log => self.voice.tell(&Event::NoLog { own: self.own }),
-            None => {}
-        }
-        let enrolment = enrol::Enrolment {
-            endpoint: self.endpoint.clone(),
-            log: self.log.clone(),
-            own: self.own,
-            join: arguments.join.clone(),
-            roles: self.roles,
-            voice: self.voice,
-        };
-        let enrolling = async {
-            enrolment.run().await;
-            std::future::pending::<Infallible>().await
-        };
-        tokio::select! {
-            looked = self.look_after() => looked,
-            never = enrolling => match never {},
-        }
-    }
-
-    async fn found(&self, others: &[String], patience: Duration) -> anyhow::Result<()> {
-        let deadline = Instant::now() + patience;
-        let mut told = String::new();
-        loop {
-            let Some(why) = self.try_to_found(others).await? else {
-                return Ok(());
-            };
-            // Somebody else may have founded one with us meanwhile.
-            if self.log.status().has_log() {
-                self.voice.tell(&Event::FoundedBefore);
-                return Ok(());
-            }
-            if why != told {
-                self.voice.tell(&Event::Waiting { why: &why });
-                told.clone_from(&why);
-            }
-            if Instant::now() >= deadline {
-                bail!("no log was made: {why}; start that node, or found the log without it");
-            }
-            tokio::time::sleep(FOUND_AGAIN).await;
-        }
-    }
-
-    /// Why not yet, if it may still be.
-    async fn try_to_found(&self, others: &[String]) -> anyhow::Result<Option<String>> {
-        let mut addresses = Vec::new();
-        for other in others {
-            match resolve(other).await {
-                Ok(found) if found.contains(&self.own) => {}
-                Ok(found) => addresses.push(found[0]),
-                Err(error) => return Ok(Some(format!("{error:#}"))),
-            }
-        }
-        match self.log.found(self.own, &addresses).await {
-            Ok(()) => {
-                let voters = [self.own].into_iter().chain(addresses).collect();
-                self.voice.tell(&Event::Founded { voters });
-                Ok(None)
-            }
-            Err(error @ HostError::Hello { .. }) => Ok(Some(error.to_string())),
-            Err(error) => Err(error).context("found a log"),
-        }
-    }
-
-    /// Tells what changes, and renews the certificate.
-    async fn look_after(&mut self) -> anyhow::Result<()> {
-        let mut seen = Seen::default();
-        let mut clock = tokio::time::interval(LOOK);
-        clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            clock.tick().await;
-            self.renew()?;
-            let status = self.log.status();
-            if let Some(why) = &status.stopped {
-                bail!("the log stopped: {why}; start the node again when that is repaired");
-            }
-            let now = Seen {
-                leader: status.leader.map(|leader| (leader, status.term)),
-                is_doubtful: status.is_doubtful,
-                trouble: trouble(&self.log.disk()),
-                known_at: (status.members.get(&status.me)).map(|member| member.addresses.clone()),
-            };
-            for event in seen.until(&now, self.own) {
-                self.voice.tell(&event.with(|voter| {
-                    let member = status.members.get(&voter);
-                    Place {
-                        node: voter.node,
-                        addresses: member.map(|it| it.addresses.clone()).unwrap_or_default(),
-                        is_self: voter == status.me,
-                    }
-                }));
-            }
-            seen = now;
-        }
-    }
-
-    fn renew(&self) -> anyhow::Result<()> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now = Timestamp::UNIX_EPOCH + now.unwrap_or_default();
-        if self.identity.certificate().renew_at() > now {
-            return Ok(());
-        }
-        let certificate = self
-            .cluster
-            .certificate(self.identity.node_id(), self.roles);
-        let renewed = self.identity.replace_certificate(certificate);
-        renewed.context("renew the certificate")
-    }
-
-    /// Leads no more, answers no more, and lets go of the directory.
-    async fn stop(self) {
-        self.hand_over().await;
-        self.log.stop().await;
-        self.server.shutdown(GRACE).await;
-        self.endpoint.close().await;
-        drop(self.log);
-        drop(self.home);
-    }
-
-    /// To the best voter that has the log. Without it the others notice after an election's time.
-    async fn hand_over(&self) {
-        let consensus = self.log.consensus();
-        let Some(to) = consensus.successor() else {
+/// Takes what a running node can take, and says what has to wait.
+fn read_again(sources: &Sources, loaded: &mut Loaded, logs: &Logs) {
+    let next = match config::load(sources) {
+        Ok(next) => next,
+        Err(error) => {
+            tracing::error!(%error, "the configuration has a mistake, and nothing of it is taken");
             return;
-        };
-        let handing = consensus.transfer(to);
-        // What does not work now they sort out among themselves.
-        let _ = tokio::time::timeout(HAND_OVER, handing).await;
-    }
-}
-
-/// Others of the log let in only nodes that may have a part in it.
-fn may_keep_a_log(roles: RoleSet) -> anyhow::Result<RoleSet> {
-    let fit = [Role::Master, Role::Worker, Role::Gateway, Role::Observer];
-    if !fit.into_iter().any(|role| roles.contains(role)) {
-        bail!(
-            "a node of the log is a master, worker, gateway or observer, and --roles says {roles}"
+        }
+    };
+    let changes = config::changes(loaded, &next);
+    logs.reload(&next.config().logs);
+    for change in &changes.live {
+        tracing::info!(
+            setting = change.key,
+            from = change.from,
+            to = change.to,
+            "taken"
         );
     }
-    Ok(roles)
+    for change in &changes.needs_restart {
+        let why = change.why.unwrap_or_default();
+        tracing::warn!(setting = change.key, why, "waits for the next start");
+    }
+    *loaded = next;
 }
 
-fn trouble(disk: &Condition) -> Option<&'static str> {
-    match disk {
-        Condition::Waiting(_, time) if *time < SLOW_DISK => None,
-        Condition::Waiting(convoke_consensus::journal::Wait::Room, _) => {
-            Some("the disk is full; nothing is acknowledged until there is room")
+fn voice(arguments: &Arguments, config: &Config) -> Voice {
+    let shown = |path: &Path| {
+        let text = path.display().to_string();
+        if text.contains(' ') {
+            format!("'{text}'")
+        } else {
+            text
         }
-        Condition::Waiting(convoke_consensus::journal::Wait::Write, _) => {
-            Some("the disk is slow: a write has taken more than a second")
+    };
+    let means = match &arguments.development {
+        Some(development) => {
+            let at = config.network.advertise.unwrap_or(config.network.listen);
+            format!(" --at {at} --development {}", shown(development))
         }
-        Condition::Well => None,
-        Condition::Broken(_) => Some("the disk failed; nothing is written any more"),
+        None => match arguments.settings.get("node.data") {
+            Some(data) => format!(" --data {}", shown(Path::new(data))),
+            None => String::new(),
+        },
+    };
+    Voice {
+        is_json: arguments.json,
+        means,
+        data: config.node.data.clone(),
     }
 }
 
-/// What of the log was seen at the last look.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Seen {
-    /// Who leads, in which term.
-    leader: Option<(VoterId, u64)>,
-    is_doubtful: bool,
-    trouble: Option<&'static str>,
-    /// Where the others look for this node.
-    known_at: Option<Vec<String>>,
+fn settings(
+    arguments: &Arguments,
+    config: &Config,
+    notifier: Option<Notifier>,
+    teller: Teller,
+) -> anyhow::Result<Settings> {
+    let network = &config.network;
+    let size = config.cluster.expected_size;
+    Ok(Settings {
+        belonging: belonging(arguments, config)?,
+        advertise: network.advertise,
+        carriers: if network.udp {
+            Carriers::Both
+        } else {
+            Carriers::Tcp
+        },
+        wants: config.node.role,
+        name: config.node.name.clone().or_else(host_name),
+        tags: config.node.tags.clone(),
+        zone: config.node.zone.clone(),
+        peers: config.cluster.join.clone(),
+        params: match config.cluster.preset {
+            Preset::Local => Params::local(),
+            Preset::Lan => Params::lan(size),
+            Preset::Wan => Params::wan(size),
+            Preset::Metered => Params::metered(),
+        },
+        lifetime: config.identity.certificate_lifetime,
+        segment_bytes: config.log.segment_bytes,
+        limits: Limits {
+            connections: config.limits.links,
+            connections_per_peer: config.limits.links_per_peer,
+            memory_per_peer: config.limits.memory_per_peer,
+            message_bytes: config.limits.message_bytes,
+            running_calls: config.limits.running_calls,
+            ..Limits::default()
+        },
+        times: supervisor::Params::from(config.stop),
+        notifier,
+        teller,
+        ..Settings::new(&config.node.data, network.listen)
+    })
 }
 
-/// What changed between two looks.
-#[derive(Debug, PartialEq, Eq)]
-enum Changed {
-    Leads(VoterId, u64),
-    NobodyLeads,
-    Doubtful(bool),
-    Trouble(Option<&'static str>),
-    Elsewhere(Vec<String>, SocketAddr),
+fn belonging(arguments: &Arguments, config: &Config) -> anyhow::Result<Belonging> {
+    let patience = arguments.patience;
+    if let Some(directory) = &arguments.development {
+        for place in &arguments.join {
+            address(place).map_err(|why| anyhow::anyhow!("{place:?} in --join: {why}"))?;
+        }
+        return Ok(Belonging::Development {
+            cluster: Box::new(development(directory)?),
+            roles: arguments.roles,
+            join: arguments.join.clone(),
+            found: arguments
+                .found
+                .clone()
+                .map(|others| (others, patience.unwrap_or(Duration::from_secs(120)))),
+        });
+    }
+    Ok(Belonging::Papers {
+        token: token(arguments, config)?,
+        cluster_name: config.cluster.name.clone(),
+        patience: patience.unwrap_or(Duration::from_secs(30)),
+    })
 }
 
-impl Seen {
-    fn until(&self, now: &Self, own: SocketAddr) -> Vec<Changed> {
-        let mut changed = Vec::new();
-        if self.is_doubtful != now.is_doubtful {
-            changed.push(Changed::Doubtful(now.is_doubtful));
+/// The token to join with, wherever it was said.
+fn token(arguments: &Arguments, config: &Config) -> anyhow::Result<Option<JoinToken>> {
+    let text = match arguments.join.as_slice() {
+        [] => match (&config.cluster.token, &config.cluster.token_file) {
+            (Some(token), _) => token.clone(),
+            (None, Some(file)) => read_token(file)?,
+            (None, None) => return Ok(None),
+        },
+        [one] if one == "-" => {
+            let mut text = String::new();
+            let most = 2 * TOKEN_CHARACTERS as u64;
+            let input = std::io::stdin().lock();
+            let read = input.take(most).read_to_string(&mut text);
+            read.context("read the token from the standard input")?;
+            text
         }
-        if self.known_at != now.known_at
-            && let Some(known_at) = &now.known_at
-            && !known_at.contains(&own.to_string())
-        {
-            changed.push(Changed::Elsewhere(known_at.clone(), own));
-        }
-        if self.leader != now.leader {
-            changed.push(match now.leader {
-                Some((leader, term)) => Changed::Leads(leader, term),
-                None => Changed::NobodyLeads,
-            });
-        }
-        if self.trouble != now.trouble {
-            changed.push(Changed::Trouble(now.trouble));
-        }
-        changed
-    }
+        [one] => match one.strip_prefix('@') {
+            Some(file) => read_token(Path::new(file))?,
+            None => one.clone(),
+        },
+        [_, _, ..] => bail!("one token is enough to join; name one with --join"),
+    };
+    let token: JoinToken = text.parse()?;
+    Ok(Some(token))
 }
 
-impl Changed {
-    fn with(self, place: impl Fn(VoterId) -> Place) -> Event<'static> {
-        match self {
-            Self::Leads(leader, term) => Event::Leads {
-                leader: place(leader),
-                term,
-            },
-            Self::NobodyLeads => Event::NobodyLeads,
-            Self::Doubtful(is_doubtful) => Event::Doubtful { is_doubtful },
-            Self::Trouble(trouble) => Event::Trouble { trouble },
-            Self::Elsewhere(known_at, own) => Event::Elsewhere { known_at, own },
-        }
-    }
+fn read_token(file: &Path) -> anyhow::Result<String> {
+    let reading = || -> std::io::Result<String> {
+        let mut text = String::new();
+        let most = 2 * TOKEN_CHARACTERS as u64;
+        std::fs::File::open(file)?
+            .take(most)
+            .read_to_string(&mut text)?;
+        Ok(text)
+    };
+    reading().with_context(|| format!("read the token in {}", file.display()))
 }
 
-#[cfg(test)]
-mod tests {
-    use convoke_consensus::log::LogId;
-    use convoke_rpc::NodeId;
+fn host_name() -> Option<String> {
+    let name = rustix::system::uname().nodename().to_str().ok()?.to_owned();
+    (!name.is_empty() && name.len() <= 63).then_some(name)
+}
 
-    use super::*;
-
-    #[test]
-    fn only_what_changed_is_told() {
-        let own: SocketAddr = ([127, 0, 0, 1], 4700).into();
-        let voter = VoterId {
-            node: NodeId::from_public_key([7; 32]),
-            log: LogId([7; 16]),
-        };
-        let nothing = Seen::default();
-        assert_eq!(nothing.until(&nothing, own), []);
-        let led = Seen {
-            leader: Some((voter, 3)),
-            known_at: Some(vec![own.to_string()]),
-            ..Seen::default()
-        };
-        assert_eq!(nothing.until(&led, own), [Changed::Leads(voter, 3)]);
-        let later = Seen {
-            leader: Some((voter, 4)),
-            ..led.clone()
-        };
-        assert_eq!(
-            led.until(&later, own),
-            [Changed::Leads(voter, 4)],
-            "another term"
-        );
-        let moved: SocketAddr = ([127, 0, 0, 1], 4999).into();
-        let known_at = vec![own.to_string()];
-        assert_eq!(
-            nothing.until(&led, moved)[0],
-            Changed::Elsewhere(known_at, moved)
-        );
-        let bad = Seen {
-            is_doubtful: true,
-            trouble: Some("full"),
-            ..nothing.clone()
-        };
-        let expected = [Changed::Doubtful(true), Changed::Trouble(Some("full"))];
-        assert_eq!(nothing.until(&bad, own), expected);
-        let well = [Changed::Doubtful(false), Changed::Trouble(None)];
-        assert_eq!(bad.until(&nothing, own), well);
-    }
-
-    #[test]
-    fn a_node_that_others_do_not_let_in_keeps_no_log() {
-        assert!(may_keep_a_log(Role::Observer.into()).is_ok());
-        let refused = may_keep_a_log(Role::Leecher.into()).unwrap_err();
-        assert!(refused.to_string().contains("leecher"), "{refused}");
-        assert!(may_keep_a_log(RoleSet::EMPTY).is_err());
-    }
+fn variable(environment: &[(OsString, OsString)], name: &str) -> Option<String> {
+    let mut named = environment.iter().filter(|(known, _)| known == name);
+    named.next()?.1.to_str().map(str::to_owned)
 }

@@ -1,143 +1,53 @@
 //! What happens to a node, as lines for people and as JSON for programs.
 //!
-//! Every line of JSON has a `kind`; kinds and their fields are those of [`Event::json`]. People also get what they need next.
+//! Every line of JSON has a `kind`; kinds and their fields are those of [`json`]. People also get what they need next.
 //!
 //! A node is no less alive when nobody reads its output, so a line that cannot be written is dropped.
 //!
 //! Deliberately not here: warnings of the parts, which go to the error output.
 
-use std::net::SocketAddr;
-use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use convoke_rpc::{NodeId, Role, RoleSet};
-use convoke_types::ClusterId;
+use convoke_driver::EventKind;
+use convoke_node::event::Event;
+use convoke_node::supervisor;
 use serde_json::{Value, json};
 
 use crate::output::{json_line, put};
 use crate::text::plain;
 
 /// How things are told.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Voice {
-    is_json: bool,
-}
-
-/// A node and where it is.
-#[derive(Debug)]
-pub(super) struct Place {
-    pub(super) node: NodeId,
-    pub(super) addresses: Vec<String>,
-    pub(super) is_self: bool,
-}
-
-/// What happened.
-#[derive(Debug)]
-pub(super) enum Event<'a> {
-    /// The node answers.
-    Started {
-        node: NodeId,
-        cluster: ClusterId,
-        listen: SocketAddr,
-        advertise: SocketAddr,
-        roles: RoleSet,
-        start: u64,
-        development: &'a Path,
-    },
-    /// It belongs to no log, and nobody said that it should.
-    NoLog { own: SocketAddr },
-    /// It joins the log that nodes at these addresses keep.
-    Joining { at: &'a [String] },
-    /// It said who it is, and what it is was decided.
-    Enrolled { role: Role },
-    /// It cannot say who it is yet.
-    NotEnrolled { why: &'a str },
-    /// A log cannot be founded yet.
-    Waiting { why: &'a str },
-    /// A log was founded.
-    Founded { voters: Vec<SocketAddr> },
-    /// A log should be founded, and there is one.
-    FoundedBefore,
-    /// Somebody leads, in a new term or for the first time.
-    Leads { leader: Place, term: u64 },
-    /// Nobody is known to lead any more.
-    NobodyLeads,
-    /// Its log may have lost something, or is whole again.
-    Doubtful { is_doubtful: bool },
-    /// Something ails the disk, or no more.
-    Trouble { trouble: Option<&'static str> },
-    /// The others look for it elsewhere.
-    Elsewhere {
-        known_at: Vec<String>,
-        own: SocketAddr,
-    },
-    /// It was told to stop, or has to.
-    Stopping,
-    /// It stopped in order.
-    Stopped,
+    pub(super) is_json: bool,
+    /// The options that have a command talk to this node.
+    pub(super) means: String,
+    /// Where it keeps its things.
+    pub(super) data: PathBuf,
 }
 
 impl Voice {
-    pub(super) fn new(is_json: bool) -> Self {
-        Self { is_json }
-    }
-
-    pub(super) fn tell(self, event: &Event<'_>) {
+    pub(super) fn tell(&self, event: &Event) {
         let line = if self.is_json {
-            json_line(&event.json())
+            json(event).map(|value| json_line(&value))
         } else {
-            event.text()
+            self.text(event)
         };
-        let _ = put(&line);
-    }
-}
-
-impl Event<'_> {
-    fn json(&self) -> Value {
-        match self {
-            Self::Started {
-                node,
-                cluster,
-                listen,
-                advertise,
-                roles,
-                start,
-                development: _,
-            } => json!({
-                "kind": "started", "node": node, "cluster": cluster, "listen": listen, "advertise": advertise, "roles": roles,
-                "start": start,
-            }),
-            Self::NoLog { own: _ } => json!({"kind": "no-log"}),
-            Self::Waiting { why } => json!({"kind": "waiting", "why": why}),
-            Self::Founded { voters } => json!({"kind": "founded", "voters": voters}),
-            Self::FoundedBefore => json!({"kind": "founded-before"}),
-            Self::Joining { at } => json!({"kind": "joining", "at": at}),
-            Self::Enrolled { role } => json!({"kind": "enrolled", "role": role}),
-            Self::NotEnrolled { why } => json!({"kind": "not-enrolled", "why": why}),
-            Self::Leads { leader, term } => json!({
-                "kind": "leader", "node": leader.node, "addresses": leader.addresses, "term": term, "is_self": leader.is_self,
-            }),
-            Self::NobodyLeads => json!({"kind": "no-leader"}),
-            Self::Doubtful { is_doubtful } => {
-                json!({"kind": "doubtful", "is_doubtful": is_doubtful})
-            }
-            Self::Trouble { trouble } => json!({"kind": "disk", "trouble": trouble}),
-            Self::Elsewhere { known_at, own } => {
-                json!({"kind": "elsewhere", "known_at": known_at, "own": own})
-            }
-            Self::Stopping => json!({"kind": "stopping"}),
-            Self::Stopped => json!({"kind": "stopped"}),
+        if let Some(line) = line {
+            let _ = put(&line);
         }
     }
 
-    fn text(&self) -> String {
-        match self {
-            Self::Started {
+    fn text(&self, event: &Event) -> Option<String> {
+        Some(match event {
+            Event::Started {
                 node,
                 listen,
                 advertise,
                 start,
-                development,
-                cluster: _,
+                cluster_name,
+                cluster,
                 roles: _,
             } => {
                 let reached = if listen == advertise {
@@ -145,63 +55,235 @@ impl Event<'_> {
                 } else {
                     format!(", and others reach it at {advertise}")
                 };
-                let development = plain(&development.display().to_string());
                 format!(
-                    "Node {node} listens at {listen}{reached}; this is its start number {start}.\n\
-                     How it does: convoke raft status --at {advertise} --development {development}\n"
+                    "Node {node} of cluster {} ({}) listens at {listen}{reached}; this is its start number {start}.\n\
+                     It keeps its key and all it knows in {}.\n\
+                     How it does: convoke raft status{}\n",
+                    plain(cluster_name),
+                    cluster.short(),
+                    plain(&self.data.display().to_string()),
+                    self.means,
                 )
             }
-            Self::NoLog { own } => format!(
+            Event::NewCluster => format!(
+                "A new cluster begins here. Others join it with a token: convoke token create{}\n",
+                self.means
+            ),
+            Event::Joined { through, roles } => format!(
+                "This node was let in by {}, and may be: {roles}.\n",
+                through.short()
+            ),
+            Event::NoLog { own } => format!(
                 "It belongs to no log yet. Found one on another node with --found {own}, or start this one with --found and the \
                  addresses of the others, or with --join and the address of a node that has one.\n"
             ),
-            Self::Joining { at } => format!("Joining the log at {}.\n", plain(&at.join(", "))),
-            Self::Enrolled { role } => format!("This node is enrolled as {role}.\n"),
-            Self::NotEnrolled { why } => {
+            Event::Joining { at } => format!("Joining the log at {}.\n", plain(&at.join(", "))),
+            Event::Enrolled { role } => format!("This node is enrolled as {role}.\n"),
+            Event::NotEnrolled { why } => {
                 format!("The cluster does not know yet who this is: {}. Trying again.\n", plain(why))
             }
-            Self::Waiting { why } => format!("No log yet: {}. Trying again.\n", plain(why)),
-            Self::Founded { voters } => {
+            Event::Ready { role, after } => format!(
+                "Ready, as {role}, after {} ms.\n",
+                in_ms(*after)
+            ),
+            Event::Waiting { why } => format!("No log yet: {}. Trying again.\n", plain(why)),
+            Event::Founded { voters } => {
                 let voters: Vec<String> = voters.iter().map(ToString::to_string).collect();
                 format!("A log was founded with voters at {}.\n", voters.join(", "))
             }
-            Self::FoundedBefore => {
+            Event::FoundedBefore => {
                 "There is a log here already, so --found changes nothing.\n".to_owned()
             }
-            Self::Leads { leader, term } if leader.is_self => {
+            Event::Leads { leader, term } if leader.is_self => {
                 format!("This node leads, in term {term}.\n")
             }
-            Self::Leads { leader, term } => format!(
+            Event::Leads { leader, term } => format!(
                 "{} at {} leads, in term {term}.\n",
                 leader.node.short(),
-                leader.addresses.join(", ")
+                plain(&leader.addresses.join(", "))
             ),
-            Self::NobodyLeads => "Nobody is known to lead just now.\n".to_owned(),
-            Self::Doubtful { is_doubtful: true } => {
+            Event::NobodyLeads => "Nobody is known to lead just now.\n".to_owned(),
+            Event::Doubtful { is_doubtful: true } => {
                 "The log here may have lost entries it acknowledged. This node does not vote until a leader has refilled it.\n"
                     .to_owned()
             }
-            Self::Doubtful { is_doubtful: false } => {
+            Event::Doubtful { is_doubtful: false } => {
                 "The log here is whole again, and this node votes.\n".to_owned()
             }
-            Self::Trouble {
+            Event::Trouble {
                 trouble: Some(trouble),
             } => format!("Trouble: {trouble}.\n"),
-            Self::Trouble { trouble: None } => "The disk does well again.\n".to_owned(),
-            Self::Elsewhere { known_at, own } => format!(
-                "The others look for this node at {}, and it is at {own}: they cannot reach it. Start it with --listen or --advertise \
-                 as before.\n",
-                known_at.join(", ")
+            Event::Trouble { trouble: None } => "The disk does well again.\n".to_owned(),
+            Event::Elsewhere { known_at, own } => format!(
+                "The others look for this node at {}, and it is at {own}: they hear of it by gossip.\n",
+                plain(&known_at.join(", "))
             ),
-            Self::Stopping => "Stopping.\n".to_owned(),
-            Self::Stopped => "Stopped in order.\n".to_owned(),
-        }
+            Event::Renewed { until, roles } => {
+                format!("The certificate was renewed; it counts until {until}, for: {roles}.\n")
+            }
+            Event::NotRenewed { why, until } => format!(
+                "The certificate, which counts until {until}, cannot be renewed: {}. Trying again.\n",
+                plain(why)
+            ),
+            Event::ClockIsBehind { now, from } => format!(
+                "The clock of this machine says {now}, and this node's certificate counts from {from} on: others cannot be reached before the \
+                 clock is set.\n"
+            ),
+            Event::Trusts { issuers, forgotten } => format!(
+                "Certificates of {issuers} issuers count now; {forgotten} nodes are out.\n"
+            ),
+            Event::RoleIs { role } => format!("This node is a {role} from now on.\n"),
+            Event::Membership(kind) => return membership(kind),
+            Event::Services(event) => return services(event),
+            Event::Stopping => "Stopping.\n".to_owned(),
+            Event::Stopped => "Stopped in order.\n".to_owned(),
+            _ => return None,
+        })
     }
+}
+
+/// What is told to programs; nothing of what people alone need.
+pub(super) fn json(event: &Event) -> Option<Value> {
+    Some(match event {
+        Event::Started {
+            node,
+            cluster,
+            cluster_name,
+            listen,
+            advertise,
+            roles,
+            start,
+        } => json!({
+            "kind": "started", "node": node, "cluster": cluster, "cluster_name": cluster_name, "listen": listen, "advertise": advertise,
+            "roles": roles, "start": start,
+        }),
+        Event::NewCluster => json!({"kind": "new-cluster"}),
+        Event::Joined { through, roles } => {
+            json!({"kind": "joined", "through": through, "roles": roles})
+        }
+        Event::NoLog { own: _ } => json!({"kind": "no-log"}),
+        Event::Waiting { why } => json!({"kind": "waiting", "why": why}),
+        Event::Founded { voters } => json!({"kind": "founded", "voters": voters}),
+        Event::FoundedBefore => json!({"kind": "founded-before"}),
+        Event::Joining { at } => json!({"kind": "joining", "at": at}),
+        Event::Enrolled { role } => json!({"kind": "enrolled", "role": role}),
+        Event::NotEnrolled { why } => json!({"kind": "not-enrolled", "why": why}),
+        Event::Ready { role, after } => {
+            json!({"kind": "ready", "role": role, "after_ms": in_ms(*after)})
+        }
+        Event::Leads { leader, term } => json!({
+            "kind": "leader", "node": leader.node, "addresses": leader.addresses, "term": term, "is_self": leader.is_self,
+        }),
+        Event::NobodyLeads => json!({"kind": "no-leader"}),
+        Event::Doubtful { is_doubtful } => {
+            json!({"kind": "doubtful", "is_doubtful": is_doubtful})
+        }
+        Event::Trouble { trouble } => json!({"kind": "disk", "trouble": trouble}),
+        Event::Elsewhere { known_at, own } => {
+            json!({"kind": "elsewhere", "known_at": known_at, "own": own})
+        }
+        Event::Renewed { until, roles } => {
+            json!({"kind": "renewed", "until_ms": until.unix_ms(), "roles": roles})
+        }
+        Event::NotRenewed { why, until } => {
+            json!({"kind": "not-renewed", "why": why, "until_ms": until.unix_ms()})
+        }
+        Event::ClockIsBehind { now, from } => {
+            json!({"kind": "clock", "now_ms": now.unix_ms(), "from_ms": from.unix_ms()})
+        }
+        Event::Trusts { issuers, forgotten } => {
+            json!({"kind": "trust", "issuers": issuers, "forgotten": forgotten})
+        }
+        Event::RoleIs { role } => json!({"kind": "role", "role": role}),
+        Event::Membership(kind) => json!({
+            "kind": "member", "event": kind.name(), "node": kind.member().map(|member| member.id),
+        }),
+        Event::Services(event) => json!({"kind": "service", "what": event}),
+        Event::Stopping => json!({"kind": "stopping"}),
+        Event::Stopped => json!({"kind": "stopped"}),
+        _ => return None,
+    })
+}
+
+fn in_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Who came and went; that facts changed is for programs.
+fn membership(kind: &EventKind) -> Option<String> {
+    let who = kind.member().map(|member| {
+        let name = member.facts.profile.name.as_deref().map(plain);
+        let name = name.map_or(String::new(), |name| format!(" ({name})"));
+        format!("{}{name}", member.id.short())
+    });
+    let who = who.unwrap_or_default();
+    Some(match kind {
+        EventKind::NodeJoined(_) => format!("{who} is there.\n"),
+        EventKind::NodeUnreachable(_) => format!("{who} does not answer.\n"),
+        EventKind::NodeReachable(_) => format!("{who} answers again.\n"),
+        EventKind::NodeLeft(_) => format!("{who} left.\n"),
+        EventKind::NodeFailed(_) => {
+            format!("{who} has not answered for long, and counts as failed.\n")
+        }
+        EventKind::NodeRejoined(_) => format!("{who} is back.\n"),
+        EventKind::PartitionSuspected { gone, of } => format!(
+            "{gone} of {of} other nodes went at once: most likely the network is cut. Who owns what stays as it is until that is decided.\n"
+        ),
+        EventKind::PartitionHealed => "Most of them are back.\n".to_owned(),
+        EventKind::FreezeEnded => "Who owns what may change again.\n".to_owned(),
+        _ => return None,
+    })
+}
+
+/// What people should know of services: what fails, and what is given up.
+fn services(event: &supervisor::Event) -> Option<String> {
+    use supervisor::Event as Said;
+    Some(match event {
+        Said::NotReady { service, why } => {
+            format!("{service} is of no use just now: {}.\n", plain(why))
+        }
+        Said::RollingBack { to, from, why } => format!(
+            "This node cannot be a {from}, and is a {to} again: {}.\n",
+            plain(why)
+        ),
+        Said::Failed {
+            service,
+            error,
+            retry_ms,
+        } => {
+            let next = match retry_ms {
+                Some(ms) => format!(" Trying again in {ms} ms."),
+                None => String::new(),
+            };
+            format!("{service} failed: {}.{next}\n", plain(error))
+        }
+        Said::DrainCut { service } | Said::StopCut { service } => {
+            format!("{service} takes longer than it may, and is cut off.\n")
+        }
+        Said::Abandoned { service } => format!("{service} does not end; it is left behind.\n"),
+        Said::Changing { .. } | Said::Changed { .. } | Said::Ready | Said::Stopping { .. } => {
+            return None;
+        }
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use convoke_node::event::Place;
+    use convoke_rpc::{NodeId, RoleSet};
+    use convoke_types::ClusterId;
+
     use super::*;
+
+    fn voice() -> Voice {
+        Voice {
+            is_json: false,
+            means: " --data d".to_owned(),
+            data: PathBuf::from("d"),
+        }
+    }
 
     #[test]
     fn a_person_is_told_what_to_do_next() {
@@ -209,21 +291,20 @@ mod tests {
         let started = Event::Started {
             node: NodeId::from_public_key([7; 32]),
             cluster: ClusterId::from_bytes([1; 16]),
+            cluster_name: "cellar".to_owned(),
             listen: own,
             advertise: own,
             roles: RoleSet::ALL,
             start: 1,
-            development: Path::new("dev"),
         };
-        let text = started.text();
-        assert!(
-            text.ends_with("convoke raft status --at 127.0.0.1:4700 --development dev\n"),
-            "{text}"
-        );
-        assert_eq!(started.json()["kind"], "started");
-        assert_eq!(started.json()["listen"], "127.0.0.1:4700");
-        let none = Event::NoLog { own }.text();
+        let text = voice().text(&started).unwrap();
+        assert!(text.ends_with("convoke raft status --data d\n"), "{text}");
+        assert_eq!(json(&started).unwrap()["kind"], "started");
+        assert_eq!(json(&started).unwrap()["listen"], "127.0.0.1:4700");
+        let none = voice().text(&Event::NoLog { own }).unwrap();
         assert!(none.contains("--found 127.0.0.1:4700"), "{none}");
+        let new = voice().text(&Event::NewCluster).unwrap();
+        assert!(new.contains("convoke token create --data d"), "{new}");
     }
 
     #[test]
@@ -236,12 +317,10 @@ mod tests {
             },
             term: 4,
         };
-        assert!(
-            leads(false)
-                .text()
-                .ends_with(" at 10.0.0.1:4700 leads, in term 4.\n")
-        );
-        assert_eq!(leads(true).text(), "This node leads, in term 4.\n");
-        assert_eq!(leads(true).json()["is_self"], true);
+        let other = voice().text(&leads(false)).unwrap();
+        assert!(other.ends_with(" at 10.0.0.1:4700 leads, in term 4.\n"));
+        let own = voice().text(&leads(true)).unwrap();
+        assert_eq!(own, "This node leads, in term 4.\n");
+        assert_eq!(json(&leads(true)).unwrap()["is_self"], true);
     }
 }

@@ -234,7 +234,13 @@ impl Node {
 pub(crate) fn up(place: &TempDir, number: usize, listen: SocketAddr) -> Command {
     let mut command = convoke(place);
     command
-        .args(["up", "--segment-mib", "1", "--listen", &listen.to_string()])
+        .args([
+            "up",
+            "--log-segment",
+            "1MiB",
+            "--listen",
+            &listen.to_string(),
+        ])
         .arg("--data")
         .arg(place.path().join(format!("node-{number}")))
         .arg("--development")

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use convoke_decided::{BATCH_BYTES, Changed, Extent, Frozen};
+use convoke_types::Timestamp;
 use convoke_types::wire::store::{Found, Revision};
 
 use super::types::Member;
@@ -40,6 +41,9 @@ pub struct Settings {
     pub store_bytes: u64,
     /// The feature level this node speaks: what it can read and carry out. Less than the default stands in for an earlier program.
     pub feature_level: u16,
+    /// The time with which a new log begins, so that people can read its times: what a clock on the wall says. From then on it goes by
+    /// itself.
+    pub epoch: Timestamp,
     /// A mistake made on purpose, so that a world can show that it would be found.
     pub weakened: Option<Weakness>,
 }
@@ -57,6 +61,7 @@ impl Default for Settings {
             tick: Duration::from_secs(10),
             store_bytes: convoke_decided::STORE_BYTES,
             feature_level: convoke_decided::LEVEL,
+            epoch: Timestamp::UNIX_EPOCH,
             weakened: None,
         }
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use convoke_decided::{BATCH_BYTES, Decided, Frozen};
 use convoke_types::wire::store::{Command, Freshness, Outcome, Query, Revision, Ticket};
-use convoke_types::{NodeId, RoleSet, Timestamp};
+use convoke_types::{NodeId, RoleSet};
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{Config, Raft, SnapshotPolicy};
 use openraft_rt::{AsyncRuntime, Instant as _, Oneshot, WatchReceiver as _};
@@ -159,13 +159,10 @@ impl<R: AsyncRuntime> Core<R> {
             let membership = metrics.membership_config.nodes();
             membership.map(|(voter, _)| *voter).collect()
         };
-        let (decided, age) = {
-            let state = self.held.state.read();
-            let time = state.decided.time();
-            (state.decided.level(), time.since(Timestamp::UNIX_EPOCH))
-        };
+        let decided = self.held.state.read().decided.level();
+        let entries = self.journal.last().index;
         self.levels
-            .next(self.me, &members, decided, age, self.now())
+            .next(self.me, &members, decided, entries, self.now())
     }
 
     /// Whoever could be asked knows nothing against this log.

@@ -4,8 +4,8 @@
 //! with every answer to an append; who says nothing speaks the first level, which had no words for it. While there are nodes of an earlier
 //! program among the members, commands of a later one are refused, and nothing is written that those nodes could not read.
 //!
-//! A log that has been at a level for a while stays there for [`HOLD`] after the last of its members has learnt the next one, so that a
-//! program can be taken back; a young log only for as long as it is old. What was written at a level cannot be read by earlier programs:
+//! A log of more than [`YOUNG`] entries stays at its level for [`HOLD`] after the last of its members has learnt the next one, so that a
+//! program can be taken back. A younger one has nothing to go back to. What was written at a level cannot be read by earlier programs:
 //! they stop and say so.
 //!
 //! Deliberately not here: what the levels mean. That is with the commands and in `convoke-decided`.
@@ -19,6 +19,8 @@ use crate::log::VoterId;
 
 /// For so long an old log stays at a level that all could leave.
 pub(crate) const HOLD: Duration = Duration::from_secs(3_600);
+/// A log with fewer entries is young.
+pub(crate) const YOUNG: u64 = 1_000;
 /// What a member speaks that does not say.
 const FIRST: u16 = 1;
 
@@ -59,13 +61,13 @@ impl Levels {
         }
     }
 
-    /// The level of the next entry. `age` is that of the log, by its own time; `now` is this node's.
+    /// The level of the next entry, behind so many; `now` is this node's time.
     pub(super) fn next(
         &self,
         me: VoterId,
         members: &[VoterId],
         decided: u16,
-        age: Duration,
+        entries: u64,
         now: Duration,
     ) -> u16 {
         let mut heard = self.heard.lock();
@@ -85,7 +87,7 @@ impl Levels {
                 now
             }
         };
-        if now.saturating_sub(since) >= age.min(HOLD) {
+        if entries < YOUNG || now.saturating_sub(since) >= HOLD {
             all
         } else {
             stays
@@ -114,27 +116,25 @@ mod tests {
     #[test]
     fn a_new_log_of_one_begins_at_the_highest_level() {
         let levels = Levels::new(2);
-        let first = levels.next(ME, &[ME], 0, Duration::ZERO, 5 * SECOND);
+        let first = levels.next(ME, &[ME], 0, 1, 5 * SECOND);
         assert_eq!(first, 2);
     }
 
     #[test]
     fn one_member_that_does_not_say_keeps_all_at_the_first_level() {
         let levels = Levels::new(2);
-        let next = |now| levels.next(ME, &[ME, OTHER], 1, SECOND, now);
+        let next = |now| levels.next(ME, &[ME, OTHER], 1, YOUNG - 1, now);
         assert_eq!(next(9 * SECOND), 1, "nothing was heard of it");
         levels.note(OTHER, None);
         assert_eq!(next(99 * SECOND), 1);
         levels.note(OTHER, Some(2));
-        assert_eq!(next(100 * SECOND), 1, "for a while");
-        assert_eq!(next(101 * SECOND), 2);
+        assert_eq!(next(100 * SECOND), 2);
     }
 
     #[test]
     fn an_old_log_waits_an_hour_and_begins_anew_when_an_earlier_program_is_back() {
         let levels = Levels::new(2);
-        let year = SECOND * 3600 * 24 * 365;
-        let next = |now| levels.next(ME, &[ME, OTHER], 1, year, now);
+        let next = |now| levels.next(ME, &[ME, OTHER], 1, YOUNG, now);
         levels.note(OTHER, Some(2));
         assert_eq!(next(SECOND), 1);
         levels.note(OTHER, None);
@@ -149,6 +149,6 @@ mod tests {
     fn a_level_never_goes_back() {
         let levels = Levels::new(2);
         levels.note(OTHER, None);
-        assert_eq!(levels.next(ME, &[ME, OTHER], 2, SECOND, SECOND), 2);
+        assert_eq!(levels.next(ME, &[ME, OTHER], 2, YOUNG, SECOND), 2);
     }
 }

@@ -163,6 +163,11 @@ impl Clock {
         let state = core.held.state.read();
         let (logged, logged_at) = (state.decided.time(), state.applied_at);
         drop(state);
+        let logged = if logged == Timestamp::UNIX_EPOCH {
+            core.settings.epoch
+        } else {
+            logged
+        };
         if term != self.term {
             (self.term, self.time, self.at) = (term, logged, logged_at);
         }

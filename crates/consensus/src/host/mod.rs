@@ -17,10 +17,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use convoke_rpc::{CallError, Channel, ChannelConfig, Endpoint, NoError, Service, Target};
-use convoke_types::ClusterId;
+use convoke_types::{ClusterId, Timestamp};
 
 pub use recovery::{RecoverError, Recovered, Survivor, finish_recovery};
 pub use transport::{
@@ -60,7 +60,10 @@ impl HostSettings {
             cluster,
             fresh,
             segment_bytes: SEGMENT_BYTES,
-            engine: Settings::default(),
+            engine: Settings {
+                epoch: wall_clock(),
+                ..Settings::default()
+            },
             book: AddressBook::default(),
         }
     }
@@ -286,6 +289,12 @@ impl LogNode {
         self.snapshots.hurry();
         self.consensus.stop().await;
     }
+}
+
+/// One that stands before 1970 says 1970.
+fn wall_clock() -> Timestamp {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    Timestamp::UNIX_EPOCH + since_1970.unwrap_or_default()
 }
 
 fn member(address: SocketAddr) -> Member {

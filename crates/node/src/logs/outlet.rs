@@ -10,7 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
-use super::record::Record;
+use super::record::{Record, Severity};
 use super::{Format, Place};
 
 /// Lines that may wait.
@@ -44,6 +44,8 @@ impl FormatCell {
 #[derive(Debug)]
 pub(crate) struct Outlet {
     name: &'static str,
+    /// Less grave lines pass it by.
+    least: Severity,
     queue: ArcSwapOption<SyncSender<Arc<Record>>>,
     counts: Arc<Counts>,
     /// Ends when the thread has: nothing is ever sent.
@@ -85,14 +87,23 @@ impl Outlet {
         }
         Self {
             name,
+            least: Severity::Trace,
             queue: ArcSwapOption::from_pointee(queue),
             counts,
             ended: Mutex::new(ended),
         }
     }
 
+    /// Takes only lines that are as grave as this, or graver.
+    pub(crate) fn from(self, least: Severity) -> Self {
+        Self { least, ..self }
+    }
+
     /// Takes a line, or counts that it could not.
     pub(crate) fn take(&self, record: &Arc<Record>) {
+        if record.level < self.least {
+            return;
+        }
         let taken = self
             .queue
             .load()
@@ -178,7 +189,7 @@ impl Writer {
         );
         self.format.line(&Record {
             time: next.time,
-            level: super::Severity::Warn,
+            level: Severity::Warn,
             target: "convoke_node::logs".to_owned(),
             message,
             fields: vec![("dropped", count.into())],

@@ -17,6 +17,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use convoke_consensus::engine::Watched;
@@ -322,17 +323,24 @@ async fn be_listed(parts: &Parts, log: Option<&LogNode>, context: &Context) {
     let mut pause = FIRST_PAUSE;
     let mut told = String::new();
     let mut certificates = parts.identity.watch();
+    let mut was_ready = parts.was_ready.load(Ordering::Relaxed);
     context.not_ready("it is not listed yet");
     loop {
         match enrol(parts, log).await {
             Ok(role) => {
                 pause = FIRST_PAUSE;
                 told.clear();
-                if parts.role.borrow().is_none() {
+                if !was_ready {
                     parts.tell(&Event::Enrolled { role });
                 }
                 be_ready(parts, log, role).await;
                 context.ready();
+                if !was_ready {
+                    was_ready = true;
+                    parts.was_ready.store(true, Ordering::Relaxed);
+                    let after = parts.begun.elapsed();
+                    parts.tell(&Event::Ready { role, after });
+                }
                 if certificates.changed().await.is_err() {
                     return std::future::pending().await;
                 }
@@ -377,14 +385,7 @@ async fn be_ready(parts: &Parts, log: Option<&LogNode>, role: Role) {
             pause = (pause * 2).min(Duration::from_millis(500));
         }
     }
-    let is_first = parts.role.borrow().is_none();
     take_role(parts, role);
-    if is_first {
-        parts.tell(&Event::Ready {
-            role,
-            after: parts.begun.elapsed(),
-        });
-    }
 }
 
 fn is_listed(found: &Found) -> bool {
