@@ -41,6 +41,7 @@ use std::io::{IsTerminal, stderr, stdout};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use convoke_node::config::{Faults, Origin};
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -174,6 +175,7 @@ fn main() -> ExitCode {
             }
             match error.downcast_ref::<output::Ending>() {
                 Some(ending) => ending.exit_code().into(),
+                None if makes_no_sense(&error) => 2.into(),
                 None => ExitCode::FAILURE,
             }
         }
@@ -244,11 +246,24 @@ fn log_warnings() {
         .init();
 }
 
+/// Whether a mistake is one of the command line.
+fn makes_no_sense(error: &anyhow::Error) -> bool {
+    let faults = error.downcast_ref::<Faults>();
+    let mut faults = faults.iter().flat_map(|faults| &faults.list);
+    faults.any(|fault| matches!(fault.origin, Origin::Flag { .. }))
+}
+
 #[expect(
     clippy::print_stderr,
     reason = "this is where the program says why it failed"
 )]
 fn complain(error: &anyhow::Error) {
+    if let Some(faults) = error.downcast_ref::<Faults>() {
+        for fault in &faults.list {
+            eprintln!("convoke: {}", text::plain(&fault.to_string()));
+        }
+        return;
+    }
     if let Some(findings) = error.downcast_ref::<generate::Findings>() {
         for line in &findings.lines {
             eprintln!("{}", text::plain(line));

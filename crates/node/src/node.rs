@@ -292,8 +292,18 @@ impl Node {
             endpoint.close().await;
             return Err(error);
         }
+        let mut belongs = belongs;
+        if let Some(papers) = &mut belongs.papers {
+            let (places, role) = (papers.cluster.places.clone(), papers.cluster.role);
+            let remembered = papers.remember(places, vec![own.to_string()], role);
+            if let Err(error) = remembered {
+                endpoint.close().await;
+                return Err(error.into());
+            }
+        }
         let store = client(&endpoint, bound, own, &belongs.places).await;
         let role = first_role(&belongs, settings.wants);
+        let me = endpoint.identity().node_id();
         let parts = Arc::new(Parts {
             settings,
             home,
@@ -307,7 +317,7 @@ impl Node {
             endpoint,
             bound,
             own,
-            book: AddressBook::default(),
+            book: book_with(&own, me),
             store,
             begun,
             gossip: Slot::new(),
@@ -484,6 +494,12 @@ impl Node {
         why
     }
 
+    /// Why it could not go on, if it could not.
+    #[must_use]
+    pub fn why_ended(&self) -> Option<Arc<NodeError>> {
+        self.0.parts.ended.borrow().clone()
+    }
+
     /// A new key that signs takes the place of this node's.
     ///
     /// # Errors
@@ -566,6 +582,13 @@ async fn see_to_the_end(parts: Arc<Parts>, mut supervisor: Supervisor) {
         });
     }
     parts.endpoint.close().await;
+}
+
+/// Others are told where this node is now, also before they hear of it otherwise.
+fn book_with(own: &SocketAddr, me: NodeId) -> AddressBook {
+    let book = AddressBook::default();
+    book.note(me, vec![*own]);
+    book
 }
 
 /// What it plays until it hears what it is: what it was when it stopped, what it wants, or the first that it may have.

@@ -127,11 +127,12 @@ fn levels_and_format_change_while_it_runs() {
 }
 
 #[test]
-fn the_engine_of_the_log_is_held_at_errors() {
+fn the_engine_of_the_log_says_nothing_that_the_node_does_not_say() {
     let (logs, subscriber) = Logs::start(&settings("debug"), Box::new(io::sink()));
     tracing::subscriber::with_default(subscriber, || {
         warn!(target: "openraft::replication", "a dead node does not answer");
-        error!(target: "openraft::core", "something is wrong");
+        error!(target: "openraft::core", "it was stopped");
+        error!(target: "convoke", "something is wrong");
     });
     let page = logs.recent().read(0, Severity::Trace, 10);
     let messages: Vec<_> = page

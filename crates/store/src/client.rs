@@ -576,6 +576,21 @@ impl Store {
     }
 }
 
+/// Whether a known target is as good a way to a node as what was said of it.
+fn leads_to(target: &Target, leader: &Whereabouts) -> bool {
+    match target.node {
+        Some(id) => id == leader.node && target.addresses == leader.addresses,
+        // Given by where it is; under two names a node that does not answer would be asked twice. One that has moved is found where it
+        // is said to be first.
+        None => {
+            let is_among = |address| leader.addresses.contains(address);
+            let first = leader.addresses.first();
+            first.is_some_and(|first| target.addresses.contains(first))
+                && target.addresses.iter().all(is_among)
+        }
+    }
+}
+
 /// A key as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
@@ -703,17 +718,8 @@ impl Inner {
             let next = nodes.next(place);
             return nodes.prefer(next, place);
         };
-        let known = nodes.known.iter().position(|node| {
-            let target = &node.target;
-            match target.node {
-                Some(id) => id == leader.node && target.addresses == leader.addresses,
-                // Given by where it is; under two names a node that does not answer would be asked twice.
-                None => target
-                    .addresses
-                    .iter()
-                    .all(|address| leader.addresses.contains(address)),
-            }
-        });
+        let mut known = nodes.known.iter();
+        let known = known.position(|node| leads_to(&node.target, leader));
         let known = match known {
             Some(known) => known,
             None => {
@@ -892,6 +898,21 @@ mod tests {
         assert_eq!(favourite(), 0, "nor is it asked by a second one so soon");
         inner.served(2);
         assert_eq!(favourite(), 2, "it is");
+    }
+
+    #[test]
+    fn a_node_that_has_moved_is_not_looked_for_where_it_was() {
+        let [old, new] = [1, 2].map(|port| std::net::SocketAddr::from(([127, 0, 0, 1], port)));
+        let leader = Whereabouts {
+            node: NodeId::from_public_key([7; 32]),
+            addresses: vec![new, old],
+        };
+        assert!(!leads_to(&Target::from(old), &leader));
+        assert!(leads_to(&Target::from(new), &leader));
+        let with = |addresses, node| Target { addresses, node };
+        assert!(leads_to(&with(vec![old, new], None), &leader));
+        assert!(leads_to(&with(vec![new, old], Some(leader.node)), &leader));
+        assert!(!leads_to(&with(vec![old], Some(leader.node)), &leader));
     }
 
     #[tokio::test]

@@ -157,7 +157,10 @@ async fn live(
             why = node.ended() => {
                 bail!("{why}");
             }
-            () = node.stopped() => break,
+            () = node.stopped() => match node.why_ended() {
+                Some(why) => bail!("{why}"),
+                None => break,
+            },
             _ = signals.next() => {
                 if !is_stopping {
                     voice.tell(&Event::Stopping);
@@ -208,10 +211,7 @@ fn voice(arguments: &Arguments, config: &Config) -> Voice {
         }
     };
     let means = match &arguments.development {
-        Some(development) => {
-            let at = config.network.advertise.unwrap_or(config.network.listen);
-            format!(" --at {at} --development {}", shown(development))
-        }
+        Some(development) => format!(" --at AT --development {}", shown(development)),
         None => match arguments.settings.get("node.data") {
             Some(data) => format!(" --data {}", shown(Path::new(data))),
             None => String::new(),

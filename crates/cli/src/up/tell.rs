@@ -21,7 +21,7 @@ use crate::text::plain;
 #[derive(Debug, Clone)]
 pub(super) struct Voice {
     pub(super) is_json: bool,
-    /// The options that have a command talk to this node.
+    /// The options that have a command talk to this node; AT stands for where that is.
     pub(super) means: String,
     /// Where it keeps its things.
     pub(super) data: PathBuf,
@@ -62,7 +62,7 @@ impl Voice {
                     plain(cluster_name),
                     cluster.short(),
                     plain(&self.data.display().to_string()),
-                    self.means,
+                    self.means.replace("AT", &advertise.to_string()),
                 )
             }
             Event::NewCluster => format!(

@@ -1,5 +1,6 @@
 //! The program as people run it: real processes on loopback, and nothing left of them afterwards.
 
+mod cluster;
 mod deciding;
 mod generate;
 mod kv;
@@ -243,12 +244,16 @@ fn lines_of(child: &mut Child) -> Lines<BufReader<ChildStdout>> {
 
 /// The next object of this kind.
 async fn hear(lines: &mut Lines<BufReader<ChildStdout>>, kind: &str) -> Value {
-    loop {
-        let heard = next_object(lines).await;
-        if heard["kind"] == kind {
-            return heard;
+    let hearing = async {
+        loop {
+            let heard = next_object(lines).await;
+            if heard["kind"] == kind {
+                return heard;
+            }
         }
-    }
+    };
+    let heard = timeout(PATIENCE, hearing).await;
+    heard.unwrap_or_else(|_| panic!("it never said {kind}"))
 }
 
 async fn next_object(lines: &mut Lines<BufReader<ChildStdout>>) -> Value {

@@ -448,7 +448,6 @@ async fn a_command_line_that_makes_no_sense_is_refused() {
     for arguments in [
         &["rpc"][..],
         &["rpc", "list"],
-        &["rpc", "list", "127.0.0.1:1"],
         &["rpc", "list", "127.0.0.1", "--development", "x"],
         &["rpc", "call", "127.0.0.1:1", "--development", "x"],
         &[

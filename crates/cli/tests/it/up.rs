@@ -125,12 +125,13 @@ async fn one_node_alone_can_have_a_log_and_says_what_to_do_next() {
     }
     let lines: Vec<&str> = all.lines().collect();
     assert!(lines[0].starts_with("Node "), "{all}");
+    assert!(lines[1].starts_with("It keeps its key"), "{all}");
     assert!(
-        lines[1].starts_with("How it does: convoke raft status --at 127.92.5.1:"),
+        lines[2].starts_with("How it does: convoke raft status --at 127.92.5.1:"),
         "{all}"
     );
     assert!(
-        lines[2].starts_with("A log was founded with voters at 127.92.5.1:"),
+        lines[3].starts_with("A log was founded with voters at 127.92.5.1:"),
         "{all}"
     );
     node.kill().await.unwrap();
@@ -140,13 +141,14 @@ async fn one_node_alone_can_have_a_log_and_says_what_to_do_next() {
 async fn what_cannot_be_is_refused_with_what_to_do() {
     let nodes = Nodes::alone(1, 6).await;
     let listen = SocketAddr::from(([127, 92, 6, 2], 0));
-    let everywhere = SocketAddr::from(([0, 0, 0, 0], 0));
-    let why = complaint(&run(&mut up(&nodes.place, 1, everywhere)).await, 1);
+    let everywhere = ["--advertise", "0.0.0.0:4700"];
+    let nowhere = run(up(&nodes.place, 1, listen).args(everywhere)).await;
+    let why = complaint(&nowhere, 2);
     assert!(why.contains("--advertise"), "{why}");
 
-    let leecher = run(up(&nodes.place, 1, listen).args(["--roles", "leecher"])).await;
-    let why = complaint(&leecher, 1);
-    assert!(why.contains("--roles says leecher"), "{why}");
+    let nothing = run(up(&nodes.place, 1, listen).args(["--roles", "none"])).await;
+    let why = complaint(&nothing, 1);
+    assert!(why.contains("this one may be none"), "{why}");
 
     let taken = nodes.at().parse().unwrap();
     let why = complaint(&run(&mut up(&nodes.place, 1, taken)).await, 1);
@@ -155,7 +157,7 @@ async fn what_cannot_be_is_refused_with_what_to_do() {
     for senseless in [
         &["--found", "127.0.0.1"][..],
         &["--listen", "here"],
-        &["--segment-mib", "0"],
+        &["--log-segment", "0"],
         &["--patience", "soon"],
     ] {
         let output = run(up(&nodes.place, 1, listen).args(senseless)).await;

@@ -122,13 +122,13 @@ impl Keeper {
     }
 
     async fn look(&mut self) -> Option<Out> {
+        self.remember();
         if let Some(trust) = self.decided_trust().await {
             self.believe(&trust);
             if let Some(log) = self.parts.log.get() {
                 self.look_after_issuers(&log, &trust).await;
             }
         }
-        self.remember();
         match self.renew().await {
             Err(AskError::Denied(Denial::Forgotten)) => return Some(Out::Forgotten),
             Err(error) => self.tell_not_renewed(&error.to_string()),
@@ -140,6 +140,10 @@ impl Keeper {
     async fn decided_trust(&self) -> Option<TrustState> {
         if let Some(log) = self.parts.log.get() {
             return Some(local_trust(&log));
+        }
+        // It may be about to come.
+        if self.parts.begun.elapsed() < ASK_EVERY {
+            return None;
         }
         let query = Query::Custody(CustodyQuery::Trust);
         let answer = self.parts.store.query(query, Freshness::Stale).await.ok()?;
