@@ -308,7 +308,9 @@ impl Custody {
                 kept.forgotten.remove(&oldest);
             }
             // What it signed for others counts until they have renewed; what it signs from now on nobody asks for, as nobody lets it in.
-            let last = kept.issuers.values().all(|it| it.node == node);
+            // Unless nobody else signs: then it is retired when somebody does.
+            let mut signing = kept.issuers.values().filter(|it| it.until.is_none());
+            let last = signing.all(|it| it.node == node);
             for record in kept.issuers.values_mut() {
                 if record.node == node && record.until.is_none() && !last {
                     record.until = Some(now + std::time::Duration::from_millis(EPITAPH_MS));

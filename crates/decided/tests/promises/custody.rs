@@ -312,6 +312,25 @@ fn who_is_forgotten_stays_out_until_nothing_it_has_can_count() {
 }
 
 #[test]
+fn the_issuers_of_who_is_forgotten_sign_on_if_no_others_do() {
+    let mut cluster = cluster();
+    cluster.tell(BOB, enrolment(BOB, BOTH));
+    cluster.tell(ADA, add(1));
+    cluster.tell(BOB, add(2));
+    // What the first one signed counts for a while; it signs no more.
+    assert!(is_done(&cluster.tell(ADA, retire(1, 2 * HOUR))));
+    assert!(is_done(&cluster.tell(ADA, forget(BOB))));
+    let signs = trust(&cluster).issuers.iter().any(|it| it.until.is_none());
+    assert!(signs, "without an issuer nobody could join or renew");
+    cluster.pass(48 * HOUR);
+    assert_eq!(issuers(&cluster), [2]);
+    // As soon as somebody else signs it can be retired, though its node is gone.
+    cluster.tell(ADA, add(3));
+    assert!(is_done(&cluster.tell(ADA, retire(2, 0))));
+    assert_eq!(issuers(&cluster), [3]);
+}
+
+#[test]
 fn what_people_allow_is_what_the_next_certificate_says() {
     let mut cluster = cluster();
     cluster.tell(ADA, create(1, 1, HOUR));
