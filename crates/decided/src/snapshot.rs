@@ -14,10 +14,10 @@ use convoke_types::codec::{self, DecodeError};
 use convoke_types::wire::store::{Audited, Found, Query, Revision};
 use serde::{Deserialize, Serialize};
 
+use crate::batch::LEVEL;
 use crate::config::{Ballot, Kept};
 use crate::custody;
 use crate::kv::Stored;
-use crate::batch::LEVEL;
 use crate::locks::Held;
 use crate::nodes::{Enrolled, Whole};
 use crate::session::{Session, Sessions};

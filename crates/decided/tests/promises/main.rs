@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use convoke_decided::{Batch, BatchError, Decided, IDLE, LEVEL, SESSIONS_EACH, Thawing};
+use convoke_types::Timestamp;
 use convoke_types::wire::store::{
     Command, Done, Expect, Forgotten, Found, KvCommand, Marked, Outcome, Query, Range, Refusal,
     Revision, SessionCommand, SessionId, Ticket, WINDOW,
 };
-use convoke_types::Timestamp;
 
 use crate::common::{ADA, BOB, Cluster, at, chunks, get, open, put, tell, thawed, ticket, value};
 
@@ -557,7 +557,9 @@ fn a_snapshot_of_a_later_program_is_refused_and_says_which_level_it_takes() {
     let mut decided = Decided::new();
     decided.apply(1, Batch::new(Timestamp::from_unix_ms(5), LEVEL));
     let mut chunks: Vec<Vec<u8>> = decided.freeze().chunks().collect();
-    Thawing::new().take(&chunks[0]).expect("it is of this program");
+    Thawing::new()
+        .take(&chunks[0])
+        .expect("it is of this program");
     // The level is the last field of the head.
     let head = 4 + usize::from(chunks[0][0]);
     chunks[0][head - 1] += 1;
