@@ -39,8 +39,8 @@ struct Heard {
     term: u64,
     /// What others said last.
     said: BTreeMap<VoterId, u16>,
-    /// Since when all could speak a higher level than the log has, and which.
-    since: Option<(u16, Duration)>,
+    /// The higher level than the log's that all could speak, if there is one, and when the log is to have it.
+    rises: Option<(u16, Duration)>,
 }
 
 impl Heard {
@@ -97,21 +97,19 @@ impl Levels {
         let all = said.min().unwrap_or(self.own).min(self.own);
         let stays = decided.max(FIRST);
         if all <= stays {
-            heard.since = None;
+            heard.rises = None;
             return stays;
         }
-        let since = match heard.since {
-            Some((level, since)) if level == all => since,
+        let at = match heard.rises {
+            Some((level, at)) if level == all => at,
             Some(_) | None => {
-                heard.since = Some((all, now));
-                now
+                // As old as the log is now: it grows older while it waits.
+                let at = now + age.min(HOLD);
+                heard.rises = Some((all, at));
+                at
             }
         };
-        if now.saturating_sub(since) >= age.min(HOLD) {
-            all
-        } else {
-            stays
-        }
+        if now >= at { all } else { stays }
     }
 }
 
@@ -150,6 +148,16 @@ mod tests {
         levels.note(1, OTHER, Some(2));
         assert_eq!(next(100 * SECOND), 1, "for a while");
         assert_eq!(next(101 * SECOND), 2);
+    }
+
+    #[test]
+    fn a_young_log_waits_as_long_as_it_was_old_though_it_grows_older() {
+        let levels = Levels::new(2);
+        levels.note(1, OTHER, Some(2));
+        let next = |now| levels.next(1, ME, &[ME, OTHER], 1, now, now);
+        assert_eq!(next(5 * SECOND), 1);
+        assert_eq!(next(9 * SECOND), 1);
+        assert_eq!(next(10 * SECOND), 2);
     }
 
     #[test]
