@@ -321,6 +321,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_issuer_that_is_not_pinned_is_refused_in_the_same_cluster() {
+        let world = World::new();
+        let _serving = world.endpoint.serve_enrolment(echo()).expect("over TCP");
+        let pins = Pins::Issuers {
+            cluster: world.development.cluster(),
+            issuers: vec![[9; PIN_BYTES]],
+        };
+        let asked = ask(world.address, &pins, |_| panic!("it is a secret"));
+        let error = asked.await.expect_err("it is another issuer");
+        assert!(
+            matches!(
+                error,
+                ConnectError::Peer {
+                    error: IdentityError::UnknownIssuer { .. },
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        world.endpoint.close().await;
+    }
+
+    #[tokio::test]
     async fn requests_have_a_size() {
         let world = World::new();
         let _serving = world.endpoint.serve_enrolment(echo()).expect("over TCP");

@@ -192,7 +192,11 @@ mod tests {
         // In term 4 another one led, and the member went back to an earlier program.
         assert_eq!(next(5, HOLD * 2), 1, "it has not said anything yet");
         levels.note(3, OTHER, Some(2));
-        assert_eq!(next(5, HOLD * 3), 1, "that was an answer to an earlier leader");
+        assert_eq!(
+            next(5, HOLD * 3),
+            1,
+            "that was an answer to an earlier leader"
+        );
         levels.note(5, OTHER, Some(2));
         assert_eq!(next(5, HOLD * 3), 1, "it can be taken back for an hour");
         assert_eq!(next(5, HOLD * 4), 2);
