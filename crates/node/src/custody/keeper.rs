@@ -3,7 +3,7 @@
 //! | what | when |
 //! | --- | --- |
 //! | believes the issuers and forgets the nodes that were decided | at once when that changes; a node without the log asks every two seconds |
-//! | renews its certificate | at two thirds of its life, and when what it allows is no longer what was decided |
+//! | renews its certificate | at two thirds of its life, when what it allows is no longer what was decided, and when its issuer counts no more |
 //! | has an issuer of its own, and has it decided | as long as it votes |
 //! | retires issuers of nodes that do not vote | on the leader, a minute after they ceased to |
 //! | asks whether it is still in | when it has heard of no leader for a while |
@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use convoke_consensus::engine::{Tokio, Watch, Watched};
 use convoke_consensus::host::LogNode;
@@ -24,8 +24,8 @@ use convoke_rpc::{NodeId, RoleSet};
 use convoke_store::Store;
 use convoke_types::wire::enrol::Denial;
 use convoke_types::wire::store::{
-    Admission, Command, CustodyCommand, CustodyFound, CustodyQuery, Digest, Done, Found, Freshness,
-    KEEP_MS, Query, Revision, TrustState,
+    Admission, Command, CustodyCommand, CustodyFound, CustodyQuery, CustodyRefusal, Digest, Done,
+    Found, Freshness, KEEP_MS, Query, Refusal, Revision, TrustState,
 };
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -223,6 +223,10 @@ impl Keeper {
                     Ok(_) => {
                         tracing::info!(issuer = issuer.certificate().name(), "sign for others")
                     }
+                    // It counted once, and never will again: its key may be in other hands.
+                    Err(convoke_store::Error::Refused(Refusal::Custody(
+                        CustodyRefusal::Retired,
+                    ))) => self.sign_with_another(),
                     Err(error) => tracing::debug!(%error, "have an issuer decided"),
                 }
             }
@@ -230,7 +234,17 @@ impl Keeper {
         }
     }
 
-    /// Renews the certificate if it is time, or if it does not say what was decided.
+    /// The next look has it decided.
+    fn sign_with_another(&self) {
+        let mut papers = self.papers.lock();
+        let fresh = papers.fresh_issuer();
+        match fresh.and_then(|issuer| papers.sign_with(issuer)) {
+            Ok(()) => tracing::info!("make another issuer, as this node's was retired"),
+            Err(error) => tracing::warn!(%error, "make an issuer"),
+        }
+    }
+
+    /// Renews the certificate if it is time, or if it does not say what was decided, or counts no more.
     async fn renew(&mut self) -> Result<(), AskError> {
         let certificate = self.identity.certificate();
         let claims = certificate.claims();
@@ -246,7 +260,10 @@ impl Keeper {
         self.seen.told_of_clock = false;
         let decided = self.admission();
         let is_other = decided.is_some_and(|roles| roles != claims.roles);
-        if certificate.renew_at() > now && !is_other {
+        // Its issuer was retired, and nobody takes what that signed any more.
+        let trust = self.trust.current();
+        let counts = trust.check(certificate.chain(), SystemTime::now()).is_ok();
+        if certificate.renew_at() > now && !is_other && counts {
             return Ok(());
         }
         let roles = decided.unwrap_or(claims.roles);
