@@ -143,6 +143,7 @@ mod tests {
         let levels = Levels::new(2);
         let next = |now| levels.next(1, ME, &[ME, OTHER], 1, SECOND, now);
         assert_eq!(next(9 * SECOND), 1, "nothing was heard of it");
+        assert_eq!(next(60 * SECOND), 1, "nor since");
         levels.note(1, OTHER, None);
         assert_eq!(next(99 * SECOND), 1);
         levels.note(1, OTHER, Some(2));
