@@ -902,8 +902,8 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "retired-issuer-counts-for-ever",
         file: "crates/decided/src/custody.rs",
-        old: ".retain(|_, it| it.until.is_none_or(|until| until > now));",
-        new: ".retain(|_, it| it.until.is_none_or(|until| until > now || until <= now));",
+        old: "it.until.is_some_and(|until| until <= now);",
+        new: "it.until.is_some_and(|until| until <= now && until > now);",
         why: "what an issuer signs counts long after it was retired",
         test: decided("custody::an_issuer_counts_until_it_is_retired_and_a_while_longer"),
         may_hang: false,
@@ -1110,6 +1110,27 @@ pub(super) const FAULTS: &[Fault] = &[
         new: "                if !is_pinned && issuers.is_empty() {",
         why: "a stranger who shows certificates of its own hears the secret of a token",
         test: rpc("enrol::tests::an_issuer_that_is_not_pinned_is_refused_in_the_same_cluster"),
+        may_hang: false,
+    },
+    Fault {
+        name: "retired-issuer-counts-again",
+        file: "crates/decided/src/custody.rs",
+        old: "if self.kept.retired.contains_key(&issuer) {",
+        new: "if self.kept.retired.contains_key(&issuer) && certificate.is_empty() {",
+        why: "a key that somebody stole signs for the cluster again as soon as its node looks",
+        test: decided("custody::an_issuer_that_was_retired_never_counts_again"),
+        may_hang: false,
+    },
+    Fault {
+        name: "certificate-of-a-retired-issuer-is-kept",
+        file: "crates/node/src/custody/keeper.rs",
+        old: "&& !is_other && counts {",
+        new: "&& !is_other && (counts || !is_other) {",
+        why: "a node whose certificate counts no more is cut off until it is two thirds old",
+        test: node(
+            Some("custody"),
+            "an_issuer_whose_key_others_may_have_stays_out_and_its_node_signs_with_another",
+        ),
         may_hang: false,
     },
 ];
