@@ -127,10 +127,11 @@ impl One {
     async fn trust(&self) -> TrustState {
         let query = Query::Custody(CustodyQuery::Trust);
         let answer = self.node.store().query(query, Freshness::Stale).await;
-        match answer.expect("it answers").found {
-            Found::Custody(CustodyFound::Trust(trust)) => trust,
-            other => panic!("{other:?}"),
-        }
+        let found = answer.expect("it answers").found;
+        let Found::Custody(CustodyFound::Trust(trust)) = found else {
+            panic!("{found:?}");
+        };
+        trust
     }
 
     fn knows(&self) -> usize {

@@ -148,7 +148,9 @@ async fn ask_within(
     let exchanged = exchange(&carrier, request(node)).await;
     let answered = exchanged.map_err(|error| match error {
         LinkError::Closed(reason) => ConnectError::Refused { address, reason },
-        other => lost(other.to_string()),
+        other @ (LinkError::Reset(_) | LinkError::Stopped(_) | LinkError::Finished) => {
+            lost(other.to_string())
+        }
     });
     carrier.close(CloseCode::Done, "");
     Ok(Answered {

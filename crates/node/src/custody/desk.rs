@@ -165,7 +165,11 @@ impl Desk {
                     EnrolAnswerV1::Granted(_) => {
                         tracing::info!(from = %request.from, node = %asked.node.short(), %roles, "certify a node");
                     }
-                    other => tracing::warn!(node = %asked.node.short(), ?other, "certify a node"),
+                    other @ (EnrolAnswerV1::Elsewhere { .. }
+                    | EnrolAnswerV1::Refused(_)
+                    | EnrolAnswerV1::Later { .. }) => {
+                        tracing::warn!(node = %asked.node.short(), ?other, "certify a node")
+                    }
                 }
                 granted
             }
@@ -218,12 +222,13 @@ impl Desk {
         let question = CustodyQuery::Admission(node);
         let query = Query::Custody(question.clone());
         let asked = self.store.query(query, Freshness::Linearizable);
-        let found = match tokio::time::timeout(PATIENCE, asked).await {
-            Ok(Ok(answer)) => match answer.found {
-                Found::Custody(found) => found,
-                _ => local(&self.log, question),
-            },
-            Ok(Err(_)) | Err(_) => local(&self.log, question),
+        let answered = tokio::time::timeout(PATIENCE, asked).await;
+        let found = if let Ok(Ok(answer)) = answered
+            && let Found::Custody(found) = answer.found
+        {
+            found
+        } else {
+            local(&self.log, question)
         };
         match found {
             CustodyFound::Admission(Admission::Allowed(roles)) => Ok(roles),
@@ -234,7 +239,12 @@ impl Desk {
             CustodyFound::Admission(Admission::Unknown) if self.log.status().leader.is_none() => {
                 Err(later("nobody leads just now"))
             }
-            _ => Err(EnrolAnswerV1::Refused(Denial::Unknown)),
+            CustodyFound::Admission(Admission::Unknown)
+            | CustodyFound::Tokens(_)
+            | CustodyFound::Keys(_)
+            | CustodyFound::Key(_)
+            | CustodyFound::Trust(_)
+            | CustodyFound::Audit(_) => Err(EnrolAnswerV1::Refused(Denial::Unknown)),
         }
     }
 

@@ -132,10 +132,10 @@ impl Keeper {
         }
         let query = Query::Custody(CustodyQuery::Trust);
         let answer = self.store.query(query, Freshness::Stale).await.ok()?;
-        match answer.found {
-            Found::Custody(CustodyFound::Trust(trust)) => Some(trust),
-            _ => None,
-        }
+        let Found::Custody(CustodyFound::Trust(trust)) = answer.found else {
+            return None;
+        };
+        Some(trust)
     }
 
     /// Never goes back to what was decided before, as a node that has the log may know less for a moment after a start.
@@ -302,10 +302,11 @@ impl Keeper {
     /// What was decided that this node may be, if that is known here.
     fn admission(&self) -> Option<RoleSet> {
         let log = self.log.as_ref()?;
-        match local(log, CustodyQuery::Admission(log.me().node)) {
-            CustodyFound::Admission(Admission::Allowed(roles)) => Some(roles),
-            _ => None,
-        }
+        let found = local(log, CustodyQuery::Admission(log.me().node));
+        let CustodyFound::Admission(Admission::Allowed(roles)) = found else {
+            return None;
+        };
+        Some(roles)
     }
 
     /// A node whose links are all refused hears no reason that it can trust. So it asks.
