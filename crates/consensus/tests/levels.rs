@@ -79,8 +79,18 @@ async fn start(wires: &Shared, place: &Path, number: u8, feature_level: u16) {
         log,
     };
     let directory = place.join(number.to_string());
-    let opened = DiskJournal::open(&directory, owner, LogId([number; 16]), 1 << 20)
-        .expect("its log can be made");
+    // Tasks of a node that was stopped may hold its log for a moment.
+    let opening = async {
+        loop {
+            let fresh = LogId([number; 16]);
+            match DiskJournal::open(&directory, owner, fresh, 1 << 20) {
+                Ok(opened) => return opened,
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await, // tidy: until the log is free, with a deadline
+            }
+        }
+    };
+    let opened = tokio::time::timeout(PATIENCE, opening).await;
+    let opened = opened.expect("its log can be opened");
     let me = voter(number);
     let end = End {
         me,
