@@ -73,6 +73,11 @@ fn key_texts_keep_their_promises() {
 }
 
 #[test]
+fn enrolment_keeps_its_promises() {
+    replay("enrol");
+}
+
+#[test]
 fn definitions_keep_their_promises() {
     replay("definition");
 }

@@ -24,6 +24,7 @@ use serde_json::json;
 
 use crate::log::{Client, Doing, Log};
 use crate::output::{self, json_line, put};
+use crate::text::plain;
 use crate::way::{KEY, data_directory};
 
 /// Between two looks at whether the node still votes.
@@ -77,7 +78,7 @@ pub(crate) fn leave(arguments: Leave) -> anyhow::Result<()> {
             format!(
                 "Node {} has left cluster {} and is cut off. `convoke reset` makes its directory ready to join again.\n",
                 node.short(),
-                cluster.name
+                plain(&cluster.name)
             )
         })?;
         Ok(())

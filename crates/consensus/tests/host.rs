@@ -17,8 +17,8 @@ use convoke_store::{
 use convoke_types::wire::store::rights::{Operation, RIGHTS};
 use convoke_types::wire::store::{
     Command, ConfigCommand, CustodyCommand, Digest, Expect, Found, Freshness, KvCommand,
-    LockCommand, NodeCommand, ProposalId, Query, Range, Revision, SessionCommand, SessionId,
-    TokenId, Value,
+    LockCommand, NodeCommand, Outcome, ProposalId, Query, Range, Revision, SessionCommand,
+    SessionId, TokenId, Value,
 };
 use convoke_types::{NodeId, Role, RoleSet};
 
@@ -847,5 +847,38 @@ async fn every_role_is_let_do_what_the_table_says_and_nothing_else() {
         "{more:?}"
     );
     endpoint.close().await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn only_who_votes_lets_nodes_in() {
+    let world = World::new(1, 22).await;
+    until("it leads", || world.leader() == Some(0)).await;
+    let ask = async |identity: Identity| {
+        let (trust, anywhere) = (world.development.trust(), ([127, 0, 0, 1], 0).into());
+        let endpoint = Endpoint::bind(anywhere, identity, trust, Limits::default());
+        let endpoint = endpoint.expect("loopback is there");
+        let target = Target::from(world.homes[0].address);
+        let client = KeeperClient::new(Channel::new(&endpoint, target, ChannelConfig::default()));
+        let command = Command::Custody(CustodyCommand::AddIssuer {
+            issuer: Digest([7; 32]),
+            certificate: vec![7],
+        });
+        let request = CommandRequest {
+            ticket: None,
+            command,
+        };
+        let answer = client.command(&request).await;
+        endpoint.close().await;
+        answer
+    };
+    // It has every role, but no vote.
+    let other = ask(world.development.identity(RoleSet::ALL)).await;
+    let Err(CallError::App(Refused::Senseless { why })) = other else {
+        panic!("{other:?}");
+    };
+    assert!(why.contains("only voters"), "{why}");
+    let voter = ask(world.homes[0].identity.clone()).await;
+    assert!(matches!(voter, Ok(Outcome::Done(_))), "{voter:?}");
     world.end().await;
 }

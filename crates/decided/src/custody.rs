@@ -2,7 +2,8 @@
 //!
 //! - A token is redeemed by the hash of its secret, by as many nodes as it has uses. A node that is in gets the same answer again, however
 //!   the token does by then, and takes no use.
-//! - An issuer that is retired counts on for as long as was said, and is gone with the first batch that is not earlier.
+//! - An issuer that is retired counts on for as long as was said, and is gone with the first batch that is not earlier. It does not come
+//!   back: its key may be in other hands.
 //! - A node that is forgotten is remembered as such until its last certificate can have run out; it neither enrols nor joins meanwhile.
 //! - A token whose life is over is kept for a day, so that whoever shows it hears why it is refused; a key is not.
 //!
@@ -14,8 +15,8 @@ use std::sync::Arc;
 use convoke_types::wire::store::{
     Admission, CustodyCommand, CustodyFound, CustodyNews, CustodyQuery, CustodyRefusal, Digest,
     Done, FORGOTTEN, FORGOTTEN_MS, ISSUER_BYTES, ISSUERS, ISSUERS_EACH, IssuerRecord, KEEP_MS,
-    KEY_MS, KEYS, Key, NOTE_BYTES, News, Revision, TOKEN_MS, TOKEN_USES, TOKENS, Token, TokenId,
-    TrustState,
+    KEY_MS, KEYS, Key, NOTE_BYTES, News, RETIRED, Revision, TOKEN_MS, TOKEN_USES, TOKENS, Token,
+    TokenId, TrustState,
 };
 use convoke_types::{NodeId, RoleSet, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,9 @@ pub(crate) struct Kept {
     forgotten: BTreeMap<NodeId, Timestamp>,
     /// The last change of who counts and who is out.
     trusted: Revision,
+    /// Issuers that count no more, and since when.
+    #[serde(default)]
+    retired: BTreeMap<Digest, Timestamp>,
 }
 
 /// All of it, and when something is due.
@@ -242,10 +246,14 @@ impl Custody {
         if certificate.is_empty() || certificate.len() > ISSUER_BYTES {
             return Err(CustodyRefusal::BadIssuer);
         }
+        if self.kept.retired.contains_key(&issuer) {
+            return Err(CustodyRefusal::Retired);
+        }
         if let Some(there) = self.kept.issuers.get(&issuer) {
-            let is_same =
-                there.node == node && there.certificate == certificate && there.until.is_none();
-            return if is_same {
+            let is_same = there.node == node && there.certificate == certificate;
+            return if is_same && there.until.is_some() {
+                Err(CustodyRefusal::Retired)
+            } else if is_same {
                 Ok(Done::Noted(self.kept.trusted))
             } else {
                 Err(CustodyRefusal::Taken)
@@ -280,14 +288,15 @@ impl Custody {
         if !others.clone().any(|it| it.until.is_none()) {
             return Err(CustodyRefusal::LastIssuer);
         }
-        let until = turn.now + std::time::Duration::from_millis(keep_ms);
+        let now = turn.now;
+        let until = now + std::time::Duration::from_millis(keep_ms);
         // Retiring it again makes it end earlier, never later.
         if before.is_some_and(|before| before <= until) {
             return Ok(Done::Noted(self.kept.trusted));
         }
         Ok(self.change(CustodyNews::Trust, turn, |kept| {
             if keep_ms == 0 {
-                kept.issuers.remove(&issuer);
+                kept.end(issuer, now);
             } else if let Some(record) = kept.issuers.get_mut(&issuer) {
                 record.until = Some(until);
             }
@@ -308,7 +317,9 @@ impl Custody {
                 kept.forgotten.remove(&oldest);
             }
             // What it signed for others counts until they have renewed; what it signs from now on nobody asks for, as nobody lets it in.
-            let last = kept.issuers.values().all(|it| it.node == node);
+            // Unless nobody else signs: then it is retired when somebody does.
+            let mut signing = kept.issuers.values().filter(|it| it.until.is_none());
+            let last = signing.all(|it| it.node == node);
             for record in kept.issuers.values_mut() {
                 if record.node == node && record.until.is_none() && !last {
                     record.until = Some(now + std::time::Duration::from_millis(EPITAPH_MS));
@@ -324,8 +335,14 @@ impl Custody {
             return;
         }
         self.change(CustodyNews::Trust, turn, |kept| {
-            kept.issuers
-                .retain(|_, it| it.until.is_none_or(|until| until > now));
+            let over = |it: &&IssuerRecord| it.until.is_some_and(|until| until <= now);
+            let over: Vec<Digest> = kept
+                .issuers
+                .values()
+                .filter(over)
+                .map(|it| it.issuer)
+                .collect();
+            over.into_iter().for_each(|issuer| kept.end(issuer, now));
             kept.forgotten
                 .retain(|_, since| remembered_until(*since) > now);
         });
@@ -375,6 +392,19 @@ impl Custody {
 }
 
 impl Kept {
+    /// The issuer counts no more.
+    fn end(&mut self, issuer: Digest, now: Timestamp) {
+        self.issuers.remove(&issuer);
+        self.retired.insert(issuer, now);
+        while self.retired.len() > RETIRED {
+            let oldest = self.retired.iter().min_by_key(|(_, since)| **since);
+            let Some(oldest) = oldest.map(|(issuer, _)| *issuer) else {
+                break;
+            };
+            self.retired.remove(&oldest);
+        }
+    }
+
     fn next_due(&self) -> Option<Timestamp> {
         let issuers = self.issuers.values().filter_map(|it| it.until);
         let forgotten = self.forgotten.values().copied().map(remembered_until);

@@ -226,9 +226,10 @@ impl Decided {
         command: Command,
         changes: &mut Vec<Changed>,
     ) -> Outcome {
-        let (by, command) = match command {
-            Command::Attributed(Attributed { by, command }) => (Some(by), *command),
-            command => (None, command),
+        let (by, command) = if let Command::Attributed(Attributed { by, command }) = command {
+            (Some(by), *command)
+        } else {
+            (None, command)
         };
         if matches!(command, Command::Attributed(_)) || by.as_ref().is_some_and(is_too_long) {
             return Outcome::Refused(Refusal::BadActor);

@@ -14,6 +14,7 @@ use convoke_types::codec::{self, DecodeError};
 use convoke_types::wire::store::{Audited, Found, Query, Revision};
 use serde::{Deserialize, Serialize};
 
+use crate::batch::LEVEL;
 use crate::config::{Ballot, Kept};
 use crate::custody;
 use crate::kv::Stored;
@@ -304,6 +305,14 @@ pub enum SnapshotError {
     /// Nobody can have counted so far.
     #[error("the head has a number that nothing can have counted to")]
     OutOfRange,
+    /// A later program wrote it.
+    #[error(
+        "the snapshot is at feature level {found}, and this program speaks up to level {LEVEL}: install the version that the other nodes have"
+    )]
+    TooNew {
+        /// What it takes.
+        found: u16,
+    },
     /// It is not in order.
     #[error("records are not in order")]
     OutOfOrder,
@@ -379,6 +388,10 @@ impl Thawing {
                 let counts = [head.revision.0, head.opened, head.term];
                 if counts.iter().any(|count| *count > COUNT_MOST) {
                     return Err(SnapshotError::OutOfRange);
+                }
+                // Fields that this program does not know were skipped: what is left is another state.
+                if head.level > LEVEL {
+                    return Err(SnapshotError::TooNew { found: head.level });
                 }
                 state.sessions = Sessions::of_snapshot(head.opened);
                 self.head = Some(head);

@@ -2,13 +2,15 @@
 
 use convoke_decided::{Batch, Decided, Thawing};
 use convoke_types::wire::store::{
-    Command, ConfigCommand, ConfigRefusal, Done, Expect, Fence, Fenced, KvCommand, LockCommand,
-    LockRefusal, Marked, NodeCommand, Outcome, ProposalId, Refusal, Revision, Rule, SessionCommand,
-    SessionId, Ticket, Value, Verdict,
+    Actor, Attributed, Command, ConfigCommand, ConfigRefusal, CustodyCommand, CustodyRefusal,
+    Digest, Done, Expect, Fence, Fenced, KvCommand, LockCommand, LockRefusal, Marked, NodeCommand,
+    Outcome, ProposalId, Refusal, Revision, Rule, Scope, SessionCommand, SessionId, Ticket,
+    TokenId, Value, Verdict,
 };
 use convoke_types::{NodeId, Role, Timestamp};
 
 const ADA: NodeId = NodeId::from_public_key([0xaa; 32]);
+const BOB: NodeId = NodeId::from_public_key([0xbb; 32]);
 
 /// The example of the document.
 fn batch() -> Batch {
@@ -90,6 +92,56 @@ fn families() -> Batch {
     batch
 }
 
+/// The third example: custody, at the level that it takes.
+fn custody() -> Batch {
+    let mut batch = Batch::new(Timestamp::from_unix_ms(1_000), 2);
+    let mut push = |command| batch.push(ADA, None, command);
+    let issuer = Digest([0x11; 32]);
+    let (token, nobody) = (TokenId([0x22; 8]), TokenId([0x99; 8]));
+    let (hash, key) = (Digest([0x33; 32]), TokenId([0x44; 8]));
+    push(Command::Custody(CustodyCommand::AddIssuer {
+        issuer,
+        certificate: vec![0x30, 7],
+    }));
+    push(Command::Custody(CustodyCommand::CreateToken {
+        token,
+        hash,
+        allowed: Role::Worker.into(),
+        uses: 2,
+        life_ms: 10_000,
+        note: "n".to_owned(),
+    }));
+    push(Command::Custody(CustodyCommand::Redeem {
+        token,
+        hash,
+        node: BOB,
+        wants: Some(Role::Worker),
+    }));
+    push(Command::Custody(CustodyCommand::CreateKey {
+        key,
+        hash,
+        scope: Scope::Operate,
+        life_ms: 60_000,
+        name: "ci".to_owned(),
+    }));
+    push(Command::Attributed(Attributed {
+        by: Actor {
+            name: "ada".to_owned(),
+            from: "local".to_owned(),
+        },
+        command: Box::new(Command::Node(NodeCommand::Forget { node: BOB })),
+    }));
+    push(Command::Custody(CustodyCommand::RetireIssuer {
+        issuer,
+        keep_ms: 1_000,
+    }));
+    push(Command::Custody(CustodyCommand::RevokeToken {
+        token: nobody,
+    }));
+    push(Command::Custody(CustodyCommand::RevokeKey { key: nobody }));
+    batch
+}
+
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
@@ -167,6 +219,38 @@ fn a_snapshot_of_the_other_families_has_the_bytes_of_the_document() {
         hex(&chunks[0]),
         bytes_of(golden("snapshot of the families"))
     );
+}
+
+#[test]
+fn custody_has_the_bytes_of_the_document() {
+    let bytes = custody().encode().expect("it is small");
+    assert_eq!(hex(&bytes), bytes_of(golden("custody batch")));
+    assert_eq!(Batch::decode(&bytes), Ok(custody()));
+}
+
+#[test]
+fn a_snapshot_of_custody_has_the_bytes_of_the_document() {
+    let mut decided = Decided::new();
+    let outcomes = decided.apply(1, custody()).outcomes;
+    let refused = |refusal| Outcome::Refused(Refusal::Custody(refusal));
+    let expected = [
+        Outcome::Done(Done::Noted(Revision(1))),
+        Outcome::Done(Done::Noted(Revision(2))),
+        Outcome::Done(Done::Admitted(Role::Worker.into())),
+        Outcome::Done(Done::Noted(Revision(5))),
+        Outcome::Done(Done::Noted(Revision(6))),
+        refused(CustodyRefusal::LastIssuer),
+        refused(CustodyRefusal::NoToken),
+        refused(CustodyRefusal::NoKey),
+    ];
+    assert_eq!(outcomes, expected);
+    let chunks: Vec<Vec<u8>> = decided.freeze().chunks().collect();
+    assert_eq!(chunks.len(), 1);
+    assert_eq!(hex(&chunks[0]), bytes_of(golden("snapshot of custody")));
+    let mut thawing = Thawing::new();
+    thawing.take(&chunks[0]).expect("it is in order");
+    let again = thawing.finish().expect("it is whole");
+    assert!(again.freeze().chunks().eq(chunks));
 }
 
 /// The first example as it was written before there were terms, nodes, votes and locks; and before there was custody.

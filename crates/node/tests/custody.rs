@@ -11,8 +11,8 @@ use convoke_node::node::{Belonging, Node, NodeError, Settings};
 use convoke_rpc::{NodeId, Role, RoleSet};
 use convoke_types::wire::enrol::JoinToken;
 use convoke_types::wire::store::{
-    Admission, Command, CustodyFound, CustodyQuery, Found, Freshness, NodeCommand, Query,
-    TrustState,
+    Admission, Command, CustodyCommand, CustodyFound, CustodyQuery, Found, Freshness, NodeCommand,
+    Query, TrustState,
 };
 use parking_lot::Mutex;
 
@@ -127,10 +127,11 @@ impl One {
     async fn trust(&self) -> TrustState {
         let query = Query::Custody(CustodyQuery::Trust);
         let answer = self.node.store().query(query, Freshness::Stale).await;
-        match answer.expect("it answers").found {
-            Found::Custody(CustodyFound::Trust(trust)) => trust,
-            other => panic!("{other:?}"),
-        }
+        let found = answer.expect("it answers").found;
+        let Found::Custody(CustodyFound::Trust(trust)) = found else {
+            panic!("{found:?}");
+        };
+        trust
     }
 
     fn knows(&self) -> usize {
@@ -366,6 +367,49 @@ async fn an_issuer_is_changed_without_anybody_being_cut_off() {
     let again = first.token(RoleSet::ALL, 1).await;
     let fourth = world.join("fourth", &again).await;
     for node in [fourth, third, second, first] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_issuer_whose_key_others_may_have_stays_out_and_its_node_signs_with_another() {
+    let world = World::new();
+    let first = world.found().await;
+    let token = first.token(RoleSet::ALL, 2).await;
+    let second = world.join("second", &token).await;
+    let third = world.join("third", &token).await;
+    until("all sign", || {
+        first.node.trust().current().issuers().len() == 3
+    })
+    .await;
+    let trust = first.trust().await;
+    let mut issuers = trust.issuers.iter();
+    let stolen = issuers.find(|it| it.node == first.node.id());
+    let stolen = stolen.expect("it signs").issuer;
+    let retire = CustodyCommand::RetireIssuer {
+        issuer: stolen,
+        keep_ms: 0,
+    };
+    // All have certificates of it, so that the links over which the answer comes may end first.
+    let _ = second.node.store().command(Command::Custody(retire)).await;
+    let all = [first, second, third];
+    until(
+        "all sign and are believed, and what was stolen is not",
+        || {
+            all.iter().all(|one| {
+                let trust = one.node.trust().current();
+                let mut issuers = trust.issuers().iter();
+                let is_stolen = issuers.any(|it| *it.fingerprint().as_bytes() == stolen.0);
+                trust.issuers().len() == 3 && !is_stolen
+            })
+        },
+    )
+    .await;
+    until("everybody knows everybody", || {
+        all.iter().all(|one| one.knows() == 3)
+    })
+    .await;
+    for node in all {
         node.stop().await;
     }
 }

@@ -148,7 +148,9 @@ async fn ask_within(
     let exchanged = exchange(&carrier, request(node)).await;
     let answered = exchanged.map_err(|error| match error {
         LinkError::Closed(reason) => ConnectError::Refused { address, reason },
-        other => lost(other.to_string()),
+        other @ (LinkError::Reset(_) | LinkError::Stopped(_) | LinkError::Finished) => {
+            lost(other.to_string())
+        }
     });
     carrier.close(CloseCode::Done, "");
     Ok(Answered {
@@ -318,6 +320,29 @@ mod tests {
         );
         world.endpoint.close().await;
         other.endpoint.close().await;
+    }
+
+    #[tokio::test]
+    async fn an_issuer_that_is_not_pinned_is_refused_in_the_same_cluster() {
+        let world = World::new();
+        let _serving = world.endpoint.serve_enrolment(echo()).expect("over TCP");
+        let pins = Pins::Issuers {
+            cluster: world.development.cluster(),
+            issuers: vec![[9; PIN_BYTES]],
+        };
+        let asked = ask(world.address, &pins, |_| panic!("it is a secret"));
+        let error = asked.await.expect_err("it is another issuer");
+        assert!(
+            matches!(
+                error,
+                ConnectError::Peer {
+                    error: IdentityError::UnknownIssuer { .. },
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        world.endpoint.close().await;
     }
 
     #[tokio::test]

@@ -20,8 +20,8 @@ use rustls_pki_types::CertificateDer;
 use super::is_fit_for_a_log;
 use crate::Random;
 
-const BUNDLE: &[u8] = include_bytes!("../../seeds/certificate/bundle.wire");
-const WORKER: &[u8] = include_bytes!("../../seeds/certificate/worker.wire");
+pub(super) const BUNDLE: &[u8] = include_bytes!("../../seeds/certificate/bundle.wire");
+pub(super) const WORKER: &[u8] = include_bytes!("../../seeds/certificate/worker.wire");
 const MASTER: &[u8] = include_bytes!("../../seeds/certificate/master.wire");
 const FORGOTTEN: &[u8] = include_bytes!("../../seeds/certificate/forgotten.wire");
 const STRANGER: &[u8] = include_bytes!("../../seeds/certificate/stranger.wire");

@@ -4,12 +4,16 @@
 //!
 //! - A batch that reads survives being written again, and can be carried out: every command gets an outcome, revisions have no gap but
 //!   where a recovery leaves one, and the state survives being frozen, read back, and going on, also in another term.
+//! - What custody keeps stays within its bounds whatever is decided: tokens, keys, issuers and entries of the audit log; no token is used
+//!   more often than it may be; once somebody signs, somebody always does.
 //! - A snapshot that reads is one: it is written again as the same state, and commands can be carried out on it.
 
 use convoke_decided::{Batch, Changed, Decided, Thawing};
 use convoke_types::wire::store::{
-    Command, ConfigCommand, Expect, Fence, Fenced, KvCommand, LockCommand, LogNumber, Marked, News,
-    NodeCommand, Outcome, ProposalId, Revision, Rule, SessionCommand, SessionId, Ticket, Value,
+    AUDITED, Actor, Attributed, Command, ConfigCommand, CustodyCommand, CustodyFound, CustodyQuery,
+    Digest, Expect, Fence, Fenced, Found, ISSUERS, KEYS, KvCommand, LockCommand, LogNumber, Marked,
+    News, NodeCommand, Outcome, ProposalId, Query, Revision, Rule, Scope, SessionCommand,
+    SessionId, TARGET_BYTES, TOKENS, Ticket, TokenId, Value,
 };
 use convoke_types::{Incarnation, NodeId, Role, RoleSet, Timestamp};
 
@@ -34,6 +38,7 @@ fn check_batch(bytes: &[u8]) {
 
     let mut decided = Decided::with_store_bytes(4_096);
     carry_out(&mut decided, 1, batch.clone());
+    custody_is_sound(&decided);
     let chunks: Vec<Vec<u8>> = decided.freeze().chunks().collect();
     let mut again = thawed(chunks.iter().map(Vec::as_slice));
     // Once more, as retries: both say the same.
@@ -42,6 +47,47 @@ fn check_batch(bytes: &[u8]) {
         carry_out(&mut again, 2, batch)
     );
     assert!(decided.freeze().chunks().eq(again.freeze().chunks()));
+    custody_is_sound(&decided);
+}
+
+/// Of a state that came of commands: what a snapshot says need not have.
+fn custody_is_sound(decided: &Decided) {
+    let CustodyFound::Tokens(tokens) = custody(decided, CustodyQuery::Tokens) else {
+        panic!("tokens were asked for");
+    };
+    assert!(tokens.len() <= TOKENS && tokens.iter().all(|it| it.used <= it.uses));
+    let CustodyFound::Keys(keys) = custody(decided, CustodyQuery::Keys) else {
+        panic!("keys were asked for");
+    };
+    assert!(keys.len() <= KEYS);
+    let CustodyFound::Trust(trust) = custody(decided, CustodyQuery::Trust) else {
+        panic!("trust was asked for");
+    };
+    let issuers = trust.issuers;
+    assert!(issuers.len() <= ISSUERS);
+    assert!(issuers.is_empty() || issuers.iter().any(|it| it.until.is_none()));
+    for (node, _) in trust.forgotten {
+        assert_eq!(decided.node(&node), None);
+    }
+    let all = CustodyQuery::Audit { after: 0, limit: 0 };
+    let CustodyFound::Audit(entries) = custody(decided, all) else {
+        panic!("the audit log was asked for");
+    };
+    assert!(entries.len() <= AUDITED);
+    for (before, entry) in entries.iter().zip(entries.iter().skip(1)) {
+        assert_eq!(before.number + 1, entry.number);
+    }
+    for entry in entries {
+        assert!(entry.target.len() <= TARGET_BYTES);
+        assert!(!entry.target.contains(char::is_control));
+    }
+}
+
+fn custody(decided: &Decided, query: CustodyQuery) -> CustodyFound {
+    let Found::Custody(found) = decided.find(&Query::Custody(query)) else {
+        panic!("custody was asked for");
+    };
+    found
 }
 
 fn carry_out(decided: &mut Decided, term: u64, batch: Batch) -> Vec<Outcome> {
@@ -109,7 +155,15 @@ pub(super) fn sample(random: &mut Random) -> Vec<u8> {
 }
 
 fn batch(random: &mut Random) -> Batch {
-    let mut batch = Batch::new(Timestamp::from_unix_ms(random.below(10_000_000) as u64), 1);
+    // Now and then a jump, which ends tokens, keys and issuers, and lets forgotten nodes be forgotten.
+    let latest = if random.once_in(4) {
+        2_000_000_000
+    } else {
+        10_000_000
+    };
+    let level = 1 + random.below(8).min(1) as u16;
+    let time = Timestamp::from_unix_ms(random.below(latest) as u64);
+    let mut batch = Batch::new(time, level);
     for _ in 0..random.below(12) {
         let principal = NodeId::from_public_key([random.below(3) as u8; 32]);
         let ticket = random.option(|random| Ticket {
@@ -117,13 +171,71 @@ fn batch(random: &mut Random) -> Batch {
             sequence: random.below(12) as u64,
             settled_before: random.below(8) as u64,
         });
-        batch.push(principal, ticket, command(random));
+        batch.push(principal, ticket, any_command(random, level));
     }
     batch
 }
 
 fn node(random: &mut Random) -> NodeId {
     NodeId::from_public_key([random.below(3) as u8; 32])
+}
+
+/// One that a leader would write at this level.
+fn any_command(random: &mut Random, level: u16) -> Command {
+    match (level, random.below(8)) {
+        (2.., 0..=3) => Command::Custody(custody_command(random)),
+        (2.., 4) => Command::Attributed(Attributed {
+            by: Actor {
+                name: random.text(140),
+                from: random.text(20),
+            },
+            command: Box::new(any_command(random, level)),
+        }),
+        (_, 5) => Command::Node(NodeCommand::Forget { node: node(random) }),
+        _ => command(random),
+    }
+}
+
+fn custody_command(random: &mut Random) -> CustodyCommand {
+    let (token, hash) = (
+        TokenId([random.below(3) as u8; 8]),
+        Digest([random.once_in(8) as u8; 32]),
+    );
+    let life_ms = [0, 1_000, 60_000, 4_000_000][random.below(4)];
+    let issuer = Digest([random.below(5) as u8; 32]);
+    match random.below(12) {
+        0 | 1 => CustodyCommand::CreateToken {
+            token,
+            hash,
+            allowed: RoleSet::from_bits(random.below(32) as u8),
+            uses: random.below(3) as u32,
+            life_ms,
+            note: random.text(140),
+        },
+        2 => CustodyCommand::RevokeToken { token },
+        3..=5 => CustodyCommand::Redeem {
+            token,
+            hash,
+            node: node(random),
+            wants: random.option(|random| Role::ALL[random.below(5)]),
+        },
+        6 | 7 => CustodyCommand::AddIssuer {
+            issuer,
+            certificate: random.bytes(5),
+        },
+        8 | 9 => CustodyCommand::RetireIssuer {
+            issuer,
+            keep_ms: [0, 1, 1_000_000, 800_000_000][random.below(4)],
+        },
+        10 => CustodyCommand::CreateKey {
+            key: token,
+            hash,
+            scope: Scope::ALL[random.below(3)],
+            life_ms,
+            name: random.text(140),
+        },
+        _ => CustodyCommand::RevokeKey { key: token },
+    }
 }
 
 fn command(random: &mut Random) -> Command {

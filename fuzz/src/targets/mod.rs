@@ -4,6 +4,7 @@ mod certificate;
 mod codec;
 mod decided;
 mod definition;
+mod enrol;
 mod frames;
 mod gossip;
 mod handshake;
@@ -136,6 +137,15 @@ pub const TARGETS: &[Target] = &[
         sample: key_pem::sample,
         words: key_pem::WORDS,
         bytes_per_byte: 16,
+    },
+    Target {
+        name: "enrol",
+        checks: "requests, answers, tokens and keys survive being written again or are refused; a grant gives nobody what no issuer signed",
+        check: enrol::check,
+        sample: enrol::sample,
+        words: enrol::WORDS,
+        // A text of no bytes is one byte in an answer and a place in a list, read and compared.
+        bytes_per_byte: 256,
     },
     Target {
         name: "definition",

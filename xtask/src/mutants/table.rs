@@ -32,6 +32,24 @@ const fn store(name: &'static str) -> Test {
     }
 }
 
+const fn node(target: Option<&'static str>, name: &'static str) -> Test {
+    Test {
+        package: "convoke-node",
+        folder: "crates/node",
+        target,
+        name,
+    }
+}
+
+const fn rpc(name: &'static str) -> Test {
+    Test {
+        package: "convoke-rpc",
+        folder: "crates/rpc",
+        target: None,
+        name,
+    }
+}
+
 /// Stories of the log, which notice what needs several nodes and a crash.
 const STORIES: Test = Test {
     package: "convoke-sim",
@@ -823,6 +841,296 @@ pub(super) const FAULTS: &[Fault] = &[
         new: "if step <= LONGEST_LOOK * 1_000_000 {",
         why: "a clock that jumps ends leases and sessions that their owners are sure of",
         test: LEASES,
+        may_hang: false,
+    },
+    Fault {
+        name: "token-secret-is-not-compared",
+        file: "crates/decided/src/custody.rs",
+        old: ".filter(|found| found.hash == hash)",
+        new: ".filter(|_| hash == hash)",
+        why: "whoever knows the id of a token, which is no secret, comes in",
+        test: decided("custody::who_shows_no_good_token_hears_why"),
+        may_hang: false,
+    },
+    Fault {
+        name: "token-use-is-not-counted",
+        file: "crates/decided/src/custody.rs",
+        old: "token.used += 1;",
+        new: "let _ = &token.used;",
+        why: "a token lets in as many as come",
+        test: decided("custody::a_token_lets_as_many_in_as_it_has_uses"),
+        may_hang: false,
+    },
+    Fault {
+        name: "expired-token-counts",
+        file: "crates/decided/src/custody.rs",
+        old: "if found.until <= now {",
+        new: "if found.until <= now && found.uses == 0 {",
+        why: "a token that was lost long ago lets nodes in",
+        test: decided("custody::who_shows_no_good_token_hears_why"),
+        may_hang: false,
+    },
+    Fault {
+        name: "repeat-takes-a-second-use",
+        file: "crates/decided/src/lib.rs",
+        old: "if let Some(admitted) = self.nodes.admitted(&node) {",
+        new: r#"if let Some(admitted) = self.nodes.admitted(&node) {
+            let mut turn = Turn::new(self.time, &mut self.revision, changes);
+            self.custody.redeem(token, hash, &mut turn)?;"#,
+        why: "an answer that got lost costs a use, and the last one comes in never",
+        test: decided("custody::who_shows_a_token_again_gets_the_same_answer_and_takes_no_use"),
+        may_hang: false,
+    },
+    Fault {
+        name: "forgotten-node-enrols-again",
+        file: "crates/decided/src/lib.rs",
+        old: "if state.custody.has_forgotten(&node) =>",
+        new: "if state.custody.has_forgotten(&node) && node != principal =>",
+        why: "who was thrown out is back with the certificate it has",
+        test: decided("custody::who_is_forgotten_stays_out_until_nothing_it_has_can_count"),
+        may_hang: false,
+    },
+    Fault {
+        name: "forgetting-does-not-reach-trust",
+        file: "crates/decided/src/lib.rs",
+        old: "if state.level > 1 && matches!(outcome, Outcome::Done(_)) {",
+        new: "if state.level > 2 && matches!(outcome, Outcome::Done(_)) {",
+        why: "nobody hears that the certificate of a forgotten node counts no more",
+        test: decided("custody::who_is_forgotten_stays_out_until_nothing_it_has_can_count"),
+        may_hang: false,
+    },
+    Fault {
+        name: "retired-issuer-counts-for-ever",
+        file: "crates/decided/src/custody.rs",
+        old: "it.until.is_some_and(|until| until <= now);",
+        new: "it.until.is_some_and(|until| until <= now && until > now);",
+        why: "what an issuer signs counts long after it was retired",
+        test: decided("custody::an_issuer_counts_until_it_is_retired_and_a_while_longer"),
+        may_hang: false,
+    },
+    Fault {
+        name: "last-issuer-can-be-retired",
+        file: "crates/decided/src/custody.rs",
+        old: "if !others.clone().any(|it| it.until.is_none()) {",
+        new: "if !others.clone().any(|it| it.until.is_none()) && keep_ms > KEEP_MS {",
+        why: "nobody signs any more, and nobody can join or renew",
+        test: decided("custody::an_issuer_counts_until_it_is_retired_and_a_while_longer"),
+        may_hang: false,
+    },
+    Fault {
+        name: "forgetting-retires-the-last-issuer",
+        file: "crates/decided/src/custody.rs",
+        old: r#"kept.issuers.values().filter(|it| it.until.is_none());
+            let last"#,
+        new: r#"kept.issuers.values();
+            let last"#,
+        why: "an issuer that is retired counts as one that signs, and a day later there is none",
+        test: decided("custody::the_issuers_of_who_is_forgotten_sign_on_if_no_others_do"),
+        may_hang: false,
+    },
+    Fault {
+        name: "nested-attribution-is-carried-out",
+        file: "crates/decided/src/lib.rs",
+        old: "if matches!(command, Command::Attributed(_)) || by",
+        new: r#"let command = match command {
+            Command::Attributed(inner) => *inner.command,
+            command => command,
+        };
+        if by"#,
+        why: "the audit log names somebody who did not ask",
+        test: decided("custody::nobody_acts_on_behalf_of_somebody_on_behalf_of_somebody"),
+        may_hang: false,
+    },
+    Fault {
+        name: "audit-leaves-out-refusals",
+        file: "crates/decided/src/lib.rs",
+        old: r#"if let Some(entry) = entry {
+            let state"#,
+        new: r#"if let Some(entry) = entry.filter(|_| matches!(outcome, Outcome::Done(_))) {
+            let state"#,
+        why: "who tries what is refused leaves no trace",
+        test: decided("custody::it_is_remembered_who_had_what_decided"),
+        may_hang: false,
+    },
+    Fault {
+        name: "batch-of-a-higher-level-is-applied",
+        file: "crates/decided/src/batch.rs",
+        old: r#"        if batch.feature_level > LEVEL {
+            return"#,
+        new: r#"        if batch.feature_level > LEVEL + 1 {
+            return"#,
+        why: "a program carries out what it does not know, and comes to another state",
+        test: decided("what_a_later_program_wrote_is_refused_and_says_which_level_it_takes"),
+        may_hang: false,
+    },
+    Fault {
+        name: "snapshot-of-a-higher-level-is-taken",
+        file: "crates/decided/src/snapshot.rs",
+        old: "if head.level > LEVEL {",
+        new: "if head.level > LEVEL + 1 {",
+        why: "what a later program appended is dropped, and the node goes on without it",
+        test: decided("a_snapshot_of_a_later_program_is_refused_and_says_which_level_it_takes"),
+        may_hang: false,
+    },
+    Fault {
+        name: "level-rises-without-all-members",
+        file: "crates/consensus/src/engine/level.rs",
+        old: "heard.said.get(voter).copied().unwrap_or(FIRST)",
+        new: "heard.said.get(voter).copied().unwrap_or(self.own)",
+        why: "a member that has not said anything gets entries it cannot read",
+        test: consensus(
+            None,
+            "engine::level::tests::one_member_that_does_not_say_keeps_all_at_the_first_level",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "levels-of-an-earlier-term-count",
+        file: "crates/consensus/src/engine/level.rs",
+        old: "if term > self.term {",
+        new: "if term > self.term + 1_000 {",
+        why: "who leads again takes what members spoke long ago for what they speak now",
+        test: consensus(
+            None,
+            "engine::level::tests::who_leads_again_waits_for_what_members_speak_now",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "custody-is-written-at-the-first-level",
+        file: "crates/consensus/src/engine/proposer.rs",
+        old: "if needs > level {",
+        new: "if needs > level + 1 {",
+        why: "a node of an earlier program meets a command it cannot read, and stops",
+        test: consensus(
+            Some("levels"),
+            "while_one_member_speaks_less_custody_waits_and_all_else_goes_on",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "custody-commands-need-no-level",
+        file: "crates/types/src/wire/store.rs",
+        old: "Self::Custody(_) | Self::Attributed(_) => 2,",
+        new: "Self::Custody(_) | Self::Attributed(_) => 1,",
+        why: "a node of an earlier program meets a command it cannot read, and stops",
+        test: consensus(
+            Some("levels"),
+            "while_one_member_speaks_less_custody_waits_and_all_else_goes_on",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "request-for-another-server-is-taken",
+        file: "crates/node/src/custody/desk.rs",
+        old: "if asked.server != me || !verify",
+        new: "if (asked.server != me && asked.server == asked.node) || !verify",
+        why: "whoever is asked can ask elsewhere in that node's name",
+        test: node(
+            None,
+            "custody::desk::tests::a_request_counts_for_the_node_that_signed_it_and_the_server_it_names",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "request-signature-is-not-checked",
+        file: "crates/node/src/custody/desk.rs",
+        old: "|| !verify(&asked.node, &signed, &request.signature)",
+        new: "|| (!verify(&asked.node, &signed, &request.signature) && signed.is_empty())",
+        why: "anybody gets a certificate in another node's name",
+        test: node(
+            None,
+            "custody::desk::tests::a_request_counts_for_the_node_that_signed_it_and_the_server_it_names",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "clocks-are-not-compared",
+        file: "crates/node/src/custody/desk.rs",
+        old: "if apart <= CLOCKS_APART {",
+        new: "if apart <= CLOCKS_APART * 1_000_000 {",
+        why: "a node gets a certificate that does not count, and does not hear why",
+        test: node(
+            None,
+            "custody::desk::tests::clocks_may_be_minutes_apart_and_not_hours",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "token-pins-any-issuers",
+        file: "crates/node/src/custody/token.rs",
+        old: "issuers.sort_by_key(|issuer| Reverse(issuer.not_after()));",
+        new: "issuers.sort_by_key(|issuer| issuer.not_after());",
+        why: "a token names retired issuers alone, and nobody who answers is known",
+        test: node(
+            None,
+            "custody::token::tests::of_many_issuers_a_token_pins_those_that_came_last",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "granted-certificate-is-not-checked",
+        file: "crates/node/src/custody/ask.rs",
+        old: r#"            .map_err(|error| error.to_string())?;
+        Ok(Granted {"#,
+        new: r#"            .map(drop)
+            .or_else(|error| if error.to_string().is_empty() { Err(String::new()) } else { Ok(()) })?;
+        Ok(Granted {"#,
+        why: "a node takes a certificate that is another one's, or that nobody believes",
+        test: node(
+            None,
+            "custody::ask::tests::what_is_granted_counts_only_if_the_issuers_given_with_it_signed_it_for_this_node",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "who-does-not-vote-lets-nodes-in",
+        file: "crates/consensus/src/host/keeper.rs",
+        old: "if !voters.any(|voter| voter.node == ctx.caller()) {",
+        new: "if !voters.any(|_| true) {",
+        why: "a node with the roles of a voter that does not vote has issuers and lets nodes in",
+        test: consensus(Some("host"), "only_who_votes_lets_nodes_in"),
+        may_hang: false,
+    },
+    Fault {
+        name: "no-certificate-is-enough-for-every-protocol",
+        file: "crates/rpc/src/endpoint.rs",
+        old: r#"if shaken.agreed.alpn == enrol::ALPN {
+                return"#,
+        new: r#"if shaken.agreed.alpn == enrol::ALPN || shaken.agreed.chain.is_empty() {
+                return"#,
+        why: "who has no certificate is answered whatever it asks for",
+        test: rpc("enrol::tests::for_every_other_protocol_a_certificate_is_needed"),
+        may_hang: false,
+    },
+    Fault {
+        name: "pin-is-not-compared",
+        file: "crates/rpc/src/identity/tls.rs",
+        old: "                if !is_pinned {",
+        new: "                if !is_pinned && issuers.is_empty() {",
+        why: "a stranger who shows certificates of its own hears the secret of a token",
+        test: rpc("enrol::tests::an_issuer_that_is_not_pinned_is_refused_in_the_same_cluster"),
+        may_hang: false,
+    },
+    Fault {
+        name: "retired-issuer-counts-again",
+        file: "crates/decided/src/custody.rs",
+        old: "if self.kept.retired.contains_key(&issuer) {",
+        new: "if self.kept.retired.contains_key(&issuer) && certificate.is_empty() {",
+        why: "a key that somebody stole signs for the cluster again as soon as its node looks",
+        test: decided("custody::an_issuer_that_was_retired_never_counts_again"),
+        may_hang: false,
+    },
+    Fault {
+        name: "certificate-of-a-retired-issuer-is-kept",
+        file: "crates/node/src/custody/keeper.rs",
+        old: "&& !is_other && counts {",
+        new: "&& !is_other && (counts || !is_other) {",
+        why: "a node whose certificate counts no more is cut off until it is two thirds old",
+        test: node(
+            Some("custody"),
+            "an_issuer_whose_key_others_may_have_stays_out_and_its_node_signs_with_another",
+        ),
         may_hang: false,
     },
 ];

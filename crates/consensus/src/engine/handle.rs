@@ -152,7 +152,7 @@ impl<R: AsyncRuntime> Core<R> {
     }
 
     /// The feature level of the next entry.
-    pub(super) fn next_level(&self) -> u16 {
+    pub(super) fn next_level(&self, term: u64) -> u16 {
         let members: Vec<VoterId> = {
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow_watched();
@@ -162,7 +162,7 @@ impl<R: AsyncRuntime> Core<R> {
         let decided = self.held.state.read().decided.level();
         let entries = self.journal.last().index;
         self.levels
-            .next(self.me, &members, decided, entries, self.now())
+            .next(term, self.me, &members, decided, entries, self.now())
     }
 
     /// Whoever could be asked knows nothing against this log.

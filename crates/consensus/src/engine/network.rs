@@ -233,7 +233,8 @@ impl<R: AsyncRuntime> RaftNetworkV2<Types<R>> for Peer<R> {
         let answer = self.ask(RPCTypes::AppendEntries, message, patience).await?;
         let (answer, told, speaks) = take_appended(&answer).ok_or_else(unreadable::<R>)?;
         self.recall.note(self.to, told);
-        self.levels.note(self.to, speaks);
+        self.levels
+            .note(request.vote.leader_id.term, self.to, speaks);
         Ok(answer)
     }
 

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use convoke_decided::Decided;
+use convoke_decided::{Decided, LEVEL};
 use convoke_types::wire::store::{
     Command, Freshness, KvCommand, LogNumber, NodeCommand, Query, Revision,
 };
@@ -26,6 +26,7 @@ use parking_lot::Mutex;
 use super::Tokio;
 use super::api::{ChangeError, ProposeError, Settings, StartError};
 use super::handle::{Consensus, Parts};
+use super::level::Levels;
 use super::machine::{Carried, Held, Machine};
 use super::network::{Peers, Transport, Unreached};
 use super::recall::{Recall, Told};
@@ -156,7 +157,7 @@ impl Transport for Meek {
     ) -> BoxFuture<'static, Result<Bytes, Unreached>> {
         let told = Told::default();
         let answer = match Kind::of(&message).expect("it is ours") {
-            Kind::Append => put_appended::<Tokio>(&AppendEntriesResponse::Success, told),
+            Kind::Append => put_appended::<Tokio>(&AppendEntriesResponse::Success, told, LEVEL),
             kind @ (Kind::Vote | Kind::PreVote) => {
                 let (candidacy, _) = take::<Candidacy>(kind, &message).expect("it is whole");
                 let voted = Voted {
@@ -253,6 +254,7 @@ async fn who_does_not_answer_has_neither_voted_nor_taken_entries() {
         grants_pre_votes: false,
         is_quiet: Arc::new(Gauge::new(false)),
         recall: Arc::new(Recall::new(1, &disk, true)),
+        levels: Arc::new(Levels::new(LEVEL)),
         runtime: PhantomData,
     };
     let mut peer = peers.new_client(ME, &Member::default()).await;

@@ -193,8 +193,9 @@ pub(super) async fn run<R: AsyncRuntime>(core: Arc<Core<R>>) {
         let Some(commands) = core.proposals.take(ENTRY_COMMANDS, ENTRY_BYTES).await else {
             return;
         };
-        let time = clock.now(&core, core.term());
-        let level = core.next_level();
+        let term = core.term();
+        let time = clock.now(&core, term);
+        let level = core.next_level(term);
         let mut batch = Batch::new(time, level);
         let mut tellers = Vec::with_capacity(commands.len());
         for waiting in commands {

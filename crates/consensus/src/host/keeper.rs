@@ -259,9 +259,10 @@ impl Answering {
         let senseless = |why: &str| Refused::Senseless {
             why: why.to_owned(),
         };
-        let command = match command {
-            Command::Attributed(attributed) => &*attributed.command,
-            command => command,
+        let command = if let Command::Attributed(attributed) = command {
+            &*attributed.command
+        } else {
+            command
         };
         if matches!(command, Command::Attributed(_)) {
             return Err(senseless("a command is sent on one behalf"));

@@ -4,8 +4,8 @@ use convoke_types::wire::store::rights::Operation;
 use convoke_types::wire::store::{
     AUDITED, Actor, Admission, Attributed, Audited, Command, CustodyCommand, CustodyFound,
     CustodyNews, CustodyQuery, CustodyRefusal, Digest, Done, FORGOTTEN_MS, Found, ISSUERS,
-    ISSUERS_EACH, Key, News, NodeCommand, NodeRefusal, Outcome, Query, Refusal, Revision, Scope,
-    TOKENS, Token, TokenId, TrustState,
+    ISSUERS_EACH, Key, News, NodeCommand, NodeRefusal, Outcome, Query, RETIRED, Refusal, Revision,
+    Scope, TOKENS, Token, TokenId, TrustState,
 };
 use convoke_types::{NodeId, Role, RoleSet};
 
@@ -241,6 +241,47 @@ fn an_issuer_counts_until_it_is_retired_and_a_while_longer() {
 }
 
 #[test]
+fn an_issuer_that_was_retired_never_counts_again() {
+    let mut cluster = cluster();
+    cluster.tell(ADA, add(1));
+    cluster.tell(BOB, add(2));
+    cluster.tell(CLEO, add(3));
+    // Somebody else may have this key, so that it would be theirs that counts.
+    cluster.tell(ADA, retire(1, 0));
+    cluster.tell(ADA, retire(2, HOUR));
+    let retired = refused(CustodyRefusal::Retired);
+    assert_eq!(cluster.tell(ADA, add(1)), retired);
+    assert_eq!(cluster.tell(BOB, add(2)), retired, "it still counts");
+    cluster.pass(HOUR);
+    cluster.restart();
+    assert_eq!(cluster.tell(ADA, add(1)), retired);
+    assert_eq!(cluster.tell(BOB, add(2)), retired);
+    assert_eq!(issuers(&cluster), [3]);
+    assert!(
+        is_done(&cluster.tell(ADA, add(4))),
+        "another key is as good"
+    );
+    // Of many that were retired the last are remembered.
+    for number in 0..RETIRED as u64 {
+        let mut issuer = [5; 32];
+        issuer[..8].copy_from_slice(&number.to_be_bytes());
+        let issuer = Digest(issuer);
+        cluster.pass(1);
+        cluster.tell(
+            BOB,
+            Command::Custody(CustodyCommand::AddIssuer {
+                issuer,
+                certificate: vec![5],
+            }),
+        );
+        let keep_ms = 0;
+        let retire = CustodyCommand::RetireIssuer { issuer, keep_ms };
+        assert!(is_done(&cluster.tell(BOB, Command::Custody(retire))));
+    }
+    assert!(is_done(&cluster.tell(ADA, add(1))), "the first is long ago");
+}
+
+#[test]
 fn issuers_have_bounds_and_belong_to_somebody() {
     let mut cluster = cluster();
     let empty = Command::Custody(CustodyCommand::AddIssuer {
@@ -309,6 +350,25 @@ fn who_is_forgotten_stays_out_until_nothing_it_has_can_count() {
         find(&cluster, admission),
         CustodyFound::Admission(Admission::Unknown)
     );
+}
+
+#[test]
+fn the_issuers_of_who_is_forgotten_sign_on_if_no_others_do() {
+    let mut cluster = cluster();
+    cluster.tell(BOB, enrolment(BOB, BOTH));
+    cluster.tell(ADA, add(1));
+    cluster.tell(BOB, add(2));
+    // What the first one signed counts for a while; it signs no more.
+    assert!(is_done(&cluster.tell(ADA, retire(1, 2 * HOUR))));
+    assert!(is_done(&cluster.tell(ADA, forget(BOB))));
+    let signs = trust(&cluster).issuers.iter().any(|it| it.until.is_none());
+    assert!(signs, "without an issuer nobody could join or renew");
+    cluster.pass(48 * HOUR);
+    assert_eq!(issuers(&cluster), [2]);
+    // As soon as somebody else signs it can be retired, though its node is gone.
+    cluster.tell(ADA, add(3));
+    assert!(is_done(&cluster.tell(ADA, retire(2, 0))));
+    assert_eq!(issuers(&cluster), [3]);
 }
 
 #[test]

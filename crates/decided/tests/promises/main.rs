@@ -11,7 +11,8 @@ mod nodes;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use convoke_decided::{Batch, Decided, IDLE, SESSIONS_EACH};
+use convoke_decided::{Batch, BatchError, Decided, IDLE, LEVEL, SESSIONS_EACH, Thawing};
+use convoke_types::Timestamp;
 use convoke_types::wire::store::{
     Command, Done, Expect, Forgotten, Found, KvCommand, Marked, Outcome, Query, Range, Refusal,
     Revision, SessionCommand, SessionId, Ticket, WINDOW,
@@ -524,6 +525,49 @@ fn a_snapshot_of_many_locks_and_proposals_goes_over_several_chunks() {
     assert!(whole.len() > 1, "{}", whole.len());
     cluster.restart();
     assert_eq!(cluster.decided.extent().locks, 4_000);
+}
+
+#[test]
+fn what_a_later_program_wrote_is_refused_and_says_which_level_it_takes() {
+    let mut batch = Batch::new(Timestamp::from_unix_ms(5), LEVEL + 1);
+    batch.push(ADA, None, put("k", "v"));
+    let too_new = BatchError::TooNew { found: LEVEL + 1 };
+    let bytes = batch.encode().expect("it is small");
+    assert_eq!(Batch::decode(&bytes), Err(too_new.clone()));
+    // Also when it has commands that this program does not know: the family is the last byte.
+    batch.commands.clear();
+    batch.push(ADA, None, Command::Tick);
+    let mut bytes = batch.encode().expect("it is small");
+    let family = bytes.last_mut().expect("a tick has no content");
+    assert_eq!(*family, 6 << 1);
+    *family = 60 << 1;
+    let error = Batch::decode(&bytes).expect_err("there is no such family");
+    assert_eq!(error, too_new);
+    assert!(error.to_string().contains("install the version"), "{error}");
+    // At a level that this program speaks it is damage.
+    batch.feature_level = LEVEL;
+    let mut bytes = batch.encode().expect("it is small");
+    *bytes.last_mut().expect("a tick has no content") = 60 << 1;
+    let error = Batch::decode(&bytes).expect_err("there is no such family");
+    assert!(matches!(error, BatchError::Undecodable(_)), "{error}");
+}
+
+#[test]
+fn a_snapshot_of_a_later_program_is_refused_and_says_which_level_it_takes() {
+    let mut decided = Decided::new();
+    decided.apply(1, Batch::new(Timestamp::from_unix_ms(5), LEVEL));
+    let mut chunks: Vec<Vec<u8>> = decided.freeze().chunks().collect();
+    Thawing::new()
+        .take(&chunks[0])
+        .expect("it is of this program");
+    // The level is the last field of the head.
+    let head = 4 + usize::from(chunks[0][0]);
+    chunks[0][head - 1] += 1;
+    let error = Thawing::new()
+        .take(&chunks[0])
+        .expect_err("it is of a later program");
+    let too_new = format!("feature level {}", LEVEL + 1);
+    assert!(error.to_string().contains(&too_new), "{error}");
 }
 
 #[test]

@@ -155,6 +155,7 @@ pub async fn join(
         own: Vec::new(),
         is_founder: false,
         role: None,
+        trusted: convoke_types::wire::store::Revision(0),
     };
     let papers = Papers::accept(home, cluster, granted.certificate, granted.trust)?;
     Ok((papers, granted.through))
@@ -345,4 +346,58 @@ fn places(first: &[String], then: &[String]) -> Vec<String> {
         }
     }
     places
+}
+
+#[cfg(test)]
+mod tests {
+    use convoke_rpc::RoleSet;
+    use convoke_rpc::identity::{Development, Validity};
+    use convoke_types::wire::identity::Der;
+
+    use super::*;
+
+    fn grant(certificate: &Certificate, trust: &Trust) -> Grant {
+        let chain = certificate.chain().iter();
+        Grant {
+            chain: chain.map(|der| Der::new(der.as_ref())).collect(),
+            trust: trust.current().to_wire(),
+            addresses: Vec::new(),
+            clock: now(),
+            name: "home".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_is_granted_counts_only_if_the_issuers_given_with_it_signed_it_for_this_node() {
+        let (ours, theirs) = (Development::new(), Development::new());
+        let (key, trust) = (NodeKey::generate(), ours.trust());
+        let certify = |development: &Development, node, from| {
+            let validity = Validity::for_node(from);
+            let issued = development.issuer().issue(node, RoleSet::ALL, validity);
+            issued.expect("it can sign")
+        };
+        let asking = Asking {
+            key: &key,
+            cluster: ours.cluster(),
+            pins: Pins::Trust(trust.clone()),
+            ask: Ask::Renew,
+        };
+        let server = NodeKey::generate().node_id();
+        let accept = |certificate: &Certificate, trust| {
+            let granted = asking.accept(server, grant(certificate, trust));
+            granted.map(|granted| granted.certificate.claims().node)
+        };
+        let good = certify(&ours, key.node_id(), now());
+        assert_eq!(accept(&good, &trust), Ok(key.node_id()));
+        let anothers = certify(&ours, server, now());
+        let long_ago = now() - Duration::from_secs(30 * 86_400);
+        let expired = certify(&ours, key.node_id(), long_ago);
+        let strange = certify(&theirs, key.node_id(), now());
+        for bad in [anothers, expired, strange.clone()] {
+            assert!(accept(&bad, &trust).is_err(), "{:?}", bad.claims());
+        }
+        // Another cluster's papers are in order, and not what was asked for.
+        let elsewhere = accept(&strange, &theirs.trust());
+        assert!(elsewhere.is_err_and(|why| why.contains("it is of cluster")));
+    }
 }

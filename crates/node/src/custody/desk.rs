@@ -166,7 +166,11 @@ impl Desk {
                     EnrolAnswerV1::Granted(_) => {
                         tracing::info!(from = %request.from, node = %asked.node.short(), %roles, "certify a node");
                     }
-                    other => tracing::warn!(node = %asked.node.short(), ?other, "certify a node"),
+                    other @ (EnrolAnswerV1::Elsewhere { .. }
+                    | EnrolAnswerV1::Refused(_)
+                    | EnrolAnswerV1::Later { .. }) => {
+                        tracing::warn!(node = %asked.node.short(), ?other, "certify a node")
+                    }
                 }
                 granted
             }
@@ -211,12 +215,13 @@ impl Desk {
         let question = CustodyQuery::Admission(node);
         let query = Query::Custody(question.clone());
         let asked = self.parts.store.query(query, Freshness::Linearizable);
-        let found = match tokio::time::timeout(PATIENCE, asked).await {
-            Ok(Ok(answer)) => match answer.found {
-                Found::Custody(found) => found,
-                _ => local(log, question),
-            },
-            Ok(Err(_)) | Err(_) => local(log, question),
+        let answered = tokio::time::timeout(PATIENCE, asked).await;
+        let found = if let Ok(Ok(answer)) = answered
+            && let Found::Custody(found) = answer.found
+        {
+            found
+        } else {
+            local(log, question)
         };
         match found {
             CustodyFound::Admission(Admission::Allowed(roles)) => Ok(roles),
@@ -227,7 +232,12 @@ impl Desk {
             CustodyFound::Admission(Admission::Unknown) if log.status().leader.is_none() => {
                 Err(later("nobody leads just now"))
             }
-            _ => Err(EnrolAnswerV1::Refused(Denial::Unknown)),
+            CustodyFound::Admission(Admission::Unknown)
+            | CustodyFound::Tokens(_)
+            | CustodyFound::Keys(_)
+            | CustodyFound::Key(_)
+            | CustodyFound::Trust(_)
+            | CustodyFound::Audit(_) => Err(EnrolAnswerV1::Refused(Denial::Unknown)),
         }
     }
 

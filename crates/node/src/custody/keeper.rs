@@ -3,7 +3,7 @@
 //! | what | when |
 //! | --- | --- |
 //! | believes the issuers and forgets the nodes that were decided | at once when that changes; a node without the log asks every two seconds |
-//! | renews its certificate | at two thirds of its life, and when what it allows is no longer what was decided |
+//! | renews its certificate | at two thirds of its life, when what it allows is no longer what was decided, and when its issuer counts no more |
 //! | has an issuer of its own, and has it decided | as long as it votes |
 //! | retires issuers of nodes that do not vote | on the leader, a minute after they ceased to |
 //! | asks whether it is still in | when it has heard of no leader for a while |
@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use convoke_consensus::engine::{Tokio, Watch, Watched};
 use convoke_consensus::host::LogNode;
@@ -24,8 +24,8 @@ use convoke_rpc::{NodeId, RoleSet};
 use convoke_store::Store;
 use convoke_types::wire::enrol::Denial;
 use convoke_types::wire::store::{
-    Admission, Command, CustodyCommand, CustodyFound, CustodyQuery, Digest, Done, Found, Freshness,
-    KEEP_MS, Query, Revision, TrustState,
+    Admission, Command, CustodyCommand, CustodyFound, CustodyQuery, CustodyRefusal, Digest, Done,
+    Found, Freshness, KEEP_MS, Query, Refusal, Revision, TrustState,
 };
 use parking_lot::Mutex;
 
@@ -70,6 +70,16 @@ pub(crate) struct Seen {
     /// What people heard last of why the certificate is not renewed.
     told: Option<String>,
     told_of_clock: bool,
+}
+
+impl Seen {
+    /// What is older than this is not believed any more.
+    pub(crate) fn from(trusted: Revision) -> Self {
+        Self {
+            trusted,
+            ..Self::default()
+        }
+    }
 }
 
 /// Why a node cannot go on.
@@ -147,10 +157,10 @@ impl Keeper {
         }
         let query = Query::Custody(CustodyQuery::Trust);
         let answer = self.parts.store.query(query, Freshness::Stale).await.ok()?;
-        match answer.found {
-            Found::Custody(CustodyFound::Trust(trust)) => Some(trust),
-            _ => None,
-        }
+        let Found::Custody(CustodyFound::Trust(trust)) = answer.found else {
+            return None;
+        };
+        Some(trust)
     }
 
     /// Never goes back to what was decided before, as a node that has the log may know less for a moment after a start.
@@ -158,7 +168,7 @@ impl Keeper {
         if trust.revision <= self.seen.trusted {
             return;
         }
-        let papers = self.papers.lock();
+        let mut papers = self.papers.lock();
         let Some(bundle) = bundle_of(papers.cluster.id, trust) else {
             return;
         };
@@ -167,7 +177,7 @@ impl Keeper {
             return;
         }
         let (issuers, forgotten) = (bundle.issuers().len(), bundle.forgotten().len());
-        match papers.believe(bundle) {
+        match papers.believe(bundle, trust.revision) {
             Ok(()) => self.parts.tell(&Event::Trusts { issuers, forgotten }),
             Err(error) => tracing::warn!(%error, "keep the trust bundle"),
         }
@@ -226,7 +236,10 @@ impl Keeper {
                 // It was retired, and this node votes again.
                 Some(_) => {
                     let fresh = papers.fresh_issuer();
-                    fresh.and_then(|issuer| papers.sign_with(issuer.clone()).map(|()| issuer))
+                    fresh.and_then(|issuer| {
+                        papers.sign_with(issuer.clone(), false)?;
+                        Ok(issuer)
+                    })
                 }
                 None => papers.issuer().cloned(),
             }
@@ -238,6 +251,10 @@ impl Keeper {
                     Ok(_) => {
                         tracing::info!(issuer = issuer.certificate().name(), "sign for others")
                     }
+                    // It counted once, and never will again: its key may be in other hands.
+                    Err(convoke_store::Error::Refused(Refusal::Custody(
+                        CustodyRefusal::Retired,
+                    ))) => self.sign_with_another(),
                     Err(error) => tracing::debug!(%error, "have an issuer decided"),
                 }
             }
@@ -245,7 +262,17 @@ impl Keeper {
         }
     }
 
-    /// Renews the certificate if it is time, or if it does not say what was decided.
+    /// The next look has it decided.
+    fn sign_with_another(&self) {
+        let mut papers = self.papers.lock();
+        let fresh = papers.fresh_issuer();
+        match fresh.and_then(|issuer| papers.sign_with(issuer, false)) {
+            Ok(()) => tracing::info!("make another issuer, as this node's was retired"),
+            Err(error) => tracing::warn!(%error, "make an issuer"),
+        }
+    }
+
+    /// Renews the certificate if it is time, or if it does not say what was decided, or counts no more.
     async fn renew(&mut self) -> Result<(), AskError> {
         let certificate = self.parts.identity.certificate();
         let claims = certificate.claims();
@@ -261,7 +288,10 @@ impl Keeper {
         self.seen.told_of_clock = false;
         let decided = self.admission();
         let is_other = decided.is_some_and(|roles| roles != claims.roles);
-        if certificate.renew_at() > now && !is_other {
+        // Its issuer was retired, and nobody takes what that signed any more.
+        let trust = self.parts.trust.current();
+        let counts = trust.check(certificate.chain(), SystemTime::now()).is_ok();
+        if certificate.renew_at() > now && !is_other && counts {
             return Ok(());
         }
         let roles = decided.unwrap_or(claims.roles);
@@ -300,10 +330,11 @@ impl Keeper {
     /// What was decided that this node may be, if that is known here.
     fn admission(&self) -> Option<RoleSet> {
         let log = self.parts.log.get()?;
-        match local(&log, CustodyQuery::Admission(log.me().node)) {
-            CustodyFound::Admission(Admission::Allowed(roles)) => Some(roles),
-            _ => None,
-        }
+        let found = local(&log, CustodyQuery::Admission(log.me().node));
+        let CustodyFound::Admission(Admission::Allowed(roles)) = found else {
+            return None;
+        };
+        Some(roles)
     }
 
     /// A node whose links are all refused hears no reason that it can trust. So it asks.
@@ -442,7 +473,7 @@ pub(crate) async fn rotate(
     // Until everybody has heard of it, the old one signs.
     tokio::time::sleep(SETTLES).await;
     let digest = digest_of(new.certificate());
-    papers.lock().sign_with(new).map_err(failed)?;
+    papers.lock().sign_with(new, true).map_err(failed)?;
     let retire = CustodyCommand::RetireIssuer {
         issuer: old,
         keep_ms: keep_ms(lifetime),

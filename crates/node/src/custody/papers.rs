@@ -18,6 +18,7 @@ use convoke_rpc::identity::{
     Certificate, ISSUER_FILE, Identity, Issuer, IssuerError, NodeKey, Trust, TrustBundle, Validity,
 };
 use convoke_rpc::{Role, RoleSet};
+use convoke_types::wire::store::Revision;
 use convoke_types::{ClusterId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +54,9 @@ pub struct Cluster {
     /// What it was when it was last told.
     #[serde(default)]
     pub role: Option<Role>,
+    /// The change up to which it knows whom to believe: after a start its log may know less for a moment.
+    #[serde(default)]
+    pub trusted: Revision,
 }
 
 /// All of them.
@@ -143,6 +147,7 @@ impl Papers {
             own: Vec::new(),
             is_founder: true,
             role: None,
+            trusted: Revision(0),
         };
         Self::write(home, cluster, certificate, bundle, Some(issuer))
     }
@@ -254,14 +259,15 @@ impl Papers {
         )?)
     }
 
-    /// Signs with this key from now on.
+    /// Signs with this key from now on; if it is not known yet, in a moment.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn sign_with(&mut self, issuer: Issuer) -> Result<(), PaperError> {
+    pub fn sign_with(&mut self, issuer: Issuer, is_known: bool) -> Result<(), PaperError> {
         let path = self.directory.join(ISSUER_FILE);
         home::replace(&path, issuer.to_pem().as_bytes())?;
         self.issuer = Some(issuer);
+        self.made = (!is_known).then(Instant::now);
         Ok(())
     }
 
@@ -278,17 +284,19 @@ impl Papers {
         Ok(home::replace(&path, text.as_bytes())?)
     }
 
-    /// Believes another bundle from now on.
+    /// Believes another bundle from now on, as it was decided in this revision.
     ///
     /// # Errors
     /// When it is of another cluster, or cannot be written.
-    pub fn believe(&self, bundle: TrustBundle) -> Result<(), PaperError> {
+    pub fn believe(&mut self, bundle: TrustBundle, decided: Revision) -> Result<(), PaperError> {
         let path = self.directory.join(TRUST);
         let bytes = bundle.to_wire();
         self.trust
             .update(bundle)
             .map_err(|error| garbled(&path, &error))?;
-        Ok(home::replace(&path, &bytes)?)
+        home::replace(&path, &bytes)?;
+        self.cluster.trusted = decided;
+        self.write_cluster()
     }
 
     /// Remembers where nodes are, where this one is, and what it is.

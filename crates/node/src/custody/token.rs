@@ -2,11 +2,14 @@
 //!
 //! Deliberately not here: deciding that they count.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use convoke_rpc::RoleSet;
 use convoke_rpc::identity::{Fingerprint, TrustBundle};
-use convoke_types::wire::enrol::{JoinToken, Pin, SECRET_BYTES, TOKEN_ADDRESSES, TOKEN_ISSUERS};
+use convoke_types::wire::enrol::{
+    JoinToken, Pin, SECRET_BYTES, TOKEN_ADDRESSES, TOKEN_CHARACTERS, TOKEN_ISSUERS,
+};
 use convoke_types::wire::store::{CustodyCommand, Digest, Scope, TokenId};
 
 use super::papers::now;
@@ -51,13 +54,16 @@ pub fn make(
     } = wanted;
     let secret = random::<SECRET_BYTES>()?;
     let id = TokenId(random()?);
-    let pins = trust.issuers().iter().map(|issuer| {
+    // The newest: what was retired and still counts is older than what came after it, and nobody answers with it.
+    let mut issuers: Vec<_> = trust.issuers().iter().collect();
+    issuers.sort_by_key(|issuer| Reverse(issuer.not_after()));
+    let pins = issuers.into_iter().map(|issuer| {
         let fingerprint = issuer.fingerprint();
         Pin(*fingerprint.as_bytes().first_chunk().expect("it is longer"))
     });
     let mut addresses = addresses;
     addresses.truncate(TOKEN_ADDRESSES);
-    let token = JoinToken {
+    let mut token = JoinToken {
         cluster: trust.cluster(),
         token: id,
         secret,
@@ -66,6 +72,10 @@ pub fn make(
         issuers: pins.take(TOKEN_ISSUERS).collect(),
         addresses,
     };
+    // Long names of machines: rather some of them than a token that nobody can read.
+    while token.addresses.len() > 1 && token.to_string().len() > TOKEN_CHARACTERS {
+        token.addresses.pop();
+    }
     let command = CustodyCommand::CreateToken {
         token: id,
         hash: hash(&secret),
@@ -126,27 +136,62 @@ pub fn read_key(text: &str) -> Option<(TokenId, Digest)> {
 
 #[cfg(test)]
 mod tests {
-    use convoke_rpc::identity::Development;
+    use convoke_rpc::identity::{Development, Issuer, Validity};
+    use convoke_types::ClusterId;
 
     use super::*;
 
     #[test]
     fn a_token_pins_the_issuers_and_the_log_knows_the_hash_alone() {
         let development = Development::new();
-        let wanted = Wanted {
-            allowed: RoleSet::ALL,
-            uses: 1,
-            life: Duration::from_secs(60),
-            note: String::new(),
-        };
         let trust = development.trust().current();
-        let made = make(&trust, vec!["192.0.2.7:4700".to_owned()], wanted).unwrap();
+        let made = make(&trust, vec!["192.0.2.7:4700".to_owned()], wanted()).unwrap();
         let fingerprint = development.issuer().certificate().fingerprint();
         assert!(fingerprint.as_bytes().starts_with(&made.token.issuers[0].0));
         let CustodyCommand::CreateToken { hash: known, .. } = made.command else {
             panic!("a token was made");
         };
         assert_eq!(known, hash(&made.token.secret));
+    }
+
+    fn wanted() -> Wanted {
+        Wanted {
+            allowed: RoleSet::ALL,
+            uses: 1,
+            life: Duration::from_secs(60),
+            note: String::new(),
+        }
+    }
+
+    #[test]
+    fn of_many_issuers_a_token_pins_those_that_came_last() {
+        let cluster = ClusterId::from_bytes([3; 16]);
+        let issuers: Vec<_> = (0..2 * TOKEN_ISSUERS as u64)
+            .map(|hours| {
+                let from = now() - Duration::from_secs(3_600 * (20 - hours));
+                let issuer = Issuer::generate(cluster, Validity::for_issuer(from)).unwrap();
+                issuer.certificate().clone()
+            })
+            .collect();
+        let trust = TrustBundle::new(cluster, issuers.clone(), []).unwrap();
+        let made = make(&trust, vec!["192.0.2.7:4700".to_owned()], wanted()).unwrap();
+        let newest = issuers.iter().rev().take(TOKEN_ISSUERS);
+        let newest: Vec<_> = newest
+            .map(|it| Pin(*it.fingerprint().as_bytes().first_chunk().unwrap()))
+            .collect();
+        assert_eq!(made.token.issuers, newest);
+    }
+
+    #[test]
+    fn a_token_reads_back_however_long_the_names_of_machines_are() {
+        let trust = Development::new().trust().current();
+        let addresses: Vec<_> = (0..9)
+            .map(|number| format!("{}{number}:4700", "x".repeat(250)))
+            .collect();
+        let made = make(&trust, addresses.clone(), wanted()).unwrap();
+        assert_eq!(made.token.to_string().parse(), Ok(made.token.clone()));
+        assert!(addresses.starts_with(&made.token.addresses));
+        assert!(made.token.addresses.len() > 1);
     }
 
     #[test]

@@ -45,10 +45,11 @@ fn with_papers(
         bucket: Mutex::new(Bucket::new(Instant::now())),
     });
     let enrolling = parts.endpoint.serve_enrolment(desk.enroller())?;
+    let trusted = papers.lock().cluster.trusted;
     let keeper = Keeper {
         parts: Arc::clone(parts),
         papers,
-        seen: Seen::default(),
+        seen: Seen::from(trusted),
     };
     let parts = Arc::clone(parts);
     Ok(Running::new(async move {

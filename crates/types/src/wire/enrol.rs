@@ -289,6 +289,10 @@ impl FromStr for JoinToken {
         let bytes = from_base32(body).map_err(|place| TokenError::Character {
             place: place + PREFIX.len(),
         })?;
+        // A character too many, or bits that belong to no byte: somebody has typed something else.
+        if !base32(&bytes).eq_ignore_ascii_case(body) {
+            return Err(TokenError::Damaged);
+        }
         let (content, sum) = bytes.split_last_chunk().ok_or(TokenError::Damaged)?;
         if u32::from_le_bytes(*sum) != check(content) {
             return Err(TokenError::Damaged);
@@ -384,6 +388,24 @@ mod tests {
             let typed = [&text[..at], other, &text[at + 1..]].concat();
             assert_ne!(typed.parse(), Ok(token()), "typed at {at}");
             assert!(typed.parse::<JoinToken>().is_err(), "typed at {at}");
+        }
+    }
+
+    #[test]
+    fn a_token_has_one_text_whatever_its_length() {
+        // Characters of five bits do not always end where a byte does.
+        for length in 0..8 {
+            let mut token = token();
+            token.addresses[0] = "x".repeat(length);
+            let text = token.to_string();
+            assert_eq!(text.parse(), Ok(token));
+            for last in ALPHABET.iter().map(|it| char::from(*it)) {
+                let other = format!("{}{last}", &text[..text.len() - 1]);
+                let is_it = other == text;
+                assert_eq!(other.parse::<JoinToken>().is_ok(), is_it, "{other}");
+                let longer = format!("{text}{last}");
+                assert_eq!(longer.parse::<JoinToken>(), Err(TokenError::Damaged));
+            }
         }
     }
 

@@ -31,7 +31,8 @@ pub use self::custody::{
     ACTOR_BYTES, AUDITED, Actor, Admission, Attributed, Audited, CustodyCommand, CustodyFound,
     CustodyNews, CustodyQuery, CustodyRefusal, Digest, FORGOTTEN, FORGOTTEN_MS, ISSUER_BYTES,
     ISSUERS, ISSUERS_EACH, IssuerRecord, KEEP_MS, KEY_MS, KEYS, Key, NOTE_BYTES, NoScope,
-    NoTokenId, Scope, TARGET_BYTES, TOKEN_MS, TOKEN_USES, TOKENS, Token, TokenId, TrustState,
+    NoTokenId, RETIRED, Scope, TARGET_BYTES, TOKEN_MS, TOKEN_USES, TOKENS, Token, TokenId,
+    TrustState,
 };
 pub use self::lock::{
     Fence, Holder, LEASE_MS, LOCK_NAME_BYTES, LOCK_NOTE_BYTES, LOCK_QUEUE, LOCK_WAITS, LOCKS, Lock,

@@ -32,6 +32,8 @@ pub const ISSUERS_EACH: usize = 2;
 pub const ISSUER_BYTES: usize = 1_024;
 /// How long a retired issuer may still count, at most: longer than any certificate.
 pub const KEEP_MS: u64 = 8 * 86_400_000;
+/// Retired issuers that are remembered, so that they do not count again. Beyond it the oldest are dropped.
+pub const RETIRED: usize = 1_024;
 /// Nodes that are remembered as forgotten. Beyond it the oldest are dropped; what they could show has run out long before.
 pub const FORGOTTEN: usize = 16_384;
 /// How long a forgotten node is remembered: longer than any certificate.
@@ -288,6 +290,9 @@ pub enum CustodyRefusal {
     /// The key is not as keys are.
     #[error("a key lives a minute to ten years and has a name of 1 to {NOTE_BYTES} bytes")]
     BadKey,
+    /// Whoever has its key has it still.
+    #[error("this issuer was retired, and counts no more: make a new one")]
+    Retired,
 }
 
 /// A token as it is kept.
