@@ -1,172 +1,19 @@
-//! Nodes that found, join, renew, forget and come back, over real sockets on loopback.
+//! Nodes that found, join, renew, forget and come back.
+
+mod world;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use convoke_node::custody::token::{self, Wanted};
 use convoke_node::event::Event;
-use convoke_node::node::{Belonging, Node, NodeError, Settings};
-use convoke_rpc::{NodeId, Role, RoleSet};
+use convoke_node::node::{Node, NodeError};
+use convoke_rpc::{Role, RoleSet};
 use convoke_types::wire::enrol::JoinToken;
 use convoke_types::wire::store::{
-    Admission, Command, CustodyCommand, CustodyFound, CustodyQuery, Found, Freshness, NodeCommand,
-    Query, TrustState,
+    Admission, Command, CustodyCommand, CustodyFound, CustodyQuery, Found, Freshness, Query,
 };
-use parking_lot::Mutex;
 
-/// Only a failure takes this long.
-const PATIENCE: Duration = Duration::from_secs(60);
-const ANYWHERE: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
-
-type Story = Arc<Mutex<Vec<Event>>>;
-
-struct World {
-    place: tempfile::TempDir,
-}
-
-struct One {
-    node: Node,
-    story: Story,
-}
-
-impl World {
-    fn new() -> Self {
-        Self {
-            place: tempfile::tempdir().expect("there is room"),
-        }
-    }
-
-    fn home(&self, name: &str) -> PathBuf {
-        self.place.path().join(name)
-    }
-
-    fn settings(&self, name: &str) -> (Settings, Story) {
-        settings(&self.home(name))
-    }
-
-    async fn found(&self) -> One {
-        self.start("first").await
-    }
-
-    async fn start(&self, name: &str) -> One {
-        let (settings, story) = self.settings(name);
-        start(settings, story).await
-    }
-
-    async fn join(&self, name: &str, token: &JoinToken) -> One {
-        let (mut settings, story) = self.settings(name);
-        settings.belonging = with_token(token);
-        start(settings, story).await
-    }
-}
-
-fn settings(home: &Path) -> (Settings, Story) {
-    let story = Story::default();
-    let told = Arc::clone(&story);
-    let settings = Settings {
-        params: convoke_driver::Params::local(),
-        segment_bytes: 1 << 20,
-        teller: Arc::new(move |event| told.lock().push(event.clone())),
-        ..Settings::new(home, ANYWHERE.into())
-    };
-    (settings, story)
-}
-
-fn with_token(token: &JoinToken) -> Belonging {
-    Belonging::Papers {
-        token: Some(token.clone()),
-        cluster_name: None,
-        patience: Duration::from_secs(10),
-    }
-}
-
-async fn start(settings: Settings, story: Story) -> One {
-    let node = Node::start(settings).await.expect("it starts");
-    let ready = tokio::time::timeout(PATIENCE, node.ready()).await;
-    let Ok(ready) = ready else {
-        panic!("it is not ready: {:#?}", story.lock());
-    };
-    ready.expect("it is ready");
-    One { node, story }
-}
-
-impl One {
-    fn address(&self) -> SocketAddr {
-        self.node.address()
-    }
-
-    async fn token(&self, allowed: RoleSet, uses: u32) -> JoinToken {
-        self.token_for(allowed, uses, Duration::from_secs(600))
-            .await
-    }
-
-    async fn token_for(&self, allowed: RoleSet, uses: u32, life: Duration) -> JoinToken {
-        let trust = self.node.trust().current();
-        let wanted = Wanted {
-            allowed,
-            uses,
-            life,
-            note: String::new(),
-        };
-        let made = token::make(&trust, vec![self.address().to_string()], wanted);
-        let made = made.expect("there is chance");
-        let command = Command::Custody(made.command);
-        let done = self.node.store().command(command).await;
-        done.expect("it is decided");
-        made.token
-    }
-
-    async fn forget(&self, node: NodeId) {
-        let command = Command::Node(NodeCommand::Forget { node });
-        let done = self.node.store().command(command).await;
-        done.expect("it is decided");
-    }
-
-    async fn trust(&self) -> TrustState {
-        let query = Query::Custody(CustodyQuery::Trust);
-        let answer = self.node.store().query(query, Freshness::Stale).await;
-        let found = answer.expect("it answers").found;
-        let Found::Custody(CustodyFound::Trust(trust)) = found else {
-            panic!("{found:?}");
-        };
-        trust
-    }
-
-    fn knows(&self) -> usize {
-        let Some(gossip) = self.node.gossip() else {
-            return 0;
-        };
-        let roll = gossip.members();
-        let members = roll.members.values();
-        members.filter(|it| it.verdict.takes_part()).count()
-    }
-
-    async fn stop(self) {
-        self.node.stop().await;
-    }
-}
-
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "waited for: {what}");
-        // tidy: a state of other tasks is waited for, with a deadline
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-async fn voters_are(node: &One, count: usize) {
-    until("voters", || {
-        let Some(log) = node.node.log() else {
-            return false;
-        };
-        let status = log.status();
-        status.voters.len() == 1 && status.voters[0].len() == count
-    })
-    .await;
-}
+use crate::world::{One, PATIENCE, World, settings, start, until, voters_are, with_token};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_of_three_comes_of_one_machine_and_a_token() {
@@ -440,4 +287,55 @@ async fn certificates_are_renewed_while_they_count() {
     for node in [second, first] {
         node.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_was_off_for_longer_than_any_certificate_starts() {
+    let world = World::new();
+    let lifetime = Duration::from_secs(3);
+    let brief = |name: &str, at: Option<SocketAddr>, token: Option<&JoinToken>| {
+        let (mut settings, story) = world.settings(name);
+        settings.lifetime = lifetime;
+        settings.listen = at.unwrap_or(settings.listen);
+        if let Some(token) = token {
+            settings.belonging = with_token(token);
+        }
+        start(settings, story)
+    };
+    let first = brief("first", None, None).await;
+    let token = first.token(RoleSet::ALL, 2).await;
+    let gateways = first.token(Role::Gateway.into(), 1).await;
+    let second = brief("second", None, Some(&token)).await;
+    let third = brief("third", None, Some(&token)).await;
+    let gateway = brief("gateway", None, Some(&gateways)).await;
+    voters_are(&first, 3).await;
+    until("three issuers are believed", || {
+        let trust = gateway.node.trust().current();
+        trust.issuers().len() == 3
+    })
+    .await;
+    let last = [&first, &second, &third, &gateway]
+        .map(|one| one.node.identity().certificate().claims().not_after);
+    let places = [&first, &second, &third, &gateway].map(One::address);
+    // All at once, as when the power goes.
+    let stopping = [first, second, third, gateway].map(|one| async move { one.stop().await });
+    futures_util::future::join_all(stopping).await;
+    let begun = Instant::now();
+    until("every certificate has run out", || {
+        begun.elapsed() > lifetime + Duration::from_secs(1)
+    })
+    .await;
+
+    let names = ["first", "second", "third", "gateway"].into_iter();
+    let starting = names
+        .zip(places)
+        .map(|(name, at)| brief(name, Some(at), None));
+    let all = futures_util::future::join_all(starting).await;
+
+    for (one, last) in all.iter().zip(last) {
+        let certificate = one.node.identity().certificate();
+        assert!(certificate.claims().not_after > last, "it was renewed");
+    }
+    let stopping = all.into_iter().map(|one| async move { one.stop().await });
+    futures_util::future::join_all(stopping).await;
 }
