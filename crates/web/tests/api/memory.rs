@@ -400,11 +400,12 @@ impl Backend for Memory {
             facts: vec![Fact {
                 key: "cores".to_owned(),
                 value: "2".to_owned(),
-                version: 1,
+                version: Some(1),
                 age_ms: Some(9),
             }],
             phi: vec![PeerPhi {
                 observer: "node-b".to_owned(),
+                peer: NODE.to_owned(),
                 phi: Some(0.5),
                 rtt_us: None,
                 heard_ms_ago: Some(4),
@@ -782,7 +783,8 @@ impl Backend for Memory {
             fingerprint: "f".to_owned(),
             node: Some(NODE.to_owned()),
             state: IssuerState::Active,
-            revision: 1,
+            since_unix_ms: 1,
+            until_unix_ms: None,
         };
         soon(Ok(self.page([("f".to_owned(), issuer)], &part)))
     }
