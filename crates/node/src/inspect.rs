@@ -319,7 +319,10 @@ pub(crate) async fn report(parts: &Parts) -> SelfReport {
         .filter(|service| service.mode.is_some())
         .filter(|service| matches!(&*service.state, "not ready" | "failed" | "abandoned"))
         .map(|service| {
-            let why = service.last_error.as_deref().unwrap_or("no reason was given");
+            let why = service
+                .last_error
+                .as_deref()
+                .unwrap_or("no reason was given");
             format!("{} is {}: {why}", service.name, service.state)
         });
     SelfReport {

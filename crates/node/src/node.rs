@@ -45,9 +45,9 @@ use crate::logs::Ring;
 use crate::notify::Notifier;
 use crate::parts::{Parts, Slot};
 use crate::roles::wanted;
-use crate::services::api::{Happenings, Logins};
-pub use crate::services::api::ApiSettings;
 use crate::services;
+pub use crate::services::api::ApiSettings;
+use crate::services::api::{Happenings, LogClock, Logins};
 use crate::supervisor::{self, EndReason, Overview, Supervisor};
 
 /// How long whoever may be a copy of this node has to answer.
@@ -326,6 +326,7 @@ impl Node {
             role: watch::Sender::new(None),
             ended: watch::Sender::new(None),
             happenings: Happenings::new(start),
+            log_clock: LogClock::new(begun),
             logins: Logins::default(),
             api: Slot::new(),
             calls: Metrics::new(),

@@ -23,7 +23,7 @@ use crate::custody::Papers;
 use crate::event::Event;
 use crate::home::Home;
 use crate::node::{NodeError, Settings};
-use crate::services::api::{Happenings, Logins};
+use crate::services::api::{Happenings, LogClock, Logins};
 use crate::supervisor::Reins;
 
 /// What one service makes and others use. Empty while it does not run.
@@ -90,6 +90,8 @@ pub(crate) struct Parts {
     pub(crate) ended: watch::Sender<Option<Arc<NodeError>>>,
     /// What happened, for those who follow it.
     pub(crate) happenings: Happenings,
+    /// The time of the log.
+    pub(crate) log_clock: LogClock,
     /// One-time tokens with which somebody may log in at the API.
     pub(crate) logins: Logins,
     /// Where the API is served over the network, while it is, and whether with TLS.

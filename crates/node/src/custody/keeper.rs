@@ -24,8 +24,8 @@ use convoke_rpc::{NodeId, RoleSet};
 use convoke_store::Store;
 use convoke_types::wire::enrol::Denial;
 use convoke_types::wire::store::{
-    Actor, Admission, Attributed, Command, CustodyCommand, CustodyFound, CustodyQuery, Digest, Done, Found, Freshness,
-    KEEP_MS, Query, Revision, TrustState,
+    Actor, Admission, Attributed, Command, CustodyCommand, CustodyFound, CustodyQuery, Digest,
+    Done, Found, Freshness, KEEP_MS, Query, Revision, TrustState,
 };
 use parking_lot::Mutex;
 
@@ -442,9 +442,7 @@ pub(crate) async fn rotate(
         let old = digest_of(papers.issuer().map_err(failed)?.certificate());
         (old, papers.fresh_issuer().map_err(failed)?)
     };
-    store
-        .command(for_somebody(add(new.certificate())))
-        .await?;
+    store.command(for_somebody(add(new.certificate()))).await?;
     // Until everybody has heard of it, the old one signs.
     tokio::time::sleep(SETTLES).await;
     let digest = digest_of(new.certificate());

@@ -10,6 +10,7 @@ use std::time::Duration;
 use convoke_consensus::engine::ReadError;
 use convoke_rpc::{CallError, Channel, ChannelConfig, NodeId, Target};
 use convoke_store::Error;
+use convoke_types::Timestamp;
 use convoke_types::wire::store::{
     ACTOR_BYTES, Actor, Attributed, Command, ConfigRefusal, CustodyRefusal, Done, Found, Freshness,
     LockRefusal, NodeFound, NodeQuery, NodeRefusal, Query, Record, Refusal, Revision,
@@ -64,6 +65,21 @@ impl Desk {
         }
     }
 
+    /// A time of the log, as people's clocks have it.
+    pub(super) fn unix_ms(&self, time: Timestamp) -> u64 {
+        self.log_now();
+        self.parts.log_clock.unix_ms(time)
+    }
+
+    /// The time of the log now, as far as it is known here.
+    pub(super) fn log_now(&self) -> Option<Timestamp> {
+        if let Some(log) = self.parts.log.get() {
+            let (_, frozen) = log.consensus().freeze();
+            self.parts.log_clock.seen(frozen.time());
+        }
+        self.parts.log_clock.now()
+    }
+
     /// Asks what is decided.
     pub(super) async fn read(&self, query: Query, how: Consistency) -> Result<Read, Fault> {
         let freshness = match how {
@@ -90,14 +106,13 @@ impl Desk {
             }
             Consistency::Linearizable | Consistency::Stale => asking.await,
         };
-        let answer = answer.map_err(|error| match error {
+        let answer = answer.map_err(|error| {
             // Nothing changes by reading.
-            Error::OutcomeUnknown { why } => Fault::unavailable(why),
-            error @ (Error::Refused(_)
-            | Error::NoRight(_)
-            | Error::Failed { .. }
-            | Error::Unexpected { .. }) => fault_of(error),
-            error => fault_of(error),
+            if let Error::OutcomeUnknown { why } = error {
+                Fault::unavailable(why)
+            } else {
+                fault_of(error)
+            }
         })?;
         Ok(Read {
             found: answer.found,
@@ -215,19 +230,17 @@ fn not_yet(revision: u64) -> Fault {
 }
 
 fn not_read(error: &ReadError) -> Fault {
-    match error {
-        ReadError::Busy { retry_after } => {
-            Fault::unavailable("too many reads are waiting").retry_after(*retry_after)
-        }
-        ReadError::NotYet { wanted, here } => {
-            let mut fault = not_yet(wanted.0);
-            fault.detail = format!("{}, but to revision {here}", fault.detail);
-            fault
-        }
-        // And kinds that come later: nothing changes by reading.
-        _ => Fault::unavailable(error.to_string())
-            .advise("see in `GET /v1/status` what is wrong; `consistency=stale` reads what this node has"),
+    if let ReadError::Busy { retry_after } = error {
+        return Fault::unavailable("too many reads are waiting").retry_after(*retry_after);
     }
+    if let ReadError::NotYet { wanted, here } = error {
+        let mut fault = not_yet(wanted.0);
+        fault.detail = format!("{}, but to revision {here}", fault.detail);
+        return fault;
+    }
+    Fault::unavailable(error.to_string()).advise(
+        "see in `GET /v1/status` what is wrong; `consistency=stale` reads what this node has",
+    )
 }
 
 /// Why nothing was decided, in words of HTTP.
@@ -237,8 +250,9 @@ pub(super) fn fault_of(error: Error) -> Fault {
         Error::Refused(refusal) => Fault::new(code_of(&refusal), words),
         Error::NoRight(_) => Fault::new(Code::Forbidden, words)
             .advise("ask a node that has such a role: `GET /v1/nodes` shows them"),
-        Error::Failed { .. } => Fault::unavailable(words)
-            .advise("see in `GET /v1/status` what is wrong, and ask again"),
+        Error::Failed { .. } => {
+            Fault::unavailable(words).advise("see in `GET /v1/status` what is wrong, and ask again")
+        }
         Error::OutcomeUnknown { .. } => Fault::outcome_unknown(words),
         Error::Unexpected { .. } => Fault::new(Code::Internal, words),
         // Kinds that come later: what may have run is never called harmless.
@@ -247,26 +261,38 @@ pub(super) fn fault_of(error: Error) -> Fault {
 }
 
 fn code_of(refusal: &Refusal) -> Code {
-    match refusal {
+    let is_full = matches!(
+        refusal,
         Refusal::Full { .. }
-        | Refusal::TooManySessions { .. }
-        | Refusal::Config(ConfigRefusal::TooMany { .. } | ConfigRefusal::TooManyKeys { .. })
-        | Refusal::Lock(LockRefusal::TooMany { .. } | LockRefusal::TooManyWait { .. })
-        | Refusal::Node(NodeRefusal::TooMany)
-        | Refusal::Custody(CustodyRefusal::TooMany { .. } | CustodyRefusal::NoRoom) => Code::Full,
+            | Refusal::TooManySessions { .. }
+            | Refusal::Config(ConfigRefusal::TooMany { .. } | ConfigRefusal::TooManyKeys { .. })
+            | Refusal::Lock(LockRefusal::TooMany { .. } | LockRefusal::TooManyWait { .. })
+            | Refusal::Node(NodeRefusal::TooMany)
+            | Refusal::Custody(CustodyRefusal::TooMany { .. } | CustodyRefusal::NoRoom)
+    );
+    let is_not_there = matches!(
+        refusal,
         Refusal::Config(ConfigRefusal::UnknownKey | ConfigRefusal::NoProposal)
-        | Refusal::Node(NodeRefusal::Unknown)
-        | Refusal::Custody(CustodyRefusal::NoToken | CustodyRefusal::NoKey) => Code::NotFound,
+            | Refusal::Node(NodeRefusal::Unknown)
+            | Refusal::Custody(CustodyRefusal::NoToken | CustodyRefusal::NoKey)
+    );
+    let is_otherwise = matches!(
+        refusal,
         Refusal::Config(
             ConfigRefusal::VersionIs { .. }
-            | ConfigRefusal::AnotherIsOpen(_)
-            | ConfigRefusal::Over(_)
-            | ConfigRefusal::VotedBefore(_),
-        )
-        | Refusal::Custody(CustodyRefusal::TooManyOfYours | CustodyRefusal::Taken) => {
-            Code::Conflict
-        }
-        _ => Code::Refused,
+                | ConfigRefusal::AnotherIsOpen(_)
+                | ConfigRefusal::Over(_)
+                | ConfigRefusal::VotedBefore(_),
+        ) | Refusal::Custody(CustodyRefusal::TooManyOfYours | CustodyRefusal::Taken)
+    );
+    if is_full {
+        Code::Full
+    } else if is_not_there {
+        Code::NotFound
+    } else if is_otherwise {
+        Code::Conflict
+    } else {
+        Code::Refused
     }
 }
 

@@ -26,10 +26,10 @@ impl Desk {
     ) -> Result<(ConfigFound, Stamp), Fault> {
         let read = self.read(Query::Config(query), how).await?;
         let stamp = read.stamp();
-        match read.found {
-            Found::Config(found) => Ok((found, stamp)),
-            _ => Err(strange()),
-        }
+        let Found::Config(found) = read.found else {
+            return Err(strange());
+        };
+        Ok((found, stamp))
     }
 
     pub(super) async fn list_settings(
@@ -64,7 +64,9 @@ impl Desk {
             (ConfigFound::Setting(None), _) => Err(Fault::not_found(
                 "there is no such key of configuration",
             )
-            .advise("`GET /v1/config` shows which there are; those of other programs begin with `app.`")),
+            .advise(
+                "`GET /v1/config` shows which there are; those of other programs begin with `app.`",
+            )),
             _ => Err(strange()),
         }
     }
@@ -88,7 +90,7 @@ impl Desk {
             version: version.version,
             value: version.value.map(told),
             revision: version.revision.0,
-            since_unix_ms: version.since.unix_ms(),
+            since_unix_ms: self.unix_ms(version.since),
             proposal: version.proposal.0,
             proposer: version.proposer.to_string(),
         });
@@ -105,7 +107,7 @@ impl Desk {
         let behind = proposals
             .into_iter()
             .filter(|it| after.is_none_or(|after| it.id.0 > after));
-        let items = behind.map(proposal);
+        let items = behind.map(|it| proposal(self, it));
         Ok(page(items, part.limit, |it| it.id.to_string(), stamp))
     }
 
@@ -117,7 +119,7 @@ impl Desk {
         let query = ConfigQuery::Proposal(ProposalId(id));
         match self.configuration(query, how).await? {
             (ConfigFound::Proposal(Some(found)), stamp) => Ok(One {
-                item: proposal(found),
+                item: proposal(self, found),
                 stamp,
             }),
             (ConfigFound::Proposal(None), _) => Err(Fault::not_found(
@@ -140,10 +142,11 @@ impl Desk {
             rule,
             voting_ms: what.voting_ms.unwrap_or(VOTING_MS),
         };
-        match self.change(by, Command::Config(command)).await? {
-            Done::Proposed { proposal, .. } => self.as_it_is_now(proposal.0).await,
-            _ => Err(strange()),
-        }
+        let done = self.change(by, Command::Config(command)).await?;
+        let Done::Proposed { proposal, .. } = done else {
+            return Err(strange());
+        };
+        self.as_it_is_now(proposal.0).await
     }
 
     async fn rule(&self, what: &Propose) -> Result<Rule, Fault> {
@@ -156,9 +159,12 @@ impl Desk {
                 for weight in what.weights.iter().flatten() {
                     let found = self.resolve(&weight.node).await;
                     // A node in a body that there is not is a wrong field, not a missing page.
-                    let found = found.map_err(|fault| match fault.code {
-                        Code::NotFound => Fault::new(Code::Refused, fault.detail),
-                        _ => fault,
+                    let found = found.map_err(|fault| {
+                        if fault.code == Code::NotFound {
+                            Fault::new(Code::Refused, fault.detail)
+                        } else {
+                            fault
+                        }
                     });
                     weights.push((found?, weight.weight));
                 }
@@ -211,7 +217,8 @@ pub(super) fn page<T>(
 ) -> Page<T> {
     let mut items = items;
     let first: Vec<T> = items.by_ref().take(limit as usize).collect();
-    let next = items.next().and(first.last()).map(place);
+    let is_last = items.next().is_none();
+    let next = first.last().filter(|_| !is_last).map(place);
     Page {
         items: first,
         next,
@@ -237,7 +244,7 @@ fn setting(setting: store::Setting) -> Setting {
     }
 }
 
-fn proposal(proposal: store::Proposal) -> Proposal {
+fn proposal(desk: &Desk, proposal: store::Proposal) -> Proposal {
     let (state, version) = match proposal.verdict {
         Verdict::Open => (ProposalState::Open, None),
         Verdict::Passed { version } => (ProposalState::Passed, Some(version)),
@@ -261,8 +268,8 @@ fn proposal(proposal: store::Proposal) -> Proposal {
         },
         proposer: proposal.proposer.to_string(),
         version: proposal.version,
-        since_unix_ms: proposal.since.unix_ms(),
-        until_unix_ms: proposal.until.unix_ms(),
+        since_unix_ms: desk.unix_ms(proposal.since),
+        until_unix_ms: desk.unix_ms(proposal.until),
         electorate: proposal.electorate.into_iter().map(ballot).collect(),
         state,
         passed_as_version: version,
@@ -300,7 +307,10 @@ mod tests {
         };
         let place = |it: &u64| it.to_string();
         let first = page(1..=3, 2, place, stamp);
-        assert_eq!((first.items, first.next.as_deref()), (vec![1, 2], Some("2")));
+        assert_eq!(
+            (first.items, first.next.as_deref()),
+            (vec![1, 2], Some("2"))
+        );
         let last = page(3..=3, 2, place, stamp);
         assert_eq!((last.items, last.next), (vec![3], None));
         let whole = page(1..=2, 2, place, stamp);

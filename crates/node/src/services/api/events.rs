@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use convoke_consensus::engine::Watched;
 use convoke_consensus::host::LogNode;
@@ -34,6 +35,9 @@ use crate::supervisor::Context;
 
 /// Events that are kept.
 pub(super) const KEPT: usize = 4_096;
+
+/// Between two looks at the time of the log, when much is decided.
+const CLOCK: Duration = Duration::from_millis(100);
 
 /// What happened lately.
 #[derive(Debug)]
@@ -248,9 +252,14 @@ fn of_membership(kind: &EventKind) -> Option<Happening> {
         EventKind::NodeUnreachable(_) => ("node-unreachable", "does not answer"),
         EventKind::NodeReachable(_) => ("node-reachable", "answers again"),
         EventKind::NodeLeft(_) => ("node-left", "said goodbye"),
-        EventKind::NodeFailed(_) => ("node-failed", "has not answered for long, and is held for failed"),
+        EventKind::NodeFailed(_) => (
+            "node-failed",
+            "has not answered for long, and is held for failed",
+        ),
         EventKind::NodeRejoined(_) => ("node-rejoined", "is back"),
-        EventKind::NodeForgotten(_) => ("member-dropped", "was gone for long, and is not remembered"),
+        EventKind::NodeForgotten(_) => {
+            ("member-dropped", "was gone for long, and is not remembered")
+        }
         EventKind::PartitionSuspected { gone, of } => {
             let text = format!("{gone} of {of} members went at once: ownership is frozen");
             return observed("partition-suspected", None, text);
@@ -272,15 +281,30 @@ fn of_membership(kind: &EventKind) -> Option<Happening> {
 fn of_services(event: &supervisor::Event) -> Option<Happening> {
     use supervisor::Event as It;
     match event {
-        It::Ready => observed("services-ready", None, "all essential services of this node are ready"),
-        It::NotReady { service, why } => {
-            observed("service-not-ready", None, format!("{service} is not ready: {why}"))
-        }
-        It::Changing { from: Some(from), to } => {
-            observed("role-changing", None, format!("this node goes from {from} to {to}"))
-        }
+        It::Ready => observed(
+            "services-ready",
+            None,
+            "all essential services of this node are ready",
+        ),
+        It::NotReady { service, why } => observed(
+            "service-not-ready",
+            None,
+            format!("{service} is not ready: {why}"),
+        ),
+        It::Changing {
+            from: Some(from),
+            to,
+        } => observed(
+            "role-changing",
+            None,
+            format!("this node goes from {from} to {to}"),
+        ),
         It::Changing { from: None, .. } => None,
-        It::Changed { role } => observed("role-taken", None, format!("this node plays the role of {role}")),
+        It::Changed { role } => observed(
+            "role-taken",
+            None,
+            format!("this node plays the role of {role}"),
+        ),
         It::RollingBack { to, from, why } => observed(
             "role-change-undone",
             None,
@@ -294,9 +318,11 @@ fn of_services(event: &supervisor::Event) -> Option<Happening> {
             None,
             format!("{service} did not let go of its work in time"),
         ),
-        It::StopCut { service } => {
-            observed("service-cut-off", None, format!("{service} did not stop in time"))
-        }
+        It::StopCut { service } => observed(
+            "service-cut-off",
+            None,
+            format!("{service} did not stop in time"),
+        ),
         It::Abandoned { service } => observed(
             "service-abandoned",
             None,
@@ -346,21 +372,31 @@ async fn hear(parts: &Parts, log: &LogNode) {
         let mut all: BTreeMap<NodeId, Seen> = BTreeMap::new();
         loop {
             let after = all.last_key_value().map(|(node, _)| *node);
-            let query = NodeQuery::List { after, limit: PAGE_ITEMS };
-            match find(&Query::Node(query)) {
-                Found::Node(NodeFound::Nodes(page)) if !page.is_empty() => {
-                    all.extend(page.iter().map(|record| (record.node, seen(record))));
-                }
-                _ => return all,
+            let query = NodeQuery::List {
+                after,
+                limit: PAGE_ITEMS,
+            };
+            let Found::Node(NodeFound::Nodes(page)) = find(&Query::Node(query)) else {
+                return all;
+            };
+            if page.is_empty() {
+                return all;
             }
+            all.extend(page.iter().map(|record| (record.node, seen(record))));
         }
     };
     let mut known = records(&|query| frozen.find(query));
     let mut watch = consensus.watch(frozen.revision());
+    parts.log_clock.seen(frozen.time());
     drop(frozen);
+    let mut looked = Instant::now();
     loop {
         match watch.next().await {
             Watched::Changes(changes) => {
+                if looked.elapsed() >= CLOCK {
+                    looked = Instant::now();
+                    parts.log_clock.decided(consensus.freeze().1.time());
+                }
                 for changed in changes {
                     if let Decision::News(news) = changed {
                         tell(parts, &mut known, &news);
@@ -369,7 +405,8 @@ async fn hear(parts: &Parts, log: &LogNode) {
             }
             Watched::Resync(frozen) => {
                 known = records(&|query| frozen.find(query));
-                let text = "too much was decided at once to tell each of it: look at the state itself";
+                let text =
+                    "too much was decided at once to tell each of it: look at the state itself";
                 let mut all = happening(Kind::Decided, "decisions-missed", None, text.to_owned());
                 all.revision = Some(frozen.revision().0);
                 parts.happenings.add(all);
@@ -435,10 +472,17 @@ fn of_proposal(proposal: &Proposal) -> Words {
 fn of_record(node: NodeId, before: Option<Seen>, record: Option<&Record>) -> Option<Words> {
     let short = node.short();
     let Some(record) = record else {
-        return Some(("node-forgotten", Some(node), format!("node {short} is forgotten")));
+        return Some((
+            "node-forgotten",
+            Some(node),
+            format!("node {short} is forgotten"),
+        ));
     };
     let (name, text) = match before {
-        None => ("node-enrolled", format!("node {short} is enrolled as {}", record.role)),
+        None => (
+            "node-enrolled",
+            format!("node {short} is enrolled as {}", record.role),
+        ),
         Some((role, ..)) if role != record.role => (
             "role-changed",
             format!("node {short} is {} instead of {role}", record.role),
@@ -461,9 +505,18 @@ fn of_record(node: NodeId, before: Option<Seen>, record: Option<&Record>) -> Opt
 
 fn of_custody(what: CustodyNews) -> Words {
     let (name, text) = match what {
-        CustodyNews::Tokens => ("tokens-changed", "others may join: tokens were made, used or revoked"),
-        CustodyNews::Keys => ("api-tokens-changed", "others may ask the API: tokens were made or revoked"),
-        CustodyNews::Trust => ("issuers-changed", "other issuers count, or other nodes are out"),
+        CustodyNews::Tokens => (
+            "tokens-changed",
+            "others may join: tokens were made, used or revoked",
+        ),
+        CustodyNews::Keys => (
+            "api-tokens-changed",
+            "others may ask the API: tokens were made or revoked",
+        ),
+        CustodyNews::Trust => (
+            "issuers-changed",
+            "other issuers count, or other nodes are out",
+        ),
     };
     (name, None, text.to_owned())
 }
@@ -473,7 +526,10 @@ fn of_mark(what: &Marked) -> Words {
         Marked::Recovered { by } => (
             "cluster-recovered",
             Some(*by),
-            format!("a majority was lost for good, and node {} went on with what it had", by.short()),
+            format!(
+                "a majority was lost for good, and node {} went on with what it had",
+                by.short()
+            ),
         ),
         Marked::Lost(lost) => (
             "members-lost",
@@ -490,8 +546,6 @@ fn of_mark(what: &Marked) -> Words {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn reading(start: Start, limit: u32) -> Reading {
@@ -532,7 +586,9 @@ mod tests {
     #[tokio::test]
     async fn who_comes_late_or_from_another_life_hears_that_something_is_missing() {
         let happenings = filled(2, KEPT + 3);
-        let late = happenings.read(reading(Start::After("2.1".to_owned()), 1)).await;
+        let late = happenings
+            .read(reading(Start::After("2.1".to_owned()), 1))
+            .await;
         assert_eq!((texts(&late), late.missed), (vec!["3"], true));
         for cursor in ["1.5", "2.999999", "", "nonsense", "2.", "2.-1"] {
             let start = Start::After(cursor.to_owned());

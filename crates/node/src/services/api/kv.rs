@@ -50,15 +50,15 @@ impl Desk {
     pub(super) async fn read_key(&self, key: &[u8], how: Consistency) -> Result<KeyRead, Fault> {
         let read = self.read(Query::Get(key.to_vec()), how).await?;
         let stamp = read.stamp();
-        match read.found {
-            Found::Item(Some(item)) => Ok(KeyRead {
-                value: item.value.into(),
-                written: item.changed.0,
-                stamp,
-            }),
-            Found::Item(None) => Err(Fault::not_found("there is no such key")),
-            _ => Err(strange()),
-        }
+        let Found::Item(item) = read.found else {
+            return Err(strange());
+        };
+        let item = item.ok_or_else(|| Fault::not_found("there is no such key"))?;
+        Ok(KeyRead {
+            value: item.value.into(),
+            written: item.changed.0,
+            stamp,
+        })
     }
 
     /// Writes a key, or removes it when there is no value.
@@ -95,7 +95,9 @@ impl Desk {
                 let expect = Expect::Revision(Revision(revision));
                 let written = self.written(by, swap(expect)).await?;
                 written.ok_or_else(|| {
-                    unmet(&format!("the key was not written last in revision {revision}"))
+                    unmet(&format!(
+                        "the key was not written last in revision {revision}"
+                    ))
                 })
             }
             Condition::Present => {
@@ -124,20 +126,21 @@ impl Desk {
 
     /// What came of it; nothing when a condition did not hold.
     async fn written(&self, by: &Caller, command: KvCommand) -> Result<Option<KeyWritten>, Fault> {
-        let revision = match self.change(by, Command::Kv(command)).await? {
-            Done::Put(revision) | Done::Swapped(revision) | Done::Deleted(Some(revision)) => {
-                revision
-            }
-            Done::NotSwapped(_) => return Ok(None),
-            Done::Deleted(None) => {
-                // Nothing changed, so that is said of the revision in which it is so.
-                let read = self.read(Query::Get(Vec::new()), Consistency::Stale).await;
-                return Ok(Some(KeyWritten {
-                    revision: read.map_or(0, |read| read.revision.0),
-                    changed: false,
-                }));
-            }
-            _ => return Err(strange()),
+        let done = self.change(by, Command::Kv(command)).await?;
+        if let Done::NotSwapped(_) = done {
+            return Ok(None);
+        }
+        if let Done::Deleted(None) = done {
+            // Nothing changed, so that is said of the revision in which it is so.
+            let read = self.read(Query::Get(Vec::new()), Consistency::Stale).await;
+            return Ok(Some(KeyWritten {
+                revision: read.map_or(0, |read| read.revision.0),
+                changed: false,
+            }));
+        }
+        let (Done::Put(revision) | Done::Swapped(revision) | Done::Deleted(Some(revision))) = done
+        else {
+            return Err(strange());
         };
         Ok(Some(KeyWritten {
             revision: revision.0,
@@ -173,7 +176,7 @@ impl Desk {
             }
         }
         Ok(Page {
-            items: locks.into_iter().map(lock).collect(),
+            items: locks.into_iter().map(|it| lock(self, it)).collect(),
             next,
             stamp,
         })
@@ -183,20 +186,18 @@ impl Desk {
         let query = Query::Lock(LockQuery::Get(name.to_owned()));
         let read = self.read(query, how).await?;
         let stamp = read.stamp();
-        match read.found {
-            Found::Lock(LockFound::Lock(Some(found))) => Ok(One {
-                item: lock(found),
-                stamp,
-            }),
-            Found::Lock(LockFound::Lock(None)) => {
-                Err(Fault::not_found("nobody holds a lock of this name"))
-            }
-            _ => Err(strange()),
-        }
+        let Found::Lock(LockFound::Lock(found)) = read.found else {
+            return Err(strange());
+        };
+        let found = found.ok_or_else(|| Fault::not_found("nobody holds a lock of this name"))?;
+        Ok(One {
+            item: lock(self, found),
+            stamp,
+        })
     }
 }
 
-fn lock(lock: store::Lock) -> Lock {
+fn lock(desk: &Desk, lock: store::Lock) -> Lock {
     let holder = lock.holder;
     Lock {
         name: lock.name,
@@ -205,8 +206,8 @@ fn lock(lock: store::Lock) -> Lock {
             node: holder.node.to_string(),
             note: holder.note,
             fence: holder.fence.0,
-            since_unix_ms: holder.since.unix_ms(),
-            until_unix_ms: holder.until.unix_ms(),
+            since_unix_ms: desk.unix_ms(holder.since),
+            until_unix_ms: desk.unix_ms(holder.until),
             lease_ms: holder.lease_ms,
         },
     }

@@ -16,46 +16,166 @@ use crate::inspect;
 type Family = (&'static str, &'static str, &'static str);
 
 const TABLE: [Family; 41] = [
-    ("convoke_build_info", "gauge", "1, with the version of the program."),
+    (
+        "convoke_build_info",
+        "gauge",
+        "1, with the version of the program.",
+    ),
     ("convoke_uptime_seconds", "gauge", "Since the node started."),
-    ("convoke_start_number", "gauge", "Which start of the node this is."),
-    ("convoke_ready", "gauge", "1 if the node is listed and all essential services are ready."),
-    ("convoke_service_ready", "gauge", "1 for a service that is ready, 0 for one that is wanted and is not."),
-    ("convoke_service_starts_total", "counter", "How often a service was started."),
-    ("convoke_log_term", "gauge", "The highest term that was heard of."),
-    ("convoke_log_applied_index", "gauge", "The last entry that is applied."),
-    ("convoke_log_last_index", "gauge", "The last entry of the log."),
-    ("convoke_log_snapshot_index", "gauge", "The last entry in the snapshot."),
+    (
+        "convoke_start_number",
+        "gauge",
+        "Which start of the node this is.",
+    ),
+    (
+        "convoke_ready",
+        "gauge",
+        "1 if the node is listed and all essential services are ready.",
+    ),
+    (
+        "convoke_service_ready",
+        "gauge",
+        "1 for a service that is ready, 0 for one that is wanted and is not.",
+    ),
+    (
+        "convoke_service_starts_total",
+        "counter",
+        "How often a service was started.",
+    ),
+    (
+        "convoke_log_term",
+        "gauge",
+        "The highest term that was heard of.",
+    ),
+    (
+        "convoke_log_applied_index",
+        "gauge",
+        "The last entry that is applied.",
+    ),
+    (
+        "convoke_log_last_index",
+        "gauge",
+        "The last entry of the log.",
+    ),
+    (
+        "convoke_log_snapshot_index",
+        "gauge",
+        "The last entry in the snapshot.",
+    ),
     ("convoke_log_revision", "gauge", "The last change."),
-    ("convoke_log_leader", "gauge", "1, with the node that leads, as far as this one knows."),
+    (
+        "convoke_log_leader",
+        "gauge",
+        "1, with the node that leads, as far as this one knows.",
+    ),
     ("convoke_log_is_leader", "gauge", "1 if this node leads."),
     ("convoke_log_voters", "gauge", "How many nodes vote."),
-    ("convoke_log_learners", "gauge", "How many follow without a vote."),
-    ("convoke_log_behind_entries", "gauge", "On the leader: how many entries a follower lacks."),
-    ("convoke_log_doubtful", "gauge", "1 if the log may have lost something, so that the node does not vote."),
+    (
+        "convoke_log_learners",
+        "gauge",
+        "How many follow without a vote.",
+    ),
+    (
+        "convoke_log_behind_entries",
+        "gauge",
+        "On the leader: how many entries a follower lacks.",
+    ),
+    (
+        "convoke_log_doubtful",
+        "gauge",
+        "1 if the log may have lost something, so that the node does not vote.",
+    ),
     ("convoke_store_keys", "gauge", "Keys."),
     ("convoke_store_bytes", "gauge", "What keys and values take."),
     ("convoke_store_limit_bytes", "gauge", "What they may take."),
     ("convoke_store_sessions", "gauge", "Open sessions."),
     ("convoke_store_locks", "gauge", "Locks that are held."),
     ("convoke_store_nodes", "gauge", "Nodes that are enrolled."),
-    ("convoke_gossip_members", "gauge", "Other members, by verdict."),
-    ("convoke_gossip_frozen", "gauge", "1 if ownership does not change."),
-    ("convoke_gossip_sent_datagrams_total", "counter", "Datagrams sent."),
-    ("convoke_gossip_sent_bytes_total", "counter", "Bytes in them."),
-    ("convoke_gossip_received_datagrams_total", "counter", "Datagrams that came."),
-    ("convoke_gossip_malformed_total", "counter", "Datagrams and letters that could not be read."),
-    ("convoke_gossip_bad_signatures_total", "counter", "Units whose signature was wrong."),
-    ("convoke_gossip_suspicions_total", "counter", "Silences that this node asked about."),
-    ("convoke_gossip_refutations_total", "counter", "Times this node contradicted a vote."),
-    ("convoke_gossip_links", "gauge", "Links that gossip has open."),
-    ("convoke_links", "gauge", "Links that the node has open, for whatever they are."),
-    ("convoke_certificate_seconds_left", "gauge", "How long the certificate still counts."),
-    ("convoke_trust_issuers", "gauge", "Issuers that this node believes."),
-    ("convoke_trust_forgotten", "gauge", "Nodes that this node knows to be out."),
-    ("convoke_process_resident_bytes", "gauge", "Memory that the process has."),
-    ("convoke_process_cpu_seconds_total", "counter", "Processor time that it used."),
-    ("convoke_process_open_files", "gauge", "Descriptors that it has open."),
+    (
+        "convoke_gossip_members",
+        "gauge",
+        "Other members, by verdict.",
+    ),
+    (
+        "convoke_gossip_frozen",
+        "gauge",
+        "1 if ownership does not change.",
+    ),
+    (
+        "convoke_gossip_sent_datagrams_total",
+        "counter",
+        "Datagrams sent.",
+    ),
+    (
+        "convoke_gossip_sent_bytes_total",
+        "counter",
+        "Bytes in them.",
+    ),
+    (
+        "convoke_gossip_received_datagrams_total",
+        "counter",
+        "Datagrams that came.",
+    ),
+    (
+        "convoke_gossip_malformed_total",
+        "counter",
+        "Datagrams and letters that could not be read.",
+    ),
+    (
+        "convoke_gossip_bad_signatures_total",
+        "counter",
+        "Units whose signature was wrong.",
+    ),
+    (
+        "convoke_gossip_suspicions_total",
+        "counter",
+        "Silences that this node asked about.",
+    ),
+    (
+        "convoke_gossip_refutations_total",
+        "counter",
+        "Times this node contradicted a vote.",
+    ),
+    (
+        "convoke_gossip_links",
+        "gauge",
+        "Links that gossip has open.",
+    ),
+    (
+        "convoke_links",
+        "gauge",
+        "Links that the node has open, for whatever they are.",
+    ),
+    (
+        "convoke_certificate_seconds_left",
+        "gauge",
+        "How long the certificate still counts.",
+    ),
+    (
+        "convoke_trust_issuers",
+        "gauge",
+        "Issuers that this node believes.",
+    ),
+    (
+        "convoke_trust_forgotten",
+        "gauge",
+        "Nodes that this node knows to be out.",
+    ),
+    (
+        "convoke_process_resident_bytes",
+        "gauge",
+        "Memory that the process has.",
+    ),
+    (
+        "convoke_process_cpu_seconds_total",
+        "counter",
+        "Processor time that it used.",
+    ),
+    (
+        "convoke_process_open_files",
+        "gauge",
+        "Descriptors that it has open.",
+    ),
     ("convoke_process_threads", "gauge", "Threads that it has."),
 ];
 
@@ -74,15 +194,12 @@ impl Numbers {
         }
     }
 
-    fn put_of(
-        &mut self,
-        name: &'static str,
-        label: &str,
-        of: &str,
-        value: impl std::fmt::Display,
-    ) {
+    fn put_of(&mut self, name: &'static str, label: &str, of: &str, value: impl std::fmt::Display) {
         // What the format has to have escaped.
-        let of = of.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let of = of
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n");
         let labels = format!("{{{label}=\"{of}\"}}");
         self.0.push((name, labels, value.to_string()));
     }
@@ -108,8 +225,16 @@ impl Desk {
     pub(super) async fn count(&self) -> Result<String, Fault> {
         let mut numbers = Numbers::default();
         let parts = &self.parts;
-        numbers.put_of("convoke_build_info", "version", env!("CARGO_PKG_VERSION"), 1);
-        numbers.put("convoke_uptime_seconds", parts.begun.elapsed().as_secs_f64());
+        numbers.put_of(
+            "convoke_build_info",
+            "version",
+            env!("CARGO_PKG_VERSION"),
+            1,
+        );
+        numbers.put(
+            "convoke_uptime_seconds",
+            parts.begun.elapsed().as_secs_f64(),
+        );
         numbers.put("convoke_start_number", parts.home.start());
         numbers.put("convoke_ready", u8::from(self.see_health().ready));
         self.count_services(&mut numbers);
@@ -121,7 +246,10 @@ impl Desk {
         }
         numbers.put("convoke_links", parts.endpoint.open_links());
         let until = parts.identity.certificate().claims().not_after;
-        numbers.put("convoke_certificate_seconds_left", until.since(now()).as_secs());
+        numbers.put(
+            "convoke_certificate_seconds_left",
+            until.since(now()).as_secs(),
+        );
         let trust = parts.trust.current();
         numbers.put("convoke_trust_issuers", trust.issuers().len());
         numbers.put("convoke_trust_forgotten", trust.forgotten().len());
@@ -144,7 +272,12 @@ impl Desk {
         let overview = reins.overview();
         for service in overview.borrow().services.iter().filter(|it| it.starts > 0) {
             let name = service.service.name();
-            numbers.put_of("convoke_service_starts_total", "service", name, service.starts);
+            numbers.put_of(
+                "convoke_service_starts_total",
+                "service",
+                name,
+                service.starts,
+            );
         }
     }
 
@@ -156,7 +289,11 @@ impl Desk {
         let mut voters: Vec<_> = status.voters.iter().flatten().collect();
         voters.sort_unstable();
         voters.dedup();
-        let learners = status.members.keys().filter(|it| !voters.contains(it)).count();
+        let learners = status
+            .members
+            .keys()
+            .filter(|it| !voters.contains(it))
+            .count();
         numbers.put("convoke_log_term", status.term);
         numbers.put("convoke_log_applied_index", status.applied.index);
         numbers.put("convoke_log_last_index", status.last.index);
@@ -194,11 +331,20 @@ fn count_gossip(status: &NodeStatus, numbers: &mut Numbers) {
     }
     let counted = &membership.counters;
     numbers.put("convoke_gossip_frozen", u8::from(membership.frozen));
-    numbers.put("convoke_gossip_sent_datagrams_total", counted.datagrams_sent);
+    numbers.put(
+        "convoke_gossip_sent_datagrams_total",
+        counted.datagrams_sent,
+    );
     numbers.put("convoke_gossip_sent_bytes_total", counted.bytes_sent);
-    numbers.put("convoke_gossip_received_datagrams_total", counted.datagrams_received);
+    numbers.put(
+        "convoke_gossip_received_datagrams_total",
+        counted.datagrams_received,
+    );
     numbers.put("convoke_gossip_malformed_total", counted.malformed);
-    numbers.put("convoke_gossip_bad_signatures_total", counted.bad_signatures);
+    numbers.put(
+        "convoke_gossip_bad_signatures_total",
+        counted.bad_signatures,
+    );
     numbers.put("convoke_gossip_suspicions_total", counted.suspicions);
     numbers.put("convoke_gossip_refutations_total", counted.refutations);
     numbers.put("convoke_gossip_links", status.links);
@@ -245,7 +391,10 @@ mod tests {
         let page = include_str!("../../../../../docs/operate/metrics.md");
         for (name, kind, help) in TABLE {
             let row = format!("| `{name}` | {kind} | {help} |");
-            assert!(page.contains(&row), "docs/operate/metrics.md lacks this row:\n{row}");
+            assert!(
+                page.contains(&row),
+                "docs/operate/metrics.md lacks this row:\n{row}"
+            );
         }
         let is_row = |line: &&str| line.contains("` | gauge | ") || line.contains("` | counter | ");
         let rows = page.lines().filter(is_row);
@@ -263,7 +412,10 @@ mod tests {
         numbers.put_of("convoke_log_leader", "node", "a\"b\n", 1);
         let text = numbers.text();
         assert!(!text.contains("threads"), "{text}");
-        assert!(text.ends_with("convoke_log_leader{node=\"a\\\"b\\n\"} 1\n"), "{text}");
+        assert!(
+            text.ends_with("convoke_log_leader{node=\"a\\\"b\\n\"} 1\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | `config.rs`, `kv.rs`, `trust.rs` | configuration by vote; keys and locks; tokens, issuers, the audit log |
 //! | `events.rs` | what happened, kept for a while |
 //! | `metrics.rs` | numbers for Prometheus |
+//! | `clock.rs` | the time of the log as people's clocks have it |
 //! | `login.rs` | one-time tokens |
 //!
 //! The socket in the data directory is served always; the network where the settings say so and the role allows it. A port that is taken
@@ -25,6 +26,7 @@
 
 mod ask;
 mod backend;
+mod clock;
 mod config;
 mod events;
 mod kv;
@@ -45,6 +47,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use self::ask::Desk;
+pub(crate) use self::clock::LogClock;
 pub(crate) use self::events::Happenings;
 pub use self::login::LOGIN_LIFE;
 pub(crate) use self::login::Logins;

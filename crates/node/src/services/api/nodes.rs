@@ -141,7 +141,11 @@ impl Desk {
         silences: &BTreeMap<NodeId, u64>,
     ) -> NodeSummary {
         let is_me = id == self.parts.me();
-        let seen_ms = if is_me { Some(0) } else { silences.get(&id).copied() };
+        let seen_ms = if is_me {
+            Some(0)
+        } else {
+            silences.get(&id).copied()
+        };
         let observed = |member: &Member| {
             let profile = &member.facts.profile;
             (
@@ -247,7 +251,7 @@ impl Desk {
     }
 
     /// How another node says it does; nothing if it does not answer.
-    async fn report_of(&self, node: NodeId) -> Option<SelfReport> {
+    pub(super) async fn report_of(&self, node: NodeId) -> Option<SelfReport> {
         let asking = async {
             let client = self.peer(node).await.ok()?;
             let options = CallOptions::new().timeout(REPORT);
@@ -271,9 +275,10 @@ impl Desk {
             Start::Oldest => Since::Oldest,
             Start::Now => Since::Now,
             // A place that means nothing is one of which everything is gone.
-            Start::After(cursor) => {
-                place(cursor).unwrap_or(Since::At { start: 0, cursor: 0 })
-            }
+            Start::After(cursor) => place(cursor).unwrap_or(Since::At {
+                start: 0,
+                cursor: 0,
+            }),
         };
         let wait = reading.wait.min(inspect::WAIT_MOST);
         let question = LinesQuestion {
@@ -419,13 +424,25 @@ fn facts(member: &Member, age_ms: Option<u64>) -> Vec<Fact> {
     tell("zone", profile.zone.clone());
     tell("version", profile.version.clone());
     if let Some(capacity) = profile.capacity {
-        tell("capacity.cpu_milli", capacity.cpu_milli.map(|it| it.to_string()));
-        tell("capacity.memory_bytes", capacity.memory_bytes.map(|it| it.to_string()));
-        tell("capacity.disk_bytes", capacity.disk_bytes.map(|it| it.to_string()));
+        tell(
+            "capacity.cpu_milli",
+            capacity.cpu_milli.map(|it| it.to_string()),
+        );
+        tell(
+            "capacity.memory_bytes",
+            capacity.memory_bytes.map(|it| it.to_string()),
+        );
+        tell(
+            "capacity.disk_bytes",
+            capacity.disk_bytes.map(|it| it.to_string()),
+        );
     }
     if let Some(load) = facts.vitals.load {
         tell("load.cpu_permille", Some(load.cpu_permille.to_string()));
-        tell("load.memory_permille", Some(load.memory_permille.to_string()));
+        tell(
+            "load.memory_permille",
+            Some(load.memory_permille.to_string()),
+        );
     }
     let health = format!("{:?}", facts.vitals.health).to_lowercase();
     tell("health", Some(health));
@@ -549,7 +566,13 @@ mod tests {
     #[test]
     fn a_cursor_reads_back_and_nonsense_is_no_place() {
         let read = place(&cursor(3, 17));
-        assert_eq!(read, Some(Since::At { start: 3, cursor: 17 }));
+        assert_eq!(
+            read,
+            Some(Since::At {
+                start: 3,
+                cursor: 17
+            })
+        );
         for nonsense in ["", "3", "3.", ".17", "a.b", "3.17.1", "-1.2"] {
             assert_eq!(place(nonsense), None, "{nonsense}");
         }

@@ -22,7 +22,7 @@ const SLOW_DISK: Duration = Duration::from_secs(1);
 const STARTING: Duration = Duration::from_secs(30);
 /// A node that is enrolled is looked for so long before it is missed.
 const UNSEEN: Duration = Duration::from_secs(15);
-/// A clock that is behind the log by more is off.
+/// Clocks that differ by more are worth a word.
 const CLOCK: Duration = Duration::from_secs(30);
 /// Problems of one kind that are told one by one.
 const EACH: usize = 8;
@@ -54,6 +54,7 @@ codes! {
     LogDoubtful "log-doubtful";
     CertificateExpired "certificate-expired";
     ClockBehind "clock-behind";
+    ClockDiffers "clock-differs";
     PartitionSuspected "partition-suspected";
     OwnershipFrozen "ownership-frozen";
     ServiceFailed "service-failed";
@@ -78,6 +79,8 @@ pub(super) struct Seen {
     pub(super) uptime: Duration,
     pub(super) version: String,
     pub(super) now: Timestamp,
+    /// By how many milliseconds the clock of this machine is ahead of another node's, and of whose.
+    pub(super) clock: Option<(NodeId, i64)>,
     /// From when on and until when the certificate counts.
     pub(super) certificate: (Timestamp, Timestamp),
     pub(super) log: Option<SeenLog>,
@@ -105,8 +108,6 @@ pub(super) struct SeenLog {
     pub(super) is_doubtful: bool,
     pub(super) stopped: Option<String>,
     pub(super) disk: Option<Condition>,
-    /// The time of the log.
-    pub(super) time: Option<Timestamp>,
     /// How many may vote at most.
     pub(super) voters_most: usize,
 }
@@ -122,7 +123,8 @@ pub(super) struct SeenMember {
 impl SeenLog {
     /// Who leads, unless nothing was heard of it for a while.
     pub(super) fn led_by(&self) -> Option<NodeId> {
-        self.leader.filter(|_| self.age.is_none_or(|age| age < STALE))
+        self.leader
+            .filter(|_| self.age.is_none_or(|age| age < STALE))
     }
 }
 
@@ -313,7 +315,10 @@ fn of_the_disk(seen: &Seen, found: &mut Found) {
         ),
         Some(Condition::Waiting(Wait::Write, time)) if *time >= SLOW_DISK => found.add(
             Code::DiskSlow,
-            format!("the disk of the log has been busy with one write for {} s", time.as_secs()),
+            format!(
+                "the disk of the log has been busy with one write for {} s",
+                time.as_secs()
+            ),
             "look at what else uses it, and at its health",
         ),
         Some(Condition::Well | Condition::Waiting(..)) | None => {}
@@ -331,7 +336,10 @@ fn of_members(seen: &Seen, found: &mut Found) {
             .count();
         found.add(
             Code::PartitionSuspected,
-            format!("{gone} of {} other members went at once: the network may be cut", members.len()),
+            format!(
+                "{gone} of {} other members went at once: the network may be cut",
+                members.len()
+            ),
             "look at the network between this node and those that are missing",
         );
     }
@@ -365,7 +373,11 @@ fn of_members(seen: &Seen, found: &mut Found) {
         );
     }
     let kinds = [
-        (Code::MemberFailed, failed, "has not answered for long, and is held for failed"),
+        (
+            Code::MemberFailed,
+            failed,
+            "has not answered for long, and is held for failed",
+        ),
         (Code::MemberUnreachable, unreachable, "does not answer"),
     ];
     for (code, nodes, words) in kinds {
@@ -379,7 +391,11 @@ fn of_members(seen: &Seen, found: &mut Found) {
         if nodes.len() > EACH {
             found.add(
                 code,
-                format!("and {} more: {}", nodes.len() - EACH, seen.all_called(&nodes[EACH..])),
+                format!(
+                    "and {} more: {}",
+                    nodes.len() - EACH,
+                    seen.all_called(&nodes[EACH..])
+                ),
                 "`GET /v1/nodes` shows all of them",
             );
         }
@@ -406,7 +422,12 @@ fn of_members(seen: &Seen, found: &mut Found) {
     let others: Vec<NodeId> = members
         .iter()
         .filter(|(_, member)| member.verdict == Verdict::Reachable)
-        .filter(|(_, member)| member.version.as_ref().is_some_and(|it| *it != seen.version))
+        .filter(|(_, member)| {
+            member
+                .version
+                .as_ref()
+                .is_some_and(|it| *it != seen.version)
+        })
         .map(|(node, _)| *node)
         .collect();
     if !others.is_empty() {
@@ -447,19 +468,26 @@ fn of_custody(seen: &Seen, found: &mut Found) {
             "look whether it reaches a voter, which renews it; its log says why not",
         );
     }
-    let behind = seen.log.as_ref().and_then(|log| log.time).map(|time| time.since(seen.now));
-    if let Some(behind) = behind
-        && behind > CLOCK
-        && seen.now >= from
+    if let Some((other, ahead_ms)) = seen.clock
+        && Duration::from_millis(ahead_ms.unsigned_abs()) > CLOCK
     {
+        let how = if ahead_ms > 0 { "ahead of" } else { "behind" };
         found.add(
-            Code::ClockBehind,
-            format!("the clock of this machine is {} s behind the time of the log", behind.as_secs()),
-            "set the clock, and have it kept (NTP)",
+            Code::ClockDiffers,
+            format!(
+                "the clock of this machine is {} s {how} that of {}: one of them is wrong",
+                ahead_ms.unsigned_abs() / 1_000,
+                seen.called(other)
+            ),
+            "compare both with a clock that is right, and have them kept (NTP): certificates count by these clocks",
         );
     }
     if let (Some(signers), Some(log)) = (&seen.signers, &seen.log) {
-        let signing = log.voters.iter().filter(|voter| signers.contains(voter)).count();
+        let signing = log
+            .voters
+            .iter()
+            .filter(|voter| signers.contains(voter))
+            .count();
         let wanted = log.voters.len().min(2);
         if signing < wanted && seen.uptime >= UNSEEN {
             found.add(
@@ -475,8 +503,15 @@ fn of_custody(seen: &Seen, found: &mut Found) {
 }
 
 fn of_this_node(seen: &Seen, found: &mut Found) {
-    for service in seen.services.iter().filter(|service| service.mode.is_some()) {
-        let why = service.last_error.as_deref().unwrap_or("no reason was given");
+    for service in seen
+        .services
+        .iter()
+        .filter(|service| service.mode.is_some())
+    {
+        let why = service
+            .last_error
+            .as_deref()
+            .unwrap_or("no reason was given");
         let name = &service.name;
         let is_late = Duration::from_millis(service.for_ms) >= STARTING;
         match &*service.state {
@@ -497,7 +532,11 @@ fn of_this_node(seen: &Seen, found: &mut Found) {
             ),
             "starting" | "waiting" if is_late => found.add(
                 Code::ServiceNotReady,
-                format!("{name} of this node has been {} for {} s", service.state, service.for_ms / 1_000),
+                format!(
+                    "{name} of this node has been {} for {} s",
+                    service.state,
+                    service.for_ms / 1_000
+                ),
                 "look at what it stands on, and at the node's log",
             ),
             _ => {}
@@ -540,6 +579,7 @@ mod tests {
             uptime: Duration::from_secs(100),
             version: "1".to_owned(),
             now: at(10_000),
+            clock: Some((node(2), -900)),
             certificate: (at(9_000), at(20_000)),
             log: Some(SeenLog {
                 leader: Some(node(1)),
@@ -548,14 +588,18 @@ mod tests {
                 is_doubtful: false,
                 stopped: None,
                 disk: Some(Condition::Well),
-                time: Some(at(10_000)),
                 voters_most: 5,
             }),
             members: Some([(node(2), member("b")), (node(3), member("c"))].into()),
             partition: false,
             frozen: false,
             abstains: false,
-            enrolled: Some(voters.iter().map(|it| (*it, (Role::Master, true))).collect()),
+            enrolled: Some(
+                voters
+                    .iter()
+                    .map(|it| (*it, (Role::Master, true)))
+                    .collect(),
+            ),
             signers: Some(voters),
             services: Vec::new(),
             rolled_back: None,
@@ -616,7 +660,11 @@ mod tests {
         for (_, what) in &found {
             assert!(what.contains(&short) && what.contains("(b)"), "{what}");
         }
-        assert!(found[0].1.contains("2 of 3") && found[0].1.contains("0 more"), "{}", found[0].1);
+        assert!(
+            found[0].1.contains("2 of 3") && found[0].1.contains("0 more"),
+            "{}",
+            found[0].1
+        );
     }
 
     #[test]
@@ -627,7 +675,11 @@ mod tests {
             log(seen).age = Some(Duration::from_secs(9));
         });
         assert_eq!(found[0].0, "no-quorum");
-        assert!(found[0].1.contains("1 of 3 voters answer and 2 are needed"), "{}", found[0].1);
+        assert!(
+            found[0].1.contains("1 of 3 voters answer and 2 are needed"),
+            "{}",
+            found[0].1
+        );
         assert!(found.iter().any(|(code, _)| code == "cut-off"));
     }
 
@@ -641,7 +693,10 @@ mod tests {
             "a leader of which nothing is heard"
         );
         assert_eq!(one(|seen| log(seen).is_doubtful = true), ["log-doubtful"]);
-        assert_eq!(one(|seen| log(seen).stopped = Some("x".into())), ["log-stopped"]);
+        assert_eq!(
+            one(|seen| log(seen).stopped = Some("x".into())),
+            ["log-stopped"]
+        );
         let long = Duration::from_secs(3);
         assert_eq!(
             codes(|seen| log(seen).disk = Some(Condition::Waiting(Wait::Room, long))),
@@ -655,24 +710,61 @@ mod tests {
         assert_eq!(one(|seen| seen.frozen = true), ["ownership-frozen"]);
         assert_eq!(one(|seen| seen.abstains = true), ["no-judgement"]);
         assert_eq!(one(|seen| seen.now = at(20_001)), ["certificate-expired"]);
-        assert_eq!(one(|seen| seen.now = at(19_000)), ["certificate-near-expiry"]);
+        assert_eq!(
+            one(|seen| seen.now = at(19_000)),
+            ["certificate-near-expiry"]
+        );
         assert_eq!(one(|seen| seen.now = at(5)), ["clock-behind"], "as in 1970");
-        assert_eq!(one(|seen| seen.now = at(9_900)), ["clock-behind"], "behind the log");
-        assert_eq!(one(|seen| seen.signers = Some(vec![node(1)])), ["issuers-too-few"]);
-        assert_eq!(one(|seen| seen.rolled_back = Some("x".into())), ["role-change-undone"]);
-        assert_eq!(one(|seen| log(seen).voters = vec![node(1)]), ["voters-too-few"]);
+        assert_eq!(
+            one(|seen| seen.clock = Some((node(2), 3_600_000))),
+            ["clock-differs"]
+        );
+        assert_eq!(
+            one(|seen| seen.clock = Some((node(2), -3_600_000))),
+            ["clock-differs"]
+        );
+        assert_eq!(
+            one(|seen| seen.signers = Some(vec![node(1)])),
+            ["issuers-too-few"]
+        );
+        assert_eq!(
+            one(|seen| seen.rolled_back = Some("x".into())),
+            ["role-change-undone"]
+        );
+        assert_eq!(
+            one(|seen| log(seen).voters = vec![node(1)]),
+            ["voters-too-few"]
+        );
         assert_eq!(one(|seen| seen.version = "2".into()), ["version-differs"]);
         assert_eq!(
             one(|seen| {
-                seen.enrolled.as_mut().unwrap().insert(node(4), (Role::Worker, false));
+                seen.enrolled
+                    .as_mut()
+                    .unwrap()
+                    .insert(node(4), (Role::Worker, false));
             }),
             ["member-unseen"]
         );
-        assert_eq!(one(|seen| seen.services = vec![service("failed", 0)]), ["service-failed"]);
-        assert_eq!(one(|seen| seen.services = vec![service("not ready", 0)]), ["service-not-ready"]);
-        assert_eq!(one(|seen| seen.services = vec![service("waiting", 0)]), [""; 0]);
-        assert_eq!(one(|seen| seen.services = vec![service("waiting", 60_000)]), ["service-not-ready"]);
-        assert_eq!(one(|seen| seen.services = vec![service("not built", 60_000)]), [""; 0]);
+        assert_eq!(
+            one(|seen| seen.services = vec![service("failed", 0)]),
+            ["service-failed"]
+        );
+        assert_eq!(
+            one(|seen| seen.services = vec![service("not ready", 0)]),
+            ["service-not-ready"]
+        );
+        assert_eq!(
+            one(|seen| seen.services = vec![service("waiting", 0)]),
+            [""; 0]
+        );
+        assert_eq!(
+            one(|seen| seen.services = vec![service("waiting", 60_000)]),
+            ["service-not-ready"]
+        );
+        assert_eq!(
+            one(|seen| seen.services = vec![service("not built", 60_000)]),
+            [""; 0]
+        );
     }
 
     #[test]
@@ -683,7 +775,10 @@ mod tests {
                 gone.verdict = Verdict::Failed;
                 seen.members.as_mut().unwrap().insert(node(4), gone);
                 if let Some(role) = enrolled {
-                    seen.enrolled.as_mut().unwrap().insert(node(4), (role, false));
+                    seen.enrolled
+                        .as_mut()
+                        .unwrap()
+                        .insert(node(4), (role, false));
                 }
             });
             assert_eq!(found, [""; 0], "{enrolled:?}");
@@ -698,7 +793,10 @@ mod tests {
             members.get_mut(&node(2)).unwrap().name = Some(bad);
             verdict(seen, 2, Verdict::Failed);
         });
-        assert!(found.iter().all(|(_, what)| !what.contains('\u{1b}')), "{found:?}");
+        assert!(
+            found.iter().all(|(_, what)| !what.contains('\u{1b}')),
+            "{found:?}"
+        );
     }
 
     #[test]
@@ -706,7 +804,10 @@ mod tests {
         let page = include_str!("../../../../../docs/operate/api.md");
         for code in Code::ALL {
             let row = format!("| `{}` |", code.name());
-            assert!(page.contains(&row), "docs/operate/api.md lacks a row that begins {row}");
+            assert!(
+                page.contains(&row),
+                "docs/operate/api.md lacks a row that begins {row}"
+            );
         }
     }
 }

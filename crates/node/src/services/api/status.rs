@@ -12,7 +12,7 @@ use convoke_types::wire::store::{
 use convoke_web::Fault;
 use convoke_web::backend::Consistency;
 use convoke_web::model::{
-    Health, Kind, Members, Stamp, Stated, Status, Voter, VoterExplanation, Voters,
+    Health, Kind, Members, Stamp, Stated, Status, Verdict, Voter, VoterExplanation, Voters,
 };
 
 use super::ask::Desk;
@@ -23,6 +23,8 @@ use crate::inspect::{self, in_ms};
 
 /// How long others have to say how the log does, where none is kept.
 const ASKED: Duration = Duration::from_secs(2);
+/// How long another node has to say what its clock says.
+const CLOCK_ASKED: Duration = Duration::from_millis(500);
 /// How long the leader has to say who votes and why.
 const EXPLAINED: Duration = Duration::from_secs(3);
 
@@ -72,11 +74,10 @@ impl Desk {
         });
         let certificate = parts.identity.certificate();
         let claims = certificate.claims();
-        let rolled_back = parts.reins.get().and_then(|reins| {
-            let overview = reins.overview();
-            let rolled_back = overview.borrow().rolled_back.clone();
-            rolled_back
-        });
+        let rolled_back = parts
+            .reins
+            .get()
+            .and_then(|reins| reins.overview().borrow().rolled_back.clone());
         let role = *parts.role.borrow();
         let uptime = parts.begun.elapsed();
         let (leader, term, voters, applied) = match &log {
@@ -101,16 +102,20 @@ impl Desk {
                 Stated::unknown(Kind::Decided),
             ),
         };
+        let clock = self.clock_differs(log.as_ref(), members.as_ref()).await;
         let seen = Seen {
             me: parts.me(),
             uptime,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             now: now(),
+            clock,
             certificate: (claims.not_before, claims.not_after),
             log: log.map(|log| log.seen),
             partition: gossip.as_ref().is_some_and(|it| it.partition),
             frozen: gossip.as_ref().is_some_and(|it| it.frozen),
-            abstains: gossip.as_ref().is_some_and(|it| it.condition != Condition::default()),
+            abstains: gossip
+                .as_ref()
+                .is_some_and(|it| it.condition != Condition::default()),
             enrolled: self.enrolled().await,
             signers: self.signers().await,
             services: reports,
@@ -151,12 +156,10 @@ impl Desk {
         let most = self.voters_most().await;
         if let Some(log) = self.parts.log.get() {
             let status = log.status();
-            let (_, frozen) = log.consensus().freeze();
             // What is asked is the age alone.
             let question = Query::Get(Vec::new());
             let read = log.consensus().read(&question, Freshness::Stale).await;
             let age = read.ok().and_then(|answer| answer.age);
-            let has_log = status.has_log();
             let voters: BTreeSet<NodeId> =
                 status.voters.iter().flatten().map(|it| it.node).collect();
             return Some(OfTheLog {
@@ -171,7 +174,6 @@ impl Desk {
                     is_doubtful: status.is_doubtful,
                     stopped: status.stopped,
                     disk: Some(log.disk()),
-                    time: has_log.then(|| frozen.time()),
                     voters_most: most,
                 },
             });
@@ -192,10 +194,33 @@ impl Desk {
                 is_doubtful: false,
                 stopped: None,
                 disk: None,
-                time: None,
                 voters_most: most,
             },
         })
+    }
+
+    /// By how much this machine's clock is ahead of another one's: the leader's, or that of a voter, as long as one answers.
+    async fn clock_differs(
+        &self,
+        log: Option<&OfTheLog>,
+        members: Option<&BTreeMap<NodeId, SeenMember>>,
+    ) -> Option<(NodeId, i64)> {
+        let is_reachable = |node: &NodeId| {
+            let member = members.and_then(|members| members.get(node));
+            member.is_some_and(|member| member.verdict == Verdict::Reachable)
+        };
+        let log = log?;
+        let leader = log.seen.leader.into_iter();
+        let mut asked = leader.chain(log.seen.voters.iter().copied());
+        let other = asked.find(is_reachable)?;
+        let begun = now().unix_ms();
+        let theirs = tokio::time::timeout(CLOCK_ASKED, self.report_of(other)).await;
+        let theirs = theirs.ok()??.clock_unix_ms;
+        // It was said in the middle of the way there and back.
+        let ours = begun.midpoint(now().unix_ms());
+        let ours = i64::try_from(ours).ok()?;
+        let theirs = i64::try_from(theirs).ok()?;
+        Some((other, ours.saturating_sub(theirs)))
     }
 
     /// How many may vote at most.
@@ -323,7 +348,6 @@ const fn stamp(revision: Option<u64>, age_ms: Option<u64>) -> Stamp {
 
 /// Members by verdict, this node among them.
 fn count(others: &BTreeMap<NodeId, SeenMember>) -> Members {
-    use convoke_web::model::Verdict;
     let with = |verdict| others.values().filter(|it| it.verdict == verdict).count() as u64;
     Members {
         reachable: with(Verdict::Reachable) + 1,

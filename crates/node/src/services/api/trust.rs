@@ -20,7 +20,6 @@ use super::ask::{Desk, actor, strange, unanswered};
 use super::config::{number, page};
 use super::login::is_same;
 use crate::custody::desk::voters_at;
-use crate::custody::now;
 use crate::custody::token::{self, Wanted};
 use crate::inspect::{self, OnBehalf};
 
@@ -40,7 +39,9 @@ impl Desk {
         let (CustodyFound::Key(Some(key)), _) = found.await? else {
             return Ok(None);
         };
-        if !is_same(&key.hash, &shown) || key.until <= now() {
+        // By the time of the log, which stands still while nobody leads: nothing ends meanwhile.
+        let is_over = self.log_now().is_some_and(|now| key.until <= now);
+        if !is_same(&key.hash, &shown) || is_over {
             return Ok(None);
         }
         Ok(Some(Principal {
@@ -72,17 +73,19 @@ impl Desk {
     ) -> Result<(CustodyFound, Stamp), Fault> {
         let read = self.read(Query::Custody(query), how).await?;
         let stamp = read.stamp();
-        match read.found {
-            Found::Custody(found) => Ok((found, stamp)),
-            _ => Err(strange()),
-        }
+        let Found::Custody(found) = read.found else {
+            return Err(strange());
+        };
+        Ok((found, stamp))
     }
 
     /// Carries out a change that is noted in a revision.
     pub(super) async fn noted(&self, by: &Caller, command: Command) -> Result<Changed, Fault> {
-        let revision = match self.change(by, command).await? {
-            Done::Noted(revision) => Some(revision.0),
-            _ => None,
+        let done = self.change(by, command).await?;
+        let revision = if let Done::Noted(revision) = done {
+            Some(revision.0)
+        } else {
+            None
         };
         Ok(Changed { revision })
     }
@@ -97,7 +100,7 @@ impl Desk {
             id: token.token.to_string(),
             roles: roles_of(token.allowed),
             uses_left: token.uses.saturating_sub(token.used),
-            until_unix_ms: token.until.unix_ms(),
+            until_unix_ms: self.unix_ms(token.until),
             made_by: token.by.to_string(),
         });
         let behind = items.filter(|it| is_behind(&it.id, &part));
@@ -156,7 +159,7 @@ impl Desk {
             id: key.key.to_string(),
             name: key.name,
             scope: scope(key.scope),
-            until_unix_ms: Some(key.until.unix_ms()),
+            until_unix_ms: Some(self.unix_ms(key.until)),
             made_by: key.by.to_string(),
         });
         let behind = items.filter(|it| is_behind(&it.id, &part));
@@ -206,7 +209,7 @@ impl Desk {
         let (CustodyFound::Trust(trust), stamp) = found else {
             return Err(strange());
         };
-        let items = trust.issuers.into_iter().map(issuer);
+        let items = trust.issuers.into_iter().map(|it| issuer(self, it));
         let behind = items.filter(|it| part.after.as_ref().is_none_or(|a| it.fingerprint > *a));
         Ok(page(behind, part.limit, |it| it.fingerprint.clone(), stamp))
     }
@@ -230,8 +233,7 @@ impl Desk {
                 if done.is_empty() {
                     return Err(fault);
                 }
-                let names: Vec<String> =
-                    done.iter().map(|node| node.short().to_string()).collect();
+                let names: Vec<String> = done.iter().map(|node| node.short().to_string()).collect();
                 return Err(Fault::outcome_unknown(format!(
                     "{} have new issuers, {} does not: {}",
                     names.join(", "),
@@ -297,21 +299,24 @@ impl Desk {
         let last = entries.last().filter(|_| is_full);
         Ok(Page {
             next: last.map(|entry| entry.number.to_string()),
-            items: entries.into_iter().map(audited).collect(),
+            items: entries.into_iter().map(|it| audited(self, it)).collect(),
             stamp,
         })
     }
 }
 
-fn audited(entry: store::Audited) -> AuditEntry {
+fn audited(desk: &Desk, entry: store::Audited) -> AuditEntry {
     let through = entry.node.short();
     let (who, from) = match &entry.by {
-        Some(by) => (by.name.clone(), format!("{}, through node {through}", by.from)),
+        Some(by) => (
+            by.name.clone(),
+            format!("{}, through node {through}", by.from),
+        ),
         None => (format!("node {through}"), format!("node {through}")),
     };
     AuditEntry {
         id: entry.number,
-        unix_ms: entry.at.unix_ms(),
+        unix_ms: desk.unix_ms(entry.at),
         who,
         from,
         operation: name_of(entry.operation),
@@ -333,7 +338,7 @@ fn name_of(operation: Operation) -> String {
     }
 }
 
-fn issuer(record: IssuerRecord) -> Issuer {
+fn issuer(desk: &Desk, record: IssuerRecord) -> Issuer {
     Issuer {
         fingerprint: record.issuer.to_string(),
         node: Some(record.node.to_string()),
@@ -341,8 +346,8 @@ fn issuer(record: IssuerRecord) -> Issuer {
             None => IssuerState::Active,
             Some(_) => IssuerState::Retiring,
         },
-        since_unix_ms: record.since.unix_ms(),
-        until_unix_ms: record.until.map(convoke_types::Timestamp::unix_ms),
+        since_unix_ms: desk.unix_ms(record.since),
+        until_unix_ms: record.until.map(|until| desk.unix_ms(until)),
     }
 }
 
