@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use convoke_node::api::ApiSettings;
+use convoke_node::inspect::{InspectClient, Place, REACH_TIME};
 use convoke_node::logs::{Record, Ring, Severity};
 use convoke_node::node::{Belonging, Node, Settings};
+use convoke_rpc::{Channel, ChannelConfig};
 use convoke_types::Timestamp;
 use convoke_web::Code;
 use convoke_web::backend::{Condition, Consistency, Part};
@@ -789,6 +791,48 @@ async fn issuers_are_changed_everywhere_and_a_forgotten_node_is_out() {
     let why = ended.expect("it ends by itself").to_string();
     assert!(why.contains("forgotten"), "{why}");
     assert_eq!(refused(first.local().forget("zzzz").await), Code::NotFound);
+    for node in [second, first] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_tell_each_other_how_they_do_and_whom_they_reach() {
+    let world = World::new();
+    let first = world.found().await;
+    let token = first.token(None, 1).await;
+    let second = world.join("second", &token).await;
+    let channel = Channel::new(
+        first.node.endpoint(),
+        second.node.address(),
+        ChannelConfig::default(),
+    );
+    let client = InspectClient::new(channel);
+    let facts = client.facts().await.expect("it answers");
+    assert_eq!(facts.name.as_deref(), Some("second"));
+    assert!(is_about_now(facts.clock_unix_ms));
+    let address = first.node.address();
+    let reached = client.reach(&Place { address }).await.expect("it is there");
+    assert_eq!(reached.node, first.node.id());
+    // Somebody who speaks something else is nobody, and it is said within the time.
+    let deaf = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let address = deaf.local_addr().expect("an address");
+    let begun = Instant::now();
+    let error = client
+        .reach(&Place { address })
+        .await
+        .expect_err("nobody answers");
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
+    assert!(begun.elapsed() < REACH_TIME + Duration::from_secs(2));
+    // So often it may be asked, and no more.
+    let mut refused = false;
+    for _ in 0..30 {
+        let address = first.node.address();
+        if let Err(error) = client.reach(&Place { address }).await {
+            refused |= error.to_string().contains("too often");
+        }
+    }
+    assert!(refused);
     for node in [second, first] {
         node.stop().await;
     }

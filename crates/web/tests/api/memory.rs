@@ -16,6 +16,8 @@ use convoke_web::text::{base64_encode, percent_encode};
 use convoke_web::{Code, Fault};
 use tokio::sync::watch;
 
+/// Operations that do what they are asked for when everything in the document is asked once.
+pub(crate) const SERVED_LEAST: usize = 31;
 pub(crate) const NODE: &str = "node-a";
 
 #[derive(Debug)]

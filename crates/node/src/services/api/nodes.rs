@@ -291,6 +291,10 @@ impl Desk {
             let lines = inspect::lines(&self.parts, question).await;
             return lines.map(told).map_err(|why| no_lines(&why));
         }
+        if self.parts.trust.current().has_forgotten(&id) {
+            let what = format!("node {} is no part of this cluster any more", id.short());
+            return Err(Fault::not_found(what));
+        }
         let client = self.peer(id).await?;
         let options = CallOptions::new().timeout(wait + ON_THE_WAY);
         match client.with(options).logs(&question).await {
