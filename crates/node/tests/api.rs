@@ -612,6 +612,71 @@ async fn what_a_role_forbids_is_forbidden_whoever_asks_that_node() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_a_log_answers_at_its_socket_alone_from_what_others_have() {
+    let world = World::new();
+    let first = world.found().await;
+    let written = first
+        .local()
+        .put_key(b"k", Bytes::from_static(b"v"), Condition::Always)
+        .await;
+    let revision = written.expect("it is written").revision;
+    let token = first.token(Some(vec![Role::Leecher]), 1).await;
+    let mut settings = world.settings("leecher");
+    settings.belonging = with_token(&token);
+    let ring = settings.recent.clone().expect("it keeps lines");
+    let node = Node::start(settings).await.expect("it starts");
+    let ready = tokio::time::timeout(PATIENCE, node.ready()).await;
+    ready.expect("in time").expect("it is ready");
+    let leecher = One { node, ring };
+    let status = leecher
+        .status_is("all is well, and it is known who leads", |status| {
+            status.healthy && status.leader.value.is_some()
+        })
+        .await;
+    assert_eq!(status.role.value, Some(Role::Leecher));
+    assert_eq!(status.applied.value, None, "it applies nothing");
+    assert_eq!(status.voters.value, Some(vec![first.id()]));
+    assert_eq!(
+        leecher.node.api_address(),
+        None,
+        "its network is not served"
+    );
+    let local = leecher.local();
+    for how in [LINEARIZABLE, Consistency::AtLeast(revision)] {
+        let read = local.key(b"k", how).await.expect("others have it");
+        assert_eq!(read.value, Bytes::from_static(b"v"));
+    }
+    let far = Consistency::AtLeast(1_000_000);
+    assert_eq!(refused(local.key(b"k", far).await), Code::NotYet);
+    let answer = local.put_key(b"k", Bytes::new(), Condition::Always).await;
+    assert_eq!(refused(answer), Code::Forbidden);
+    assert_eq!(local.nodes(&all()).await.expect("a page").items.len(), 2);
+    assert_eq!(
+        local
+            .voters(true)
+            .await
+            .expect("the leader says")
+            .voters
+            .len(),
+        1
+    );
+    // Leechers ask nobody how it does, and everybody may ask them.
+    let other = local.node("first").await.expect("it is known");
+    assert_eq!(other.services.value, None);
+    let seen = first.local().node("leecher").await.expect("it is known");
+    assert!(seen.services.value.is_some());
+    let mut follow = local.follow_events(None);
+    follow.connect().await.expect("it is followed");
+    first.token(None, 1).await;
+    hear(&mut follow, "tokens-changed").await;
+    drop(follow);
+    local.metrics().await.expect("it counts");
+    for node in [leecher, first] {
+        node.stop().await;
+    }
+}
+
 async fn hear(follow: &mut convoke_web::client::Follow<Event>, name: &str) -> Event {
     let hearing = async {
         loop {

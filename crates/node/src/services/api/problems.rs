@@ -189,6 +189,15 @@ impl Seen {
         }
     }
 
+    /// Whether a node was seen, and answers.
+    fn is_seen(&self, node: NodeId) -> bool {
+        let known = self
+            .members
+            .as_ref()
+            .is_none_or(|all| all.contains_key(&node));
+        self.answers(node) && (known || node == self.me)
+    }
+
     fn counts(&self, node: NodeId) -> bool {
         let role = self.enrolled.as_ref().and_then(|all| all.get(&node));
         match (role, &self.enrolled) {
@@ -226,6 +235,8 @@ fn of_the_log(seen: &Seen, found: &mut Found) {
         .filter(|voter| !seen.answers(*voter))
         .collect();
     let answering = all - missing.len();
+    // Who was not seen yet is waited for, and does not count as answering.
+    let seen_now = log.voters.iter().filter(|it| seen.is_seen(**it)).count();
     let needed = all / 2 + 1;
     let is_led = log.led_by().is_some();
     if all == 0 {
@@ -238,12 +249,15 @@ fn of_the_log(seen: &Seen, found: &mut Found) {
         }
         return;
     }
-    if answering < needed {
+    // As long as somebody leads, a majority answers it, whatever gossip says from here.
+    if seen_now < needed && !is_led {
+        let gone = log.voters.iter().copied();
+        let gone: Vec<NodeId> = gone.filter(|it| !seen.is_seen(*it)).collect();
         found.add(
             Code::NoQuorum,
             format!(
-                "{answering} of {all} voters answer and {needed} are needed, so nothing can be decided; missing: {}",
-                seen.all_called(&missing)
+                "{seen_now} of {all} voters answer and {needed} are needed, so nothing can be decided; missing: {}",
+                seen.all_called(&gone)
             ),
             "start those nodes again; if they are gone for good, `convoke log recover` on one that is left, after reading docs/operate/log.md",
         );
@@ -261,7 +275,7 @@ fn of_the_log(seen: &Seen, found: &mut Found) {
         };
         found.add(
             Code::NoLeader,
-            format!("{for_how_long}; {answering} of {all} voters answer, so one will be elected"),
+            format!("{for_how_long}; {seen_now} of {all} voters answer, so one will be elected"),
             "wait a few seconds; if it stays so, look whether voters reach each other on their port, over UDP and TCP",
         );
     }
@@ -681,6 +695,23 @@ mod tests {
             found[0].1
         );
         assert!(found.iter().any(|(code, _)| code == "cut-off"));
+    }
+
+    #[test]
+    fn a_node_that_starts_alone_says_who_is_missing_and_waits_before_it_blames_them() {
+        let found = told(|seen| {
+            seen.uptime = Duration::from_secs(2);
+            seen.members = Some(BTreeMap::new());
+            log(seen).leader = None;
+            log(seen).age = None;
+        });
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].0, "no-quorum");
+        assert!(
+            found[0].1.contains("1 of 3 voters answer"),
+            "{}",
+            found[0].1
+        );
     }
 
     #[test]
