@@ -7,6 +7,7 @@
 //! | `cluster.json`, `certificate.pem`, `trust`, `issuer.pem` | its papers, see [`custody`](crate::custody) |
 //! | `introductions` | members that gossip knew of, for the next start |
 //! | `log/`, `snapshots/` | the log |
+//! | `api.sock` | the API, for whoever can open it; there while it is served |
 //!
 //! Deliberately not here: what the papers say.
 
@@ -21,6 +22,15 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 /// Where a node keeps its key, in its data directory.
 pub const KEY: &str = "node.key";
+
+/// Where the API of a node is served to whoever can open it, in its data directory.
+pub const API_SOCKET: &str = "api.sock";
+
+/// The socket of the API of the node that has this data directory.
+#[must_use]
+pub fn api_socket(data: &Path) -> PathBuf {
+    data.join(API_SOCKET)
+}
 
 /// A directory that is ours until this is dropped.
 #[derive(Debug)]

@@ -6,6 +6,8 @@
 //! | [`home`] | the data directory: locked while the node lives, with the key that makes it the same node at its next start |
 //! | [`custody`] | belonging to a cluster: founding it, joining it, certificates and their renewal, letting others in |
 //! | [`event`] | what happens to a node, for whoever started it |
+//! | [`inspect`] | what nodes ask each other about themselves |
+//! | [`api`] | the HTTP API, for those who start a node |
 //! | [`config`] | flags, environment and file, checked, with their origins |
 //! | [`logs`] | what a node tells: levels, files, recent lines |
 //! | [`roles`] | which services each role wants, as data |
@@ -45,10 +47,17 @@
 //! Deliberately not here: what HTTP looks like (`web`), and reading the environment, which the program does.
 #![forbid(unsafe_code)]
 
+pub mod api {
+    //! The HTTP API of a node, as whoever starts the node sees it. What it answers is in `services/api`, what it looks like in `convoke-web`.
+
+    pub use crate::home::{API_SOCKET, api_socket};
+    pub use crate::services::api::{ApiSettings, LOGIN_LIFE};
+}
 pub mod config;
 pub mod custody;
 pub mod event;
 pub mod home;
+pub mod inspect;
 pub mod logs;
 pub mod node;
 pub mod notify;

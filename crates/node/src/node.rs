@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 use convoke_consensus::host::{AddressBook, HostError, LogNode};
 use convoke_driver::{Gossip, Params};
 use convoke_rpc::identity::{Development, Identity, IssuerError, Trust};
+use convoke_rpc::metrics::Metrics;
 use convoke_rpc::{Carriers, Endpoint, Limits, NodeId, Protocol, Role, RoleSet, Target};
 use convoke_store::{Store, StoreConfig};
 use convoke_types::wire::enrol::JoinToken;
@@ -36,14 +37,18 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::custody::ask::{self, AskError};
-use crate::custody::keeper::{self, Out};
+use crate::custody::keeper::Out;
 use crate::custody::{PaperError, Papers};
 use crate::event::{Event, Teller};
-use crate::home::{Home, HomeError};
+use crate::home::{self, Home, HomeError};
+use crate::inspect;
+use crate::logs::Ring;
 use crate::notify::Notifier;
 use crate::parts::{Parts, Slot};
 use crate::roles::wanted;
 use crate::services;
+pub use crate::services::api::ApiSettings;
+use crate::services::api::{Happenings, LogClock, Logins};
 use crate::supervisor::{self, EndReason, Overview, Supervisor};
 
 /// How long whoever may be a copy of this node has to answer.
@@ -109,6 +114,10 @@ pub struct Settings {
     pub times: supervisor::Params,
     /// The service manager, if there is one.
     pub notifier: Option<Notifier>,
+    /// The HTTP API; without it, the socket in the data directory alone.
+    pub api: Option<ApiSettings>,
+    /// What the program told lately, for those who ask for this node's log.
+    pub recent: Option<Arc<Ring>>,
     /// Who hears of everything.
     pub teller: Teller,
 }
@@ -141,6 +150,8 @@ impl Settings {
             limits: Limits::default(),
             times: supervisor::Params::default(),
             notifier: None,
+            api: None,
+            recent: None,
             teller: Arc::new(|_| ()),
         }
     }
@@ -304,6 +315,7 @@ impl Node {
         let store = client(&endpoint, bound, own, &belongs.places).await;
         let role = first_role(&belongs, settings.wants);
         let me = endpoint.identity().node_id();
+        let start = home.start();
         let parts = Arc::new(Parts {
             settings,
             home,
@@ -325,6 +337,11 @@ impl Node {
             role: watch::Sender::new(None),
             was_ready: AtomicBool::new(false),
             ended: watch::Sender::new(None),
+            happenings: Happenings::new(start),
+            log_clock: LogClock::new(begun),
+            logins: Logins::default(),
+            api: Slot::new(),
+            calls: Metrics::new(),
             reins: OnceLock::new(),
         });
         Ok(Self::supervise(parts, role))
@@ -332,12 +349,12 @@ impl Node {
 
     fn supervise(parts: Arc<Parts>, role: Role) -> Self {
         parts.tell(&started(&parts));
-        let teller = Arc::clone(parts.teller());
+        let told = Arc::clone(&parts);
         let supervisor = Supervisor::start(
             services::all(&parts),
             parts.settings.times,
             parts.settings.notifier.clone(),
-            move |event| teller(&Event::Services(event.clone())),
+            move |event| told.tell(&Event::Services(event.clone())),
         );
         let reins = supervisor.reins();
         let _ = parts.reins.set(reins.clone());
@@ -500,19 +517,58 @@ impl Node {
         self.0.parts.ended.borrow().clone()
     }
 
-    /// A new key that signs takes the place of this node's.
+    /// A new key that signs takes the place of this node's. Gives back the old one and the new one.
     ///
     /// # Errors
     /// When it has none, or that cannot be decided.
-    pub async fn rotate_issuer(&self) -> Result<(String, String), convoke_store::Error> {
-        let parts = &self.0.parts;
-        let Some(papers) = &parts.papers else {
-            return Err(convoke_store::Error::Failed {
-                why: "a node of a development cluster has no issuer".to_owned(),
-            });
+    pub async fn rotate_issuer(&self) -> Result<(String, String), inspect::NotRotated> {
+        let rotated = inspect::rotate(&self.0.parts, None).await?;
+        Ok((rotated.old, rotated.new))
+    }
+
+    /// The socket at which this node's API is served to whoever can open it.
+    #[must_use]
+    pub fn api_socket(&self) -> PathBuf {
+        home::api_socket(self.data())
+    }
+
+    /// Where its API is served over the network, as the beginning of an address; changes when that begins or ends.
+    #[must_use]
+    pub fn api_address(&self) -> Option<String> {
+        let (address, has_tls) = self.0.parts.api.get()?;
+        let scheme = if has_tls { "https" } else { "http" };
+        Some(format!("{scheme}://{address}"))
+    }
+
+    /// Waits until its API is served over the network, for as long as this node is told to do that.
+    pub async fn api_served(&self) -> String {
+        let mut served = self.0.parts.api.watch();
+        let served = served.wait_for(Option::is_some).await;
+        if served.is_err() {
+            return std::future::pending().await;
+        }
+        drop(served);
+        self.api_address().unwrap_or_default()
+    }
+
+    /// A one-time token with which somebody may log in at the API as admin, within [`LOGIN_LIFE`](crate::api::LOGIN_LIFE).
+    ///
+    /// # Errors
+    /// When there are no random bytes.
+    pub fn make_login(&self) -> Result<String, HomeError> {
+        self.0.parts.logins.make()
+    }
+
+    /// Where a browser logs in, once, with a token made for it. Nothing while the API is not served over the network. The token stands
+    /// behind the `#`, which browsers keep to themselves.
+    ///
+    /// # Errors
+    /// When there are no random bytes.
+    pub fn login_url(&self) -> Result<Option<String>, HomeError> {
+        let Some(address) = self.api_address() else {
+            return Ok(None);
         };
-        let rotated = keeper::rotate(&parts.store, papers, parts.lifetime()).await?;
-        Ok((rotated.0.to_string(), rotated.1.to_string()))
+        Ok(Some(format!("{address}/#login={}", self.make_login()?)))
     }
 
     /// Has it stop in order; asked again, at once. For signals; [`stopped`](Self::stopped) waits for it.

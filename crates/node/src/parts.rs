@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use convoke_consensus::host::{AddressBook, LogNode};
 use convoke_driver::Gossip;
 use convoke_rpc::identity::{Identity, Trust};
+use convoke_rpc::metrics::Metrics;
 use convoke_rpc::{Endpoint, NodeId, Role};
 use convoke_store::Store;
 use convoke_types::ClusterId;
@@ -20,9 +21,10 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::custody::Papers;
-use crate::event::{Event, Teller};
+use crate::event::Event;
 use crate::home::Home;
 use crate::node::{NodeError, Settings};
+use crate::services::api::{Happenings, LogClock, Logins};
 use crate::supervisor::Reins;
 
 /// What one service makes and others use. Empty while it does not run.
@@ -89,6 +91,16 @@ pub(crate) struct Parts {
     pub(crate) was_ready: AtomicBool,
     /// Why it cannot go on.
     pub(crate) ended: watch::Sender<Option<Arc<NodeError>>>,
+    /// What happened, for those who follow it.
+    pub(crate) happenings: Happenings,
+    /// The time of the log.
+    pub(crate) log_clock: LogClock,
+    /// One-time tokens with which somebody may log in at the API.
+    pub(crate) logins: Logins,
+    /// Where the API is served over the network, while it is, and whether with TLS.
+    pub(crate) api: Slot<(SocketAddr, bool)>,
+    /// Calls that were served here.
+    pub(crate) calls: Metrics,
     /// How its supervisor is told; there before any service starts.
     pub(crate) reins: std::sync::OnceLock<Reins>,
 }
@@ -107,11 +119,8 @@ impl Parts {
         self.identity.node_id()
     }
 
-    pub(crate) fn teller(&self) -> &Teller {
-        &self.settings.teller
-    }
-
     pub(crate) fn tell(&self, event: &Event) {
+        self.happenings.hear(event);
         (self.settings.teller)(event);
     }
 

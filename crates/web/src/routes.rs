@@ -308,11 +308,7 @@ impl Route {
     }
 
     /// Answers with a page, or with a stream to who accepts one.
-    fn page_or_stream<T, A, F>(
-        mut self,
-        page: F,
-        stream: fn(Call) -> Result<Response, Fault>,
-    ) -> Self
+    fn page_or_stream<T, A, F>(mut self, page: F, stream: fn(Call) -> Future_) -> Self
     where
         T: Serialize + JsonSchema + 'static,
         A: Future<Output = Result<T, Fault>> + Send + 'static,
@@ -333,8 +329,7 @@ impl Route {
         let pages = self.carry_out;
         self.carry_out = Arc::new(move |call| {
             if call.wants_stream {
-                let answer = stream(call);
-                Box::pin(async move { answer })
+                stream(call)
             } else {
                 pages(call)
             }
@@ -424,9 +419,9 @@ fn about_the_node() -> Vec<Route> {
         .page_or_stream::<EventPage, _, _>(
             |call| async move { call.backend().events(call.reading(Start::Oldest)).await },
             |call| {
-                sse::follow::<Event>(call, |call, reading| {
+                Box::pin(sse::follow::<Event>(call, |call, reading| {
                     Box::pin(async move { Ok(call.backend().events(reading).await?.into()) })
-                })
+                }))
             },
         ),
         get("/v1/voters", "getVoters", "Who votes, and why")
@@ -546,7 +541,7 @@ fn about_nodes() -> Vec<Route> {
                     .await
             },
             |call| {
-                sse::follow::<LogLine>(call, |call, reading| {
+                Box::pin(sse::follow::<LogLine>(call, |call, reading| {
                     Box::pin(async move {
                         Ok(call
                             .backend()
@@ -554,7 +549,7 @@ fn about_nodes() -> Vec<Route> {
                             .await?
                             .into())
                     })
-                })
+                }))
             },
         ),
     ]

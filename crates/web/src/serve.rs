@@ -221,7 +221,7 @@ impl Server {
     }
 
     /// Serves until `stop` is cancelled, and until then never returns. Streams end at once then; requests have the grace
-    /// time. An API is served by one server, and not again after it stopped.
+    /// time. Several servers may serve an API if they are told to stop together; none serves it again after that.
     pub async fn run(self, stop: CancellationToken) -> Ended {
         let Self { api, listeners } = self;
         let mut accepting = JoinSet::new();

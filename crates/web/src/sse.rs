@@ -109,7 +109,9 @@ struct Follower<T> {
 }
 
 /// The stream that a request asks for, from now on unless it says from where.
-pub(crate) fn follow<T: Told + Send + 'static>(
+///
+/// "Now" is when the head of the answer goes out, wherever what is followed is: whoever has read the head misses nothing.
+pub(crate) async fn follow<T: Told + Send + 'static>(
     call: Call,
     read: Read<T>,
 ) -> Result<Response, Fault> {
@@ -123,6 +125,10 @@ pub(crate) fn follow<T: Told + Send + 'static>(
     let now = Instant::now();
     let mut reading = call.reading(Start::Now);
     reading.limit = BATCH;
+    if reading.start == Start::Now {
+        let place = read(&call, reading.clone()).await?;
+        reading.start = Start::After(place.next);
+    }
     reading.wait = call.api.limits.keep_alive;
     let follower = Follower {
         ends: now + call.api.limits.stream_life,

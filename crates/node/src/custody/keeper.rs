@@ -24,8 +24,8 @@ use convoke_rpc::{NodeId, RoleSet};
 use convoke_store::Store;
 use convoke_types::wire::enrol::Denial;
 use convoke_types::wire::store::{
-    Admission, Command, CustodyCommand, CustodyFound, CustodyQuery, CustodyRefusal, Digest, Done,
-    Found, Freshness, KEEP_MS, Query, Refusal, Revision, TrustState,
+    Actor, Admission, Attributed, Command, CustodyCommand, CustodyFound, CustodyQuery,
+    CustodyRefusal, Digest, Done, Found, Freshness, KEEP_MS, Query, Refusal, Revision, TrustState,
 };
 use parking_lot::Mutex;
 
@@ -460,7 +460,15 @@ pub(crate) async fn rotate(
     store: &Store,
     papers: &Arc<Mutex<Papers>>,
     lifetime: Duration,
+    by: Option<Actor>,
 ) -> Result<(Digest, Digest), convoke_store::Error> {
+    let for_somebody = |command: Command| match &by {
+        Some(by) => Command::Attributed(Attributed {
+            by: by.clone(),
+            command: Box::new(command),
+        }),
+        None => command,
+    };
     let failed = |error: super::PaperError| convoke_store::Error::Failed {
         why: error.to_string(),
     };
@@ -469,7 +477,7 @@ pub(crate) async fn rotate(
         let old = digest_of(papers.issuer().map_err(failed)?.certificate());
         (old, papers.fresh_issuer().map_err(failed)?)
     };
-    store.command(add(new.certificate())).await?;
+    store.command(for_somebody(add(new.certificate()))).await?;
     // Until everybody has heard of it, the old one signs.
     tokio::time::sleep(SETTLES).await;
     let digest = digest_of(new.certificate());
@@ -478,7 +486,9 @@ pub(crate) async fn rotate(
         issuer: old,
         keep_ms: keep_ms(lifetime),
     };
-    let done = store.command(Command::Custody(retire)).await?;
+    let done = store
+        .command(for_somebody(Command::Custody(retire)))
+        .await?;
     debug_assert!(matches!(done, Done::Noted(_)));
     Ok((old, digest))
 }

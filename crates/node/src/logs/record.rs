@@ -129,10 +129,23 @@ impl Record {
             self.level.name(),
             self.target
         );
-        escape(&self.message, &mut text);
+        self.put_text(&mut text);
+        text
+    }
+
+    /// `message key=value span{key=value}`
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        self.put_text(&mut text);
+        text
+    }
+
+    fn put_text(&self, text: &mut String) {
+        escape(&self.message, text);
         for (name, value) in &self.fields {
             text.push(' ');
-            pair(name, value, &mut text);
+            pair(name, value, text);
         }
         for span in &self.spans {
             text.push(' ');
@@ -142,11 +155,10 @@ impl Record {
                 if index > 0 {
                     text.push(' ');
                 }
-                pair(name, value, &mut text);
+                pair(name, value, text);
             }
             text.push('}');
         }
-        text
     }
 
     /// As an object of JSON, on one line.

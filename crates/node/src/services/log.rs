@@ -32,6 +32,7 @@ use convoke_types::wire::store::{
 
 use crate::event::{Event, Place};
 use crate::home::random;
+use crate::inspect::{InspectServer, Inspecting};
 use crate::node::{Belonging, NodeError};
 use crate::parts::Parts;
 use crate::roles::Mode;
@@ -63,7 +64,11 @@ impl Service for Logging {
         Box::pin(async move {
             let parts = Arc::clone(&self.0);
             if context.mode() == Mode::Asks {
-                let server = Server::builder().reflection().serve(&parts.endpoint)?;
+                let server = Server::builder()
+                    .service(InspectServer::new(Inspecting::new(Arc::clone(&parts))))
+                    .interceptor(parts.calls.clone())
+                    .reflection()
+                    .serve(&parts.endpoint)?;
                 return Ok(Running::new(ask(parts, server, context)));
             }
             let log = open(&parts).await?;
@@ -71,6 +76,8 @@ impl Service for Logging {
             let server = Server::builder()
                 .service(raft)
                 .service(keeper)
+                .service(InspectServer::new(Inspecting::new(Arc::clone(&parts))))
+                .interceptor(parts.calls.clone())
                 .reflection()
                 .serve(&parts.endpoint)?;
             let letting_go = let_go(Arc::clone(&parts), log.clone());

@@ -5,10 +5,12 @@
 //! | --- | --- |
 //! | `custody.rs` | certificate, trust and issuer; letting others in |
 //! | `gossip.rs` | seeing and being seen |
+//! | `api/` | the HTTP API |
 //! | `log.rs` | decided state, and being listed in it |
 //!
 //! Deliberately not here: services that are not built yet. The supervisor shows them as such.
 
+pub(crate) mod api;
 mod custody;
 mod gossip;
 mod log;
@@ -24,9 +26,11 @@ pub(crate) fn all(parts: &Arc<Parts>) -> Services {
     let custody = custody::Custody(Arc::clone(parts));
     let gossip = gossip::Gossiping(Arc::clone(parts));
     let log = log::Logging(Arc::clone(parts));
+    let api = api::Serving(Arc::clone(parts));
     Services::from([
         (ServiceName::Custody, Arc::new(custody) as Arc<dyn Service>),
         (ServiceName::Gossip, Arc::new(gossip)),
         (ServiceName::Log, Arc::new(log)),
+        (ServiceName::Api, Arc::new(api)),
     ])
 }

@@ -50,7 +50,7 @@ pub struct NodeDetail {
     pub incarnation: Stated<String>,
     /// What it says of itself.
     pub facts: Vec<Fact>,
-    /// How doubtful those who watch it are.
+    /// How doubtful the node that answers is of it, and it of those that it watches.
     pub phi: Vec<PeerPhi>,
     /// Its services; null when it does not say.
     pub services: Stated<Vec<Service>>,
@@ -67,8 +67,8 @@ pub struct Fact {
     pub key: String,
     /// What.
     pub value: String,
-    /// Its version.
-    pub version: u64,
+    /// Its version; null where facts have none of their own.
+    pub version: Option<u64>,
     /// How old it is.
     pub age_ms: Option<u64>,
 }
@@ -76,8 +76,10 @@ pub struct Fact {
 /// How doubtful one node is of another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PeerPhi {
-    /// Who watches.
+    /// Who watches, …
     pub observer: String,
+    /// … whom.
+    pub peer: String,
     /// The doubt; null when too little was heard to say.
     pub phi: Option<f64>,
     /// The round-trip time.

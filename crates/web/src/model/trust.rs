@@ -8,8 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::{Check, NAME_BYTES, Role, Scope, number, roles, text};
 use crate::problem::Fault;
 
-/// The longest life of a token: a year.
-const LONGEST_MS: u64 = 366 * 24 * 3_600_000;
+/// How long a token lives with which nodes join: a second to 30 days.
+const TOKEN_MS: (u64, u64) = (1_000, 30 * 24 * 3_600_000);
+/// How long a token lives with which programs ask: a minute to ten years.
+const KEY_MS: (u64, u64) = (60_000, 3_652 * 24 * 3_600_000);
+/// The most bytes of the name of a token with which programs ask.
+const KEY_NAME_BYTES: usize = 128;
 /// The most bytes of a secret that is shown.
 pub(crate) const SECRET_BYTES: usize = 1_024;
 
@@ -35,8 +39,8 @@ pub struct CreateToken {
     /// The roles it allows, each once; without them, all.
     #[schemars(length(min = 1, max = 5))]
     pub roles: Option<Vec<Role>>,
-    /// How long it lives: 1 s to a year; without it, an hour.
-    #[schemars(range(min = 1_000, max = 31_622_400_000_u64))]
+    /// How long it lives: 1 s to 30 days; without it, an hour.
+    #[schemars(range(min = 1_000, max = 2_592_000_000_u64))]
     pub ttl_ms: Option<u64>,
     /// How often it can be used: 1 to 10,000; without it, once.
     #[schemars(range(min = 1, max = 10_000))]
@@ -76,12 +80,12 @@ pub struct ApiToken {
 #[serde(deny_unknown_fields)]
 pub struct CreateApiToken {
     /// For whom or what it is.
-    #[schemars(length(min = 1, max = 256))]
+    #[schemars(length(min = 1, max = 128))]
     pub name: String,
     /// What it may.
     pub scope: Scope,
-    /// How long it lives: 1 s to a year; without it, until it is revoked.
-    #[schemars(range(min = 1_000, max = 31_622_400_000_u64))]
+    /// How long it lives: a minute to ten years; without it, ten years.
+    #[schemars(range(min = 60_000, max = 315_532_800_000_u64))]
     pub ttl_ms: Option<u64>,
 }
 
@@ -107,8 +111,10 @@ pub struct Issuer {
     pub node: Option<String>,
     /// Whether it signs.
     pub state: IssuerState,
-    /// In which revision it was decided.
-    pub revision: u64,
+    /// Since when it counts, by the time of the log.
+    pub since_unix_ms: u64,
+    /// Until when what it signed counts; null as long as it signs.
+    pub until_unix_ms: Option<u64>,
 }
 
 /// What an issuer does.
@@ -191,7 +197,7 @@ impl Check for CreateToken {
             roles("roles", list)?;
         }
         if let Some(ttl_ms) = self.ttl_ms {
-            number("ttl_ms", ttl_ms, (1_000, LONGEST_MS))?;
+            number("ttl_ms", ttl_ms, TOKEN_MS)?;
         }
         match self.uses {
             Some(uses) => number("uses", uses.into(), (1, 10_000)),
@@ -202,9 +208,9 @@ impl Check for CreateToken {
 
 impl Check for CreateApiToken {
     fn check(&self) -> Result<(), Fault> {
-        text("name", &self.name, NAME_BYTES)?;
+        text("name", &self.name, KEY_NAME_BYTES)?;
         match self.ttl_ms {
-            Some(ttl_ms) => number("ttl_ms", ttl_ms, (1_000, LONGEST_MS)),
+            Some(ttl_ms) => number("ttl_ms", ttl_ms, KEY_MS),
             None => Ok(()),
         }
     }

@@ -16,6 +16,8 @@ use convoke_web::text::{base64_encode, percent_encode};
 use convoke_web::{Code, Fault};
 use tokio::sync::watch;
 
+/// Operations that do what they are asked for when everything in the document is asked once.
+pub(crate) const SERVED_LEAST: usize = 31;
 pub(crate) const NODE: &str = "node-a";
 
 #[derive(Debug)]
@@ -400,11 +402,12 @@ impl Backend for Memory {
             facts: vec![Fact {
                 key: "cores".to_owned(),
                 value: "2".to_owned(),
-                version: 1,
+                version: Some(1),
                 age_ms: Some(9),
             }],
             phi: vec![PeerPhi {
                 observer: "node-b".to_owned(),
+                peer: NODE.to_owned(),
                 phi: Some(0.5),
                 rtt_us: None,
                 heard_ms_ago: Some(4),
@@ -782,7 +785,8 @@ impl Backend for Memory {
             fingerprint: "f".to_owned(),
             node: Some(NODE.to_owned()),
             state: IssuerState::Active,
-            revision: 1,
+            since_unix_ms: 1,
+            until_unix_ms: None,
         };
         soon(Ok(self.page([("f".to_owned(), issuer)], &part)))
     }
