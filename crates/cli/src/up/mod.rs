@@ -16,7 +16,7 @@ mod flags;
 mod tell;
 
 use std::ffi::OsString;
-use std::io::Read as _;
+use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +24,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use convoke_driver::Params;
+use convoke_node::api::ApiSettings;
 use convoke_node::config::{self, Config, Loaded, Origin, Preset, Sources};
 use convoke_node::event::{Event, Teller};
 use convoke_node::logs::{Logs, Severity};
@@ -144,7 +145,8 @@ async fn live(
         let voice = voice.clone();
         Arc::new(move |event| voice.tell(event))
     };
-    let settings = settings(&arguments, &config, notifier, teller)?;
+    let mut settings = settings(&arguments, &config, notifier, teller)?;
+    settings.recent = Some(Arc::clone(logs.recent()));
     let node = tokio::select! {
         started = Node::start(settings) => started?,
         // Who is not let in yet is not there yet.
@@ -152,8 +154,16 @@ async fn live(
     };
     let mut loaded = loaded;
     let mut is_stopping = false;
+    let mut is_shown = false;
     loop {
         tokio::select! {
+            address = node.api_served(), if !is_shown => {
+                is_shown = true;
+                // What goes into a file or a journal is read by others than the one who started this.
+                let is_seen = std::io::stdout().is_terminal() && !arguments.json;
+                let url = if is_seen { node.login_url()? } else { None };
+                voice.invite(&address, url.as_deref());
+            }
             why = node.ended() => {
                 bail!("{why}");
             }
@@ -262,6 +272,7 @@ fn settings(
             ..Limits::default()
         },
         times: supervisor::Params::from(config.stop),
+        api: Some(ApiSettings::from(&config.api)),
         notifier,
         teller,
         ..Settings::new(&config.node.data, network.listen)

@@ -39,6 +39,19 @@ impl Voice {
         }
     }
 
+    /// Where the API is, for somebody who has not been there yet.
+    pub(super) fn invite(&self, url: &str) {
+        let line = if self.is_json {
+            json_line(&json!({"kind": "api", "url": url}))
+        } else {
+            format!(
+                "The API and the dashboard, for 15 minutes, once: {}\n",
+                plain(url)
+            )
+        };
+        let _ = put(&line);
+    }
+
     fn text(&self, event: &Event) -> Option<String> {
         Some(match event {
             Event::Started {
