@@ -39,15 +39,15 @@ impl Voice {
         }
     }
 
-    /// Where the API is, for somebody who has not been there yet.
-    pub(super) fn invite(&self, url: &str) {
-        let line = if self.is_json {
-            json_line(&json!({"kind": "api", "url": url}))
-        } else {
-            format!(
-                "The API and the dashboard, for 15 minutes, once: {}\n",
+    /// Where the API is, and the way in for somebody who has not been there yet.
+    pub(super) fn invite(&self, address: &str, login: Option<&str>) {
+        let line = match login {
+            _ if self.is_json => json_line(&json!({"kind": "api", "address": address})),
+            Some(url) => format!(
+                "The API, for a browser, once, within 15 minutes: {}\n",
                 plain(url)
-            )
+            ),
+            None => format!("The API is at {}.\n", plain(address)),
         };
         let _ = put(&line);
     }
