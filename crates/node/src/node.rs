@@ -28,7 +28,9 @@ use convoke_consensus::host::{AddressBook, HostError, LogNode};
 use convoke_driver::{Gossip, Params};
 use convoke_rpc::identity::{Development, Identity, IssuerError, Trust};
 use convoke_rpc::metrics::Metrics;
-use convoke_rpc::{Carriers, Endpoint, Limits, NodeId, Protocol, Role, RoleSet, Target};
+use convoke_rpc::{
+    CarrierKind, Carriers, Endpoint, Limits, NodeId, Protocol, Role, RoleSet, Target,
+};
 use convoke_store::{Store, StoreConfig};
 use convoke_types::wire::enrol::JoinToken;
 use convoke_types::{ClusterId, Tags};
@@ -828,7 +830,9 @@ async fn look_for_a_copy(
         if address == bound || is_here(address, bound) {
             continue;
         }
-        let connecting = endpoint.connect(address, Some(me), Protocol::Rpc);
+        // A node always listens over TCP, where nobody being there is known at once.
+        let tcp = Some(CarrierKind::Tcp);
+        let connecting = endpoint.connect_over(tcp, address, Some(me), Protocol::Rpc);
         if let Ok(Ok(link)) = tokio::time::timeout(COPY, connecting).await {
             link.close(convoke_rpc::CloseCode::Done, "");
             return Err(NodeError::Copied { address });

@@ -128,6 +128,11 @@ impl Parts {
         self.settings.lifetime
     }
 
+    /// The log, if this node has anything of it: one that nobody gave it yet knows nothing.
+    pub(crate) fn log_with_entries(&self) -> Option<LogNode> {
+        self.log.get().filter(|log| log.status().has_log())
+    }
+
     /// The node cannot go on: whoever waits for its end hears why, and its services stop.
     pub(crate) fn end(&self, why: NodeError) {
         self.ended.send_if_modified(|ended| {

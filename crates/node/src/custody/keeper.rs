@@ -148,7 +148,7 @@ impl Keeper {
     }
 
     async fn decided_trust(&self) -> Option<TrustState> {
-        if let Some(log) = self.parts.log.get() {
+        if let Some(log) = self.parts.log_with_entries() {
             return Some(local_trust(&log));
         }
         // It may be about to come.
@@ -156,7 +156,9 @@ impl Keeper {
             return None;
         }
         let query = Query::Custody(CustodyQuery::Trust);
-        let answer = self.parts.store.query(query, Freshness::Stale).await.ok()?;
+        // This node itself would answer with nothing, were it asked for anything older.
+        let asked = self.parts.store.query(query, Freshness::Linearizable);
+        let answer = asked.await.ok()?;
         let Found::Custody(CustodyFound::Trust(trust)) = answer.found else {
             return None;
         };
@@ -329,7 +331,7 @@ impl Keeper {
 
     /// What was decided that this node may be, if that is known here.
     fn admission(&self) -> Option<RoleSet> {
-        let log = self.parts.log.get()?;
+        let log = self.parts.log_with_entries()?;
         let found = local(&log, CustodyQuery::Admission(log.me().node));
         let CustodyFound::Admission(Admission::Allowed(roles)) = found else {
             return None;
@@ -340,7 +342,7 @@ impl Keeper {
     /// A node whose links are all refused hears no reason that it can trust. So it asks.
     async fn ask_whether_in(&mut self) -> Option<Out> {
         let now = Instant::now();
-        let log = self.parts.log.get()?;
+        let log = self.parts.log_with_entries()?;
         let query = Query::Custody(CustodyQuery::Keys);
         let read = log.consensus().read(&query, Freshness::Stale).await;
         // How long ago this node knew that it is up to date.

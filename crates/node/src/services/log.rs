@@ -156,9 +156,9 @@ impl Keeping {
             be_listed(&self.parts, Some(&self.log), &self.context).await;
             Ok::<(), Failure>(())
         };
-        let (listed, looked, heard) = (listed, self.look_after(), self.hear());
+        let (looked, heard, asked) = (self.look_after(), self.hear(), self.ask_meanwhile());
         // The first that fails ends all; being listed does not end.
-        futures_util::try_join!(listed, looked, heard).map(drop)
+        futures_util::try_join!(listed, looked, heard, asked).map(drop)
     }
 
     /// Founds a log if it is to.
@@ -282,6 +282,19 @@ impl Keeping {
         }
     }
 
+    /// As long as nobody gives this node the log, it asks what it is.
+    async fn ask_meanwhile(&self) -> Result<(), Failure> {
+        loop {
+            tokio::time::sleep(ASK).await;
+            if self.log.status().has_log() || self.parts.role.borrow().is_none() {
+                continue;
+            }
+            if let Ok(Some(record)) = self.parts.store.node(self.parts.me()).await {
+                take_role(&self.parts, record.role);
+            }
+        }
+    }
+
     /// What was decided that concerns this node or gossip.
     async fn hear(&self) -> Result<(), Failure> {
         let consensus = self.log.consensus();
@@ -340,7 +353,7 @@ async fn be_listed(parts: &Parts, log: Option<&LogNode>, context: &Context) {
                 if !was_ready {
                     parts.tell(&Event::Enrolled { role });
                 }
-                be_ready(parts, log, role).await;
+                be_ready(parts, context, role).await;
                 context.ready();
                 if !was_ready {
                     was_ready = true;
@@ -378,19 +391,19 @@ async fn enrol(parts: &Parts, log: Option<&LogNode>) -> Result<Role, String> {
     enrolled.map_err(|error| error.to_string())
 }
 
-/// Waits until this node answers what was decided, its own record included.
-async fn be_ready(parts: &Parts, log: Option<&LogNode>, role: Role) {
-    if let Some(log) = log {
+/// Waits until this node answers what was decided, its own record included: from its own log, or by asking those that have more of it. A node
+/// that keeps the log may wait long for it: who is to get it, and when, is for the leader to say.
+async fn be_ready(parts: &Parts, context: &Context, role: Role) {
+    let mut pause = Duration::from_millis(5);
+    loop {
         let query = Query::Node(NodeQuery::Get(parts.me()));
-        let mut pause = Duration::from_millis(5);
-        loop {
-            let read = log.consensus().read(&query, Freshness::Linearizable).await;
-            if read.is_ok_and(|answer| is_listed(&answer.found)) {
-                break;
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(500));
+        let read = parts.store.query(query, Freshness::Linearizable).await;
+        context.progress();
+        if read.is_ok_and(|answer| is_listed(&answer.found)) {
+            break;
         }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(500));
     }
     take_role(parts, role);
 }
