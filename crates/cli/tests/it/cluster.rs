@@ -1,7 +1,8 @@
 //! Clusters as people make them: `convoke up`, a token, and `convoke up --join`.
 
+use std::fs::File;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -14,8 +15,39 @@ use tokio::time::timeout;
 use crate::nodes::{complaint, until};
 use crate::{PATIENCE, STAGE, convoke, hear, lines_of, object, run};
 
+/// Ends with a look at what its nodes complained of: nothing, unless the test said that it expects it.
 struct Cluster {
     place: TempDir,
+    expected: Vec<&'static str>,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let complaints = complaints_below(self.place.path());
+        let is_expected = |line: &&String| self.expected.iter().any(|it| line.contains(it));
+        let unexpected: Vec<_> = complaints
+            .iter()
+            .filter(|line| !is_expected(line))
+            .collect();
+        assert!(unexpected.is_empty(), "{unexpected:#?}");
+    }
+}
+
+/// Lines of warnings and errors.
+fn complaints_below(place: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(place)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let texts = files
+        .filter(|path| path.extension().is_some_and(|it| it == "stderr"))
+        .map(|path| std::fs::read_to_string(path).unwrap());
+    let lines = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
+    lines
+        .filter(|line| line.contains(" WARN ") || line.contains(" ERROR "))
+        .collect()
 }
 
 struct One {
@@ -27,7 +59,14 @@ impl Cluster {
     fn new() -> Self {
         Self {
             place: TempDir::new().unwrap(),
+            expected: Vec::new(),
         }
+    }
+
+    /// A line of a warning or error that says this is what the test is about.
+    fn expecting(mut self, what: &'static str) -> Self {
+        self.expected.push(what);
+        self
     }
 
     fn home(&self, name: &str) -> PathBuf {
@@ -40,6 +79,7 @@ impl Cluster {
         let mut command = convoke(&self.place);
         command
             .args(["up", "--json", "--log-segment", "1MiB", "--preset", "local"])
+            .args(["--api-listen", &anywhere.to_string()])
             .args(["--listen", &anywhere.to_string(), "--data"])
             .arg(self.home(name))
             .args(more);
@@ -47,11 +87,23 @@ impl Cluster {
     }
 
     async fn start(&self, name: &str, more: &[&str]) -> One {
-        let mut child = self.up(name, more).spawn().unwrap();
-        let lines = lines_of(&mut child);
-        let mut one = One { child, lines };
+        let mut one = self.begin(name, more);
         one.hears("ready").await;
         one
+    }
+
+    fn begin(&self, name: &str, more: &[&str]) -> One {
+        self.spawn(name, &mut self.up(name, more))
+    }
+
+    fn spawn(&self, name: &str, command: &mut Command) -> One {
+        let complaints = File::options()
+            .create(true)
+            .append(true)
+            .open(self.home(&format!("{name}.stderr")));
+        let mut child = command.stderr(complaints.unwrap()).spawn().unwrap();
+        let lines = lines_of(&mut child);
+        One { child, lines }
     }
 
     /// Something else, as a node.
@@ -112,12 +164,10 @@ async fn a_stranger_makes_a_cluster_with_two_commands() {
         .start("second", &["--join", &from_file, "--role", "worker"])
         .await;
     let mut third = cluster.up("third", &["--join", "-"]);
-    let mut child = third.stdin(Stdio::piped()).spawn().unwrap();
-    let mut input = child.stdin.take().unwrap();
+    let mut third = cluster.spawn("third", third.stdin(Stdio::piped()));
+    let mut input = third.child.stdin.take().unwrap();
     input.write_all(token.as_bytes()).await.unwrap();
     drop(input);
-    let lines = lines_of(&mut child);
-    let mut third = One { child, lines };
     third.hears("ready").await;
 
     let listed = cluster.say("third", &["node", "ls", "--json"]).await;
@@ -168,9 +218,7 @@ async fn everything_decided_is_there_when_all_are_killed_and_come_back_elsewhere
         } else {
             vec!["--join-at", at.as_str()]
         };
-        let mut child = cluster.up(name, &more).spawn().unwrap();
-        let lines = lines_of(&mut child);
-        let mut one = One { child, lines };
+        let mut one = cluster.begin(name, &more);
         let started = one.hears("started").await;
         at = started["advertise"].as_str().unwrap().to_owned();
         starting.push(one);

@@ -63,6 +63,8 @@ pub(crate) struct Seen {
     trusted: Revision,
     /// Since when nodes with an issuer do not vote.
     outside: BTreeMap<NodeId, Instant>,
+    /// When it was last known what is decided.
+    answered: Option<Instant>,
     /// Since when no leader was heard of.
     alone: Option<Instant>,
     asked: Option<Instant>,
@@ -134,6 +136,7 @@ impl Keeper {
     async fn look(&mut self) -> Option<Out> {
         self.remember();
         if let Some(trust) = self.decided_trust().await {
+            self.seen.answered = Some(Instant::now());
             self.believe(&trust);
             if let Some(log) = self.parts.log.get() {
                 self.look_after_issuers(&log, &trust).await;
@@ -342,11 +345,15 @@ impl Keeper {
     /// A node whose links are all refused hears no reason that it can trust. So it asks.
     async fn ask_whether_in(&mut self) -> Option<Out> {
         let now = Instant::now();
-        let log = self.parts.log_with_entries()?;
-        let query = Query::Custody(CustodyQuery::Keys);
-        let read = log.consensus().read(&query, Freshness::Stale).await;
-        // How long ago this node knew that it is up to date.
-        let age = read.map_or(Some(Duration::ZERO), |answer| answer.age);
+        // How long ago this node knew that it is up to date, or was answered by those who are.
+        let age = match self.parts.log_with_entries() {
+            Some(log) => {
+                let query = Query::Custody(CustodyQuery::Keys);
+                let read = log.consensus().read(&query, Freshness::Stale).await;
+                read.map_or(Some(Duration::ZERO), |answer| answer.age)
+            }
+            None => Some(self.seen.answered.unwrap_or(self.parts.begun).elapsed()),
+        };
         if age.is_some_and(|age| age < ALONE) {
             self.seen.alone = None;
             return None;
