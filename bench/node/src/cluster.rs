@@ -64,7 +64,14 @@ impl Cluster {
     fn up(&self, name: &str, more: &[&str]) -> anyhow::Result<Member> {
         let complaints = File::create(self.place.path().join(format!("{name}.stderr")))?;
         let mut child = Command::new(&self.program)
-            .args(["up", "--json", "--listen", "127.0.0.1:0", "--log-segment", "1MiB"])
+            .args([
+                "up",
+                "--json",
+                "--listen",
+                "127.0.0.1:0",
+                "--log-segment",
+                "1MiB",
+            ])
             .args(["--api-listen", "127.0.0.1:0", "--data"])
             .arg(self.home(name))
             .args(more)
@@ -101,23 +108,43 @@ impl Cluster {
 
     pub(crate) fn token(&self, uses: usize) -> anyhow::Result<String> {
         let made = Command::new(&self.program)
-            .args(["token", "create", "--json", "--uses", &uses.to_string(), "--data"])
+            .args([
+                "token",
+                "create",
+                "--json",
+                "--uses",
+                &uses.to_string(),
+                "--data",
+            ])
             .arg(self.home("node-0"))
             .output()?;
-        ensure!(made.status.success(), "token create: {}", String::from_utf8_lossy(&made.stderr));
+        ensure!(
+            made.status.success(),
+            "token create: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
         let made: Value = serde_json::from_slice(&made.stdout)?;
-        Ok(made["token"].as_str().context("there is a token")?.to_owned())
+        Ok(made["token"]
+            .as_str()
+            .context("there is a token")?
+            .to_owned())
     }
 
     /// Starts these at once, and says how long it took until the last was ready.
-    pub(crate) fn join_together(&mut self, names: &[String], token: &str) -> anyhow::Result<Duration> {
+    pub(crate) fn join_together(
+        &mut self,
+        names: &[String],
+        token: &str,
+    ) -> anyhow::Result<Duration> {
         let begun = Instant::now();
         let started: Vec<Member> = names
             .iter()
             .map(|name| self.up(name, &["--join", token]))
             .collect::<Result<_, _>>()?;
         for mut member in started {
-            member.ready().with_context(|| format!("{} joins", member.name))?;
+            member
+                .ready()
+                .with_context(|| format!("{} joins", member.name))?;
             self.members.push(member);
         }
         Ok(begun.elapsed())

@@ -30,7 +30,9 @@ pub(crate) fn write(home: &Path, count: usize) -> anyhow::Result<()> {
             let store = Arc::clone(&store);
             writing.spawn(async move {
                 for number in (writer..count).step_by(WRITERS) {
-                    store.put(format!("bench/{number:06}"), vec![7; VALUE]).await?;
+                    store
+                        .put(format!("bench/{number:06}"), vec![7; VALUE])
+                        .await?;
                 }
                 Ok::<(), convoke_store::Error>(())
             });

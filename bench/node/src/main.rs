@@ -59,7 +59,8 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let program = program().context("build the program")?;
     let mut report = Report::default();
-    let wants = |case: &str| arguments.case.is_empty() || arguments.case.iter().any(|it| it == case);
+    let wants =
+        |case: &str| arguments.case.is_empty() || arguments.case.iter().any(|it| it == case);
     if wants("idle30") {
         let nodes = if arguments.quick { 8 } else { arguments.nodes };
         let idle = Duration::from_secs(if arguments.quick { 5 } else { 30 });
@@ -146,9 +147,19 @@ fn measure_idle(cluster: &Cluster, idle: Duration, report: &mut Report) -> anyho
         .iter()
         .map(|member| resident_mb(member))
         .collect::<Result<_, _>>()?;
-    add(report, "idle30", "cpu_pct", median(shares).unwrap_or(f64::NAN));
+    add(
+        report,
+        "idle30",
+        "cpu_pct",
+        median(shares).unwrap_or(f64::NAN),
+    );
     let most = memory.iter().copied().fold(0.0, f64::max);
-    add(report, "idle30", "rss_mb", median(memory).unwrap_or(f64::NAN));
+    add(
+        report,
+        "idle30",
+        "rss_mb",
+        median(memory).unwrap_or(f64::NAN),
+    );
     add(report, "idle30", "rss_most_mb", most);
     Ok(())
 }
