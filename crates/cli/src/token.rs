@@ -195,12 +195,10 @@ async fn query(log: &Log, what: &str, query: CustodyQuery) -> anyhow::Result<Cus
     let query = Query::Custody(query);
     let act = async |client: &Client<'_>| client.store.query(query, Freshness::Linearizable).await;
     let answer = log.have(Doing::Asking, what, act).await?;
-    match answer.found {
-        Found::Custody(found) => Ok(found),
-        other => Err(anyhow!(
-            "{what}: the answer is not one to what was asked: {other:?}"
-        )),
-    }
+    let Found::Custody(found) = answer.found else {
+        return Err(anyhow!("{what}: the answer is not one to what was asked"));
+    };
+    Ok(found)
 }
 
 async fn ls(log: &Log) -> anyhow::Result<()> {
@@ -254,12 +252,10 @@ async fn change(log: &Log, what: &str, command: CustodyCommand, done: Json) -> a
 }
 
 async fn trust(log: &Log, what: &str) -> anyhow::Result<TrustState> {
-    match query(log, what, CustodyQuery::Trust).await? {
-        CustodyFound::Trust(trust) => Ok(trust),
-        other => Err(anyhow!(
-            "{what}: the answer is not one to what was asked: {other:?}"
-        )),
-    }
+    let CustodyFound::Trust(trust) = query(log, what, CustodyQuery::Trust).await? else {
+        return Err(anyhow!("{what}: the answer is not one to what was asked"));
+    };
+    Ok(trust)
 }
 
 async fn issuers(log: &Log) -> anyhow::Result<()> {

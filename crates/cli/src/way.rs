@@ -137,10 +137,6 @@ pub(crate) fn data_directory(named: Option<&Path>) -> anyhow::Result<PathBuf> {
 }
 
 /// All of it, for whoever reads settings.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the program reads the environment, here and where it looks for colours"
-)]
 pub(crate) fn environment() -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
     std::env::vars_os().collect()
 }

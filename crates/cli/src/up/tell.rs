@@ -52,6 +52,10 @@ impl Voice {
         let _ = put(&line);
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the enum is another crate's and grows"
+    )]
     fn text(&self, event: &Event) -> Option<String> {
         Some(match event {
             Event::Started {
@@ -244,7 +248,7 @@ fn membership(kind: &EventKind) -> Option<String> {
         ),
         EventKind::PartitionHealed => "Most of them are back.\n".to_owned(),
         EventKind::FreezeEnded => "Who owns what may change again.\n".to_owned(),
-        _ => return None,
+        EventKind::NodeUpdated(_) | EventKind::NodeForgotten(_) => return None,
     })
 }
 

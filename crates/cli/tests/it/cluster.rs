@@ -15,10 +15,9 @@ use tokio::time::timeout;
 use crate::nodes::{complaint, until};
 use crate::{PATIENCE, STAGE, convoke, hear, lines_of, object, run};
 
-/// Ends with a look at what its nodes complained of: nothing, unless the test said that it expects it.
+/// Ends with a look at what its nodes complained of: nothing.
 struct Cluster {
     place: TempDir,
-    expected: Vec<&'static str>,
 }
 
 impl Drop for Cluster {
@@ -27,12 +26,7 @@ impl Drop for Cluster {
             return;
         }
         let complaints = complaints_below(self.place.path());
-        let is_expected = |line: &&String| self.expected.iter().any(|it| line.contains(it));
-        let unexpected: Vec<_> = complaints
-            .iter()
-            .filter(|line| !is_expected(line))
-            .collect();
-        assert!(unexpected.is_empty(), "{unexpected:#?}");
+        assert!(complaints.is_empty(), "{complaints:#?}");
     }
 }
 
@@ -59,14 +53,7 @@ impl Cluster {
     fn new() -> Self {
         Self {
             place: TempDir::new().unwrap(),
-            expected: Vec::new(),
         }
-    }
-
-    /// A line of a warning or error that says this is what the test is about.
-    fn expecting(mut self, what: &'static str) -> Self {
-        self.expected.push(what);
-        self
     }
 
     fn home(&self, name: &str) -> PathBuf {
