@@ -1,5 +1,5 @@
 //! Real nodes in one process, over sockets on loopback, each in a directory of its own.
-#![allow(dead_code, reason = "not every test program uses all of it")]
+#![allow(dead_code, reason = "not every test program uses all of it")] // tidy: fires in some of the programs only
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
