@@ -80,6 +80,9 @@ Exit codes: 0 done; 1 failed or refused, and nothing was changed; 2 the command 
 const EXIT_CODES_OF_STATUS: &str = "\
 Exit codes: 0 the cluster is healthy; 1 nobody answers, or whoever does refuses; 2 the command line makes no sense; 4 it is not healthy.";
 
+const EXIT_CODES_OF_LOGS: &str = "\
+Exit codes: 0 done; 1 failed, or nobody answers; 2 the command line makes no sense; 4 there is no such node.";
+
 #[derive(Subcommand)]
 enum Command {
     /// Shows a server and its clients on this machine, and what happens when the server crashes
@@ -97,6 +100,12 @@ enum Command {
     /// Says whether the cluster is healthy, and if not, what is wrong and what to do
     #[command(after_help = EXIT_CODES_OF_STATUS)]
     Status(api::Status),
+    /// Shows what a node wrote down lately
+    #[command(after_help = EXIT_CODES_OF_LOGS)]
+    Logs(api::Logs),
+    /// Shows what happened in the cluster
+    #[command(after_help = EXIT_CODES)]
+    Events(api::Events),
     /// Keeps which nodes elsewhere commands ask, and with which tokens
     #[command(subcommand, after_help = EXIT_CODES)]
     Context(api::ContextCommand),
@@ -204,6 +213,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Up(arguments) => up::run(arguments, way::environment()),
         Command::Status(arguments) => api::status(arguments),
+        Command::Logs(arguments) => api::logs(arguments),
+        Command::Events(arguments) => api::events(arguments),
         Command::Context(command) => api::context(command),
         Command::Token(command) => token::run(command),
         Command::Issuer(command) => token::run_issuer(command),

@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `status.rs` | `convoke status` |
+//! | `logs.rs`, `events.rs` | what nodes wrote down, what happened |
 //! | `context.rs` | `convoke context` |
 //! | `contexts.rs` | the file with the contexts |
 //! | `reach.rs` | from a URL to a place that can be asked |
@@ -28,6 +29,8 @@
 
 mod context;
 mod contexts;
+mod events;
+mod logs;
 mod reach;
 mod status;
 
@@ -50,6 +53,8 @@ use crate::text::plain;
 use crate::way::{self, data_directory};
 
 pub(crate) use self::context::{Command as ContextCommand, run as context};
+pub(crate) use self::events::{Arguments as Events, run as events};
+pub(crate) use self::logs::{Arguments as Logs, run as logs};
 pub(crate) use self::status::{Arguments as Status, run as status};
 
 /// What the node of this machine is called among contexts.
