@@ -83,6 +83,10 @@ Exit codes: 0 the cluster is healthy; 1 nobody answers, or whoever does refuses;
 const EXIT_CODES_OF_LOGS: &str = "\
 Exit codes: 0 done; 1 failed, or nobody answers; 2 the command line makes no sense; 4 there is no such node.";
 
+const EXIT_CODES_OF_API_TOKENS: &str = "\
+Exit codes: 0 done; 1 failed or refused, and nothing was changed; 2 the command line makes no sense; 3 it is not known whether it was done;
+4 there is no such token.";
+
 #[derive(Subcommand)]
 enum Command {
     /// Shows a server and its clients on this machine, and what happens when the server crashes
@@ -106,6 +110,12 @@ enum Command {
     /// Shows what happened in the cluster
     #[command(after_help = EXIT_CODES)]
     Events(api::Events),
+    /// Shows who changed what, from where, and what came of it
+    #[command(after_help = EXIT_CODES)]
+    Audit(api::Audit),
+    /// Makes and revokes tokens with which the HTTP API is asked
+    #[command(subcommand, after_help = EXIT_CODES_OF_API_TOKENS)]
+    ApiToken(api::TokenCommand),
     /// Keeps which nodes elsewhere commands ask, and with which tokens
     #[command(subcommand, after_help = EXIT_CODES)]
     Context(api::ContextCommand),
@@ -146,7 +156,7 @@ enum Command {
     /// Makes and revokes tokens with which nodes join
     #[command(subcommand, after_help = EXIT_CODES_OF_RAFT)]
     Token(token::Command),
-    /// Shows and revokes who signs certificates
+    /// Shows, renews and revokes who signs certificates
     #[command(subcommand, after_help = EXIT_CODES_OF_RAFT)]
     Issuer(token::IssuerCommand),
     /// Takes the node of this machine out of its cluster for good
@@ -215,6 +225,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Status(arguments) => api::status(arguments),
         Command::Logs(arguments) => api::logs(arguments),
         Command::Events(arguments) => api::events(arguments),
+        Command::Audit(arguments) => api::audit(arguments),
+        Command::ApiToken(command) => api::tokens(command),
         Command::Context(command) => api::context(command),
         Command::Token(command) => token::run(command),
         Command::Issuer(command) => token::run_issuer(command),

@@ -3,7 +3,9 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `status.rs` | `convoke status` |
-//! | `logs.rs`, `events.rs` | what nodes wrote down, what happened |
+//! | `logs.rs`, `events.rs`, `audit.rs` | what nodes wrote down, what happened, who did what |
+//! | `tokens.rs` | `convoke api-token` |
+//! | `issuers.rs` | `convoke issuer rotate` |
 //! | `context.rs` | `convoke context` |
 //! | `contexts.rs` | the file with the contexts |
 //! | `reach.rs` | from a URL to a place that can be asked |
@@ -27,12 +29,15 @@
 //!
 //! Deliberately not here: HTTP itself (`convoke_web::client`), and commands that talk to nodes over links.
 
+mod audit;
 mod context;
 mod contexts;
 mod events;
+mod issuers;
 mod logs;
 mod reach;
 mod status;
+mod tokens;
 
 use std::collections::VecDeque;
 use std::io;
@@ -52,10 +57,13 @@ use crate::output::{Ending, interrupted};
 use crate::text::plain;
 use crate::way::{self, data_directory};
 
+pub(crate) use self::audit::{Arguments as Audit, run as audit};
 pub(crate) use self::context::{Command as ContextCommand, run as context};
 pub(crate) use self::events::{Arguments as Events, run as events};
+pub(crate) use self::issuers::{Rotate, rotate};
 pub(crate) use self::logs::{Arguments as Logs, run as logs};
 pub(crate) use self::status::{Arguments as Status, run as status};
+pub(crate) use self::tokens::{Command as TokenCommand, run as tokens};
 
 /// What the node of this machine is called among contexts.
 const LOCAL: &str = "local";
