@@ -303,10 +303,10 @@ async fn tail<T>(
         let (items, next) = page(&part).await?;
         let is_empty = items.is_empty();
         for item in items {
-            if kept.len() >= most as usize {
+            kept.push_back(item);
+            if kept.len() > most as usize {
                 kept.pop_front();
             }
-            kept.push_back(item);
         }
         let is_last = next.is_none();
         part.after = next.or(part.after);
@@ -388,6 +388,11 @@ mod tests {
             let next = from + u32::try_from(items.len()).unwrap();
             Ok((items, Some(next.to_string())))
         };
+        let nothing = tail(0, None, page).await.unwrap();
+        assert_eq!(
+            (nothing.items.len(), nothing.next.as_deref()),
+            (0, Some("25"))
+        );
         let tail = tail(3, None, page).await.unwrap();
         assert_eq!(tail.items, [22, 23, 24]);
         assert_eq!(tail.next.as_deref(), Some("25"));
