@@ -103,6 +103,10 @@ async fn status_is_healthy_until_a_voter_is_killed_and_then_names_it_and_says_wh
         assert!(shown.contains(says), "{says}: {shown}");
     }
 
+    cluster.say("second", &["issuer", "rotate", "--all"]).await;
+    let issuers = cluster.say("first", &["issuer", "ls", "--json"]).await;
+    assert_eq!(issuers.lines().count(), 6, "{issuers}");
+
     third.kill().await;
 
     let cluster = &cluster;
@@ -191,13 +195,27 @@ async fn lines_of_another_node_are_shown_and_a_node_that_is_not_there_is_a_no() 
             && lines.iter().all(|it| it["text"].is_string())
     })
     .await;
+    // What is written while somebody follows, behind the last that was there.
+    let following = ["logs", "first", "--follow", "--json", "--limit", "1"];
+    let mut child = cluster.command("second", &following).spawn().unwrap();
+    let mut lines = lines_of(&mut child);
+    let last = next_object(&mut lines).await;
+    let token = cluster.token("first", &[]).await;
+    let (third, _) = start(cluster, "third", &["--join", &token, "--role", "worker"]).await;
+    let heard = next_object(&mut lines).await;
+    assert!(
+        heard["unix_ms"].as_u64() >= last["unix_ms"].as_u64(),
+        "{heard}"
+    );
+    assert_ne!(heard, last);
+    child.kill().await.unwrap();
     let own = cluster.say("first", &["logs", "--limit", "2"]).await;
     assert!((1..=2).contains(&own.lines().count()), "{own}");
-    let missing = run(&mut cluster.command("first", &["logs", "third"])).await;
+    let missing = run(&mut cluster.command("first", &["logs", "fourth"])).await;
     complaint(&missing, 4);
     let wrong = run(&mut cluster.command("first", &["logs", "--level", "loud"])).await;
     assert_eq!(wrong.status.code(), Some(2));
-    for one in [second, first] {
+    for one in [third, second, first] {
         one.stop().await;
     }
 }
