@@ -9,7 +9,7 @@
 //! | 1 | it failed; the reason is on the error output |
 //! | 2 | the command line makes no sense |
 //! | 3 | a change was asked for, and it is not known whether it was made |
-//! | 4 | the answer is no: a key is not there, or not as expected |
+//! | 4 | the answer is no: a key is not there, or not as expected; the cluster is not healthy |
 //! | 5 | a lock was lost, and the command that ran under it was stopped |
 //!
 //! `convoke lock` ends with what its command ended with.
@@ -17,6 +17,7 @@
 //! The environment is read in this file only.
 #![forbid(unsafe_code)]
 
+mod api;
 mod backup;
 mod config;
 mod config_file;
@@ -76,6 +77,16 @@ const EXIT_CODES_OF_NODES: &str = "\
 Exit codes: 0 done; 1 failed or refused, and nothing was changed; 2 the command line makes no sense; 3 it is not known whether it was done;
 4 no such node is enrolled.";
 
+const EXIT_CODES_OF_STATUS: &str = "\
+Exit codes: 0 the cluster is healthy; 1 nobody answers, or whoever does refuses; 2 the command line makes no sense; 4 it is not healthy.";
+
+const EXIT_CODES_OF_LOGS: &str = "\
+Exit codes: 0 done; 1 failed, or nobody answers; 2 the command line makes no sense; 4 there is no such node.";
+
+const EXIT_CODES_OF_API_TOKENS: &str = "\
+Exit codes: 0 done; 1 failed or refused, and nothing was changed; 2 the command line makes no sense; 3 it is not known whether it was done;
+4 there is no such token.";
+
 #[derive(Subcommand)]
 enum Command {
     /// Shows a server and its clients on this machine, and what happens when the server crashes
@@ -90,6 +101,24 @@ enum Command {
     /// again it is the same node. It ends in order on SIGINT and SIGTERM, and hands leadership over before; at once on the second.
     #[command(after_help = up::EXAMPLE)]
     Up(up::Arguments),
+    /// Says whether the cluster is healthy, and if not, what is wrong and what to do
+    #[command(after_help = EXIT_CODES_OF_STATUS)]
+    Status(api::Status),
+    /// Shows what a node wrote down lately
+    #[command(after_help = EXIT_CODES_OF_LOGS)]
+    Logs(api::Logs),
+    /// Shows what happened in the cluster
+    #[command(after_help = EXIT_CODES)]
+    Events(api::Events),
+    /// Shows who changed what, from where, and what came of it
+    #[command(after_help = EXIT_CODES)]
+    Audit(api::Audit),
+    /// Makes and revokes tokens with which the HTTP API is asked
+    #[command(subcommand, after_help = EXIT_CODES_OF_API_TOKENS)]
+    ApiToken(api::TokenCommand),
+    /// Keeps which nodes elsewhere commands ask, and with which tokens
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Context(api::ContextCommand),
     /// Reads and changes keys and values that the cluster decides
     #[command(subcommand, after_help = EXIT_CODES_OF_CHANGES)]
     Kv(kv::Command),
@@ -127,7 +156,7 @@ enum Command {
     /// Makes and revokes tokens with which nodes join
     #[command(subcommand, after_help = EXIT_CODES_OF_RAFT)]
     Token(token::Command),
-    /// Shows and revokes who signs certificates
+    /// Shows, renews and revokes who signs certificates
     #[command(subcommand, after_help = EXIT_CODES_OF_RAFT)]
     Issuer(token::IssuerCommand),
     /// Takes the node of this machine out of its cluster for good
@@ -193,6 +222,12 @@ fn run(command: Command) -> anyhow::Result<()> {
             rpc::run(command, output::Screen { is_terminal })
         }
         Command::Up(arguments) => up::run(arguments, way::environment()),
+        Command::Status(arguments) => api::status(arguments),
+        Command::Logs(arguments) => api::logs(arguments),
+        Command::Events(arguments) => api::events(arguments),
+        Command::Audit(arguments) => api::audit(arguments),
+        Command::ApiToken(command) => api::tokens(command),
+        Command::Context(command) => api::context(command),
         Command::Token(command) => token::run(command),
         Command::Issuer(command) => token::run_issuer(command),
         Command::Leave(arguments) => leave::leave(arguments),

@@ -45,6 +45,8 @@ pub(crate) enum Command {
 pub(crate) enum IssuerCommand {
     /// Lists who signs certificates
     Ls(All),
+    /// Gives a node, or all voters, new issuers; what the old ones signed counts until it is over
+    Rotate(crate::api::Rotate),
     /// Has an issuer count no more, at once, as when somebody else may have its key
     Revoke(RevokeIssuer),
 }
@@ -125,6 +127,7 @@ pub(crate) fn run_issuer(command: IssuerCommand) -> anyhow::Result<()> {
     output::run(async {
         match command {
             IssuerCommand::Ls(All { log }) => issuers(&log).await,
+            IssuerCommand::Rotate(rotate) => crate::api::rotate(&rotate).await,
             IssuerCommand::Revoke(RevokeIssuer { issuer, log }) => {
                 revoke_issuer(&log, &issuer).await
             }

@@ -143,7 +143,10 @@ impl fmt::Display for PercentileStats {
             p99_9,
             ..
         } = self;
-        write!(f, "[{samples}: p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p99_9}]")
+        write!(
+            f,
+            "[{samples}: p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p99_9}]"
+        )
     }
 }
 

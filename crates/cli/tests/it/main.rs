@@ -1,5 +1,6 @@
 //! The program as people run it: real processes on loopback, and nothing left of them afterwards.
 
+mod api;
 mod cluster;
 mod deciding;
 mod generate;

@@ -115,8 +115,15 @@ impl Setting {
 /// What the names of all variables begin with.
 pub const PREFIX: &str = "CONVOKE_";
 
-/// Variables that begin so and are no settings: the file itself, and what `convoke lock` tells the command it runs.
-pub(crate) const NOT_SETTINGS: [&str; 3] = ["CONVOKE_CONFIG", "CONVOKE_LOCK", "CONVOKE_FENCE"];
+/// Variables that begin so and are no settings: the file itself, what `convoke lock` tells the command it runs, and which node elsewhere
+/// commands ask, with which token.
+pub(crate) const NOT_SETTINGS: [&str; 5] = [
+    "CONVOKE_CONFIG",
+    "CONVOKE_LOCK",
+    "CONVOKE_FENCE",
+    "CONVOKE_CONTEXT",
+    "CONVOKE_API_TOKEN",
+];
 
 /// The setting with this key.
 #[must_use]
