@@ -14,28 +14,30 @@ use tokio::time::timeout;
 use crate::nodes::{complaint, until};
 use crate::{PATIENCE, STAGE, convoke, hear, lines_of, object, run};
 
-struct Cluster {
-    place: TempDir,
+/// Nodes of one cluster, each in a directory of its own.
+pub(crate) struct Cluster {
+    pub(crate) place: TempDir,
 }
 
-struct One {
-    child: Child,
+/// One of them.
+pub(crate) struct One {
+    pub(crate) child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Cluster {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             place: TempDir::new().unwrap(),
         }
     }
 
-    fn home(&self, name: &str) -> PathBuf {
+    pub(crate) fn home(&self, name: &str) -> PathBuf {
         self.place.path().join(name)
     }
 
     /// `convoke up` of a node, at any port.
-    fn up(&self, name: &str, more: &[&str]) -> Command {
+    pub(crate) fn up(&self, name: &str, more: &[&str]) -> Command {
         let anywhere: SocketAddr = ([127, 0, 0, 1], 0).into();
         let mut command = convoke(&self.place);
         command
@@ -46,7 +48,7 @@ impl Cluster {
         command
     }
 
-    async fn start(&self, name: &str, more: &[&str]) -> One {
+    pub(crate) async fn start(&self, name: &str, more: &[&str]) -> One {
         let mut child = self.up(name, more).spawn().unwrap();
         let lines = lines_of(&mut child);
         let mut one = One { child, lines };
@@ -55,20 +57,20 @@ impl Cluster {
     }
 
     /// Something else, as a node.
-    fn command(&self, name: &str, what: &[&str]) -> Command {
+    pub(crate) fn command(&self, name: &str, what: &[&str]) -> Command {
         let mut command = convoke(&self.place);
         command.args(what).arg("--data").arg(self.home(name));
         command
     }
 
-    async fn say(&self, name: &str, what: &[&str]) -> String {
+    pub(crate) async fn say(&self, name: &str, what: &[&str]) -> String {
         let output: Output = run(&mut self.command(name, what)).await;
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{what:?}: {errors}");
         String::from_utf8(output.stdout).unwrap()
     }
 
-    async fn token(&self, name: &str, more: &[&str]) -> String {
+    pub(crate) async fn token(&self, name: &str, more: &[&str]) -> String {
         let what = [&["token", "create", "--json"][..], more].concat();
         let made = object(&self.say(name, &what).await);
         made["token"].as_str().unwrap().to_owned()
@@ -76,23 +78,23 @@ impl Cluster {
 }
 
 impl One {
-    async fn hears(&mut self, kind: &str) -> Value {
+    pub(crate) async fn hears(&mut self, kind: &str) -> Value {
         hear(&mut self.lines, kind).await
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
         kill_process(pid, signal).unwrap();
     }
 
-    async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.signal(Signal::TERM);
         let ended = timeout(PATIENCE, self.child.wait()).await;
         let status = ended.expect("it ends").unwrap();
         assert!(status.success(), "{status}");
     }
 
-    async fn kill(mut self) {
+    pub(crate) async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
 }

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod deciding;
+mod doctor;
 mod generate;
 mod kv;
 mod nodes;
