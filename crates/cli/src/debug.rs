@@ -38,6 +38,8 @@ use serde_json::{Map, Value as Json, json};
 use crate::doctor::{Looking, Told, examine, local, process_in, unix_now};
 use crate::output::{self, json_line, put};
 
+/// How tokens begin: those to join with, those of the API, and those to log in with once.
+const TOKENS: [&str; 3] = ["cvk1", "cvkey1-", "cvlogin1-"];
 /// What the file says that it is.
 const FORMAT: &str = "convoke debug bundle 1";
 /// Files that are listed.
@@ -330,15 +332,13 @@ fn without_secrets(text: &str, known: &[String]) -> Option<String> {
 }
 
 fn is_of_a_token(character: char) -> bool {
-    character.is_ascii_alphanumeric() || character == '_'
+    character.is_ascii_alphanumeric() || matches!(character, '_' | '-')
 }
 
-/// Tokens to join with and of the API begin with these letters, whatever the digit behind them.
+/// Tokens have their beginnings for this, too; what stands before one in the same word goes with it.
 fn looks_like_a_token(word: &str) -> bool {
-    word.len() >= 16
-        && word
-            .get(..3)
-            .is_some_and(|head| head.eq_ignore_ascii_case("cvk"))
+    let word = word.to_ascii_lowercase();
+    word.len() >= 16 && TOKENS.iter().any(|token| word.contains(token))
 }
 
 #[cfg(test)]
@@ -353,6 +353,7 @@ mod tests {
             "a": ["x hush-hush-hush y", format!("joined with {token}, and went on")],
             "b": {"key": "-----BEGIN PRIVATE KEY-----\nMC4C"},
             "c": "cvk1 is how tokens begin",
+            "e": "at /#login=cvlogin1-abcdefghijkl",
             "d": 7,
         });
         strike_out(&mut json, &known);
@@ -362,6 +363,7 @@ mod tests {
                 "a": ["x [struck out] y", "joined with [struck out], and went on"],
                 "b": {"key": STRUCK},
                 "c": "cvk1 is how tokens begin",
+                "e": "at /#login=[struck out]",
                 "d": 7,
             })
         );

@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::process::Command;
@@ -178,6 +179,41 @@ async fn a_mistake_in_the_configuration_is_told_and_the_rest_is_looked_at_all_th
     );
     assert_eq!(one(&report, "data.writable")["verdict"], "ok", "{report:#}");
     assert!(!of(&report, "machine.files").is_empty());
+}
+
+#[tokio::test]
+async fn nodes_that_say_nothing_are_told_after_a_while_that_is_bounded() {
+    let _stage = STAGE.lock().await;
+    let cluster = Cluster::new();
+    cluster.start("first", &API).await.stop().await;
+    // They take connections, and nothing comes of it.
+    let silent: Vec<TcpListener> = (0..4)
+        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+        .collect();
+    let path = cluster.home("first").join("cluster.json");
+    let mut papers = object(&fs::read_to_string(&path).unwrap());
+    papers["places"] = silent
+        .iter()
+        .map(|listener| listener.local_addr().unwrap().to_string())
+        .collect();
+    fs::write(&path, papers.to_string()).unwrap();
+    let what = [&["doctor"][..], &ANYWHERE].concat();
+    let begun = Instant::now();
+    let (report, code) = examined(&mut cluster.command("first", &what)).await;
+    let took = begun.elapsed();
+    assert_eq!(code, 0, "{report:#}");
+    let reached = of(&report, "nodes.reach");
+    assert_eq!(reached.len(), 4, "{report:#}");
+    for found in reached {
+        assert_eq!(found["verdict"], "warning", "{found}");
+        assert!(
+            found["what"].as_str().unwrap().contains("not over TCP"),
+            "{found}"
+        );
+    }
+    assert_eq!(one(&report, "nodes.enrolment")["verdict"], "warning");
+    // Two waits of 2 s for all of them together, and room for a machine that is busy.
+    assert!(took < Duration::from_secs(12), "{took:?}");
 }
 
 fn bundle_in(cluster: &Cluster, out: &Path) -> Command {
