@@ -162,8 +162,14 @@ fn secrets(loaded: &Result<Loaded, Faults>) -> Vec<String> {
     let mut known: Vec<String> = secret
         .filter_map(|resolved| Some(resolved.value.as_text()?.to_owned()))
         .collect();
-    if let Some(file) = &loaded.config().cluster.token_file {
-        known.extend(kernel_text(file).map(|text| text.trim().to_owned()));
+    // What is no file may never come to an end.
+    if let Some(file) = loaded
+        .config()
+        .cluster
+        .token_file
+        .filter(|file| file.is_file())
+    {
+        known.extend(kernel_text(&file).map(|text| text.trim().to_owned()));
     }
     // Short ones would strike out half of the words.
     known.retain(|secret| secret.len() >= 8);

@@ -87,7 +87,15 @@ fn owner(owner: u32, me: u32, data: &Path) -> Finding {
         "run the node as user {owner}, or give the directory to the user who runs it: chown -R {me} {}",
         data.display()
     );
-    // Who may do everything may look, and what it makes there the node could not read.
+    if me == 0 {
+        return Finding::warning(
+            "data.owner",
+            what,
+            format!(
+                "run this as user {owner} as well: what root may do, the node may not be able to"
+            ),
+        );
+    }
     Finding::problem("data.owner", what, to_do)
 }
 
@@ -341,6 +349,7 @@ mod tests {
     fn somebody_elses_directory_is_a_problem_and_one_that_is_not_there_a_warning() {
         assert_eq!(owner(1, 1, Path::new("x")).verdict, Verdict::Ok);
         assert_eq!(owner(1, 2, Path::new("x")).verdict, Verdict::Problem);
+        assert_eq!(owner(1, 0, Path::new("x")).verdict, Verdict::Warning);
         let place = tempfile::tempdir().unwrap();
         let findings = look(&place.path().join("nowhere"), false);
         assert_eq!(verdict(&findings, "data.directory"), Verdict::Warning);

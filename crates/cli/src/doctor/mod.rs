@@ -40,11 +40,14 @@ use serde_json::Value as Json;
 pub(crate) use self::finding::Report;
 use self::finding::{Finding, Verdict};
 use self::nodes::Around;
+use self::papers::Papers;
 use crate::output::{self, Ending, json_line, put};
 use crate::up::Flags;
 
 /// How long the node of this machine has to answer.
 const ASKING: Duration = Duration::from_secs(2);
+/// The disk of the data directory has so long.
+const DISK: Duration = Duration::from_secs(10);
 /// Names of nodes are looked up for so long.
 const LOOKING_UP: Duration = Duration::from_secs(2);
 
@@ -126,18 +129,25 @@ pub(crate) async fn examine(
     looking.at("the settings");
     let (loaded, mut findings) = settings::look(sources);
     let directory = settings::data_of(&loaded, sources);
-    let is_running = match &directory {
-        Some(directory) => is_running(directory).await,
-        None => false,
-    };
-    let mut papers = None;
+    let (mut is_running, mut papers) = (false, None);
     if let Some(directory) = &directory {
-        looking.at("the data directory");
-        findings.extend(data::look(directory, is_running));
-        looking.at("the certificate and the clock");
-        let (found, about) = papers::look(directory, is_running);
-        papers = found;
-        findings.extend(about);
+        looking.at("the data directory and the certificate");
+        match at_home(directory.clone()).await {
+            Some(home) => {
+                is_running = home.is_running;
+                papers = home.papers;
+                findings.extend(home.findings);
+            }
+            None => findings.push(Finding::problem(
+                "data.directory",
+                format!(
+                    "{} does not answer within {} s",
+                    directory.display(),
+                    DISK.as_secs()
+                ),
+                "its disk, or the network that it is on, hangs: see the log of the kernel (dmesg)",
+            )),
+        }
     } else {
         findings.push(Finding::problem(
             "data.directory",
@@ -173,16 +183,37 @@ pub(crate) async fn examine(
     (report, loaded)
 }
 
-/// Whether a node has this directory: somebody has its lock, or answers at its socket. The lock is not tried, since a node that starts at
-/// this moment would find it taken.
-async fn is_running(data: &Path) -> bool {
+/// What is in the directory.
+struct AtHome {
+    is_running: bool,
+    papers: Option<Papers>,
+    findings: Vec<Finding>,
+}
+
+/// Looks at the directory, on a thread of its own: a disk that hangs holds up whoever asks, for ever. Nothing when it does.
+async fn at_home(data: PathBuf) -> Option<AtHome> {
+    let answers = tokio::net::UnixStream::connect(api_socket(&data));
+    let answers = tokio::time::timeout(DISK, answers);
+    let answers = answers.await.is_ok_and(|connected| connected.is_ok());
+    let looking = tokio::task::spawn_blocking(move || {
+        let is_running = answers || is_locked(&data);
+        let mut findings = data::look(&data, is_running);
+        let (papers, about) = papers::look(&data, is_running);
+        findings.extend(about);
+        AtHome {
+            is_running,
+            papers,
+            findings,
+        }
+    });
+    tokio::time::timeout(DISK, looking).await.ok()?.ok()
+}
+
+/// Whether a node has the lock of this directory. It is not tried, since a node that starts at this moment would find it taken.
+fn is_locked(data: &Path) -> bool {
     let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
     let lock = std::fs::metadata(data.join("lock"));
-    let is_held = lock.is_ok_and(|lock| holds(&locks, lock.ino(), process_in(data)));
-    is_held
-        || tokio::net::UnixStream::connect(api_socket(data))
-            .await
-            .is_ok()
+    lock.is_ok_and(|lock| holds(&locks, lock.ino(), process_in(data)))
 }
 
 /// The process that wrote down that it has the directory; it may be gone.
