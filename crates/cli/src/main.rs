@@ -21,7 +21,9 @@ mod api;
 mod backup;
 mod config;
 mod config_file;
+mod debug;
 mod demo;
+mod doctor;
 mod generate;
 mod kv;
 mod latencies;
@@ -86,6 +88,9 @@ Exit codes: 0 done; 1 failed, or nobody answers; 2 the command line makes no sen
 const EXIT_CODES_OF_API_TOKENS: &str = "\
 Exit codes: 0 done; 1 failed or refused, and nothing was changed; 2 the command line makes no sense; 3 it is not known whether it was done;
 4 there is no such token.";
+
+const EXIT_CODES_OF_DOCTOR: &str = "\
+Exit codes: 0 there is no problem, if perhaps warnings; 1 it could not look; 2 the command line makes no sense; 4 there is a problem.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -170,6 +175,14 @@ enum Command {
     /// Checks and shows what a node of this machine is told by flags, environment and file
     #[command(subcommand, after_help = EXIT_CODES)]
     ConfigFile(config_file::Command),
+    /// Looks for what is wrong on this machine and between it and the other nodes, and says what to do
+    ///
+    /// With the node running or not; told the same flags as `convoke up`.
+    #[command(after_help = EXIT_CODES_OF_DOCTOR)]
+    Doctor(doctor::Arguments),
+    /// Gathers what somebody who helps wants to see
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Debug(debug::Command),
     /// Shows nodes and decides about them: roles, drain, forgetting
     #[command(subcommand, after_help = EXIT_CODES_OF_NODES)]
     Node(node::Command),
@@ -244,6 +257,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Restore(arguments) => backup::restore(arguments),
         Command::Lock(arguments) => lock::run(arguments),
         Command::Locks(arguments) => lock::list(arguments),
+        Command::Doctor(arguments) => doctor::run(arguments),
+        Command::Debug(command) => debug::run(command),
         Command::Node(command) => node::run(command),
         Command::Gen(arguments) => generate::run(&arguments),
         Command::DemoServer(arguments) => demo::serve(&arguments),

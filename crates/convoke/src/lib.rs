@@ -39,6 +39,8 @@
 //! - [`cluster`] says who is there: nodes find each other, tell each other facts, and notice who is gone. It shares the endpoint
 //!   with calls, and `Gossip::members` has the addresses to call.
 //! - [`store`] reads, changes and watches what the cluster decided.
+//! - `node`, with the feature of that name, starts a node inside the program: it takes part, votes if it is a master, and keeps what is
+//!   decided. The example `embed` does that.
 //! - [`types`] has the words that all of Convoke shares.
 //!
 //! Deliberately not here: code. Everything is written in the crate that it is re-exported from.
@@ -136,6 +138,41 @@ pub mod store {
         Proposal, ProposalId, Query, Range, Record, Refusal, Revision, Rule, SessionCommand,
         SessionId, Setting, Ticket, VALUE_BYTES, Value, Verdict, Version, WINDOW, rights, schema,
     };
+}
+
+#[cfg(feature = "node")]
+pub mod node {
+    //! A node inside this program.
+    //!
+    //! ```no_run
+    //! use convoke::node::Node;
+    //!
+    //! #[tokio::main]
+    //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    //!     let node = Node::builder("data").cluster_name("cellar").start().await?;
+    //!     let role = node.ready().await?;
+    //!     println!("{} is {role} of {}", node.id(), node.cluster_name());
+    //!     if let Some(gossip) = node.gossip() {
+    //!         println!("{} members", gossip.members().members.len());
+    //!     }
+    //!     node.store().put("colour", "green").await?;
+    //!     node.stop().await;
+    //!     Ok(())
+    //! }
+    //! ```
+    //!
+    //! Others join with a token: `convoke token create --data data` makes one while the node runs.
+
+    #[doc(inline)]
+    pub use convoke_node::api::ApiSettings;
+    #[doc(inline)]
+    pub use convoke_node::builder::Builder;
+    #[doc(inline)]
+    pub use convoke_node::event::{Event, Place, Teller};
+    #[doc(inline)]
+    pub use convoke_node::node::{Belonging, COPY, LIFETIME, Node, NodeError, Settings};
+    #[doc(inline)]
+    pub use convoke_node::{custody, home, inspect, logs, roles, supervisor};
 }
 
 pub mod types {

@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`node`] | a node, put together: start, ready, stop |
+//! | [`builder`] | a node inside another program, in a few words |
 //! | [`home`] | the data directory: locked while the node lives, with the key that makes it the same node at its next start |
 //! | [`custody`] | belonging to a cluster: founding it, joining it, certificates and their renewal, letting others in |
 //! | [`event`] | what happens to a node, for whoever started it |
@@ -53,6 +54,7 @@ pub mod api {
     pub use crate::home::{API_SOCKET, api_socket};
     pub use crate::services::api::{ApiSettings, LOGIN_LIFE};
 }
+pub mod builder;
 pub mod config;
 pub mod custody;
 pub mod event;

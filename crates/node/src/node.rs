@@ -32,7 +32,7 @@ use convoke_rpc::{
     CarrierKind, Carriers, Endpoint, Limits, NodeId, Protocol, Role, RoleSet, Target,
 };
 use convoke_store::{Store, StoreConfig};
-use convoke_types::wire::enrol::JoinToken;
+use convoke_types::wire::enrol::{JoinToken, TokenError};
 use convoke_types::{ClusterId, Tags};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -40,7 +40,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::custody::ask::{self, AskError};
 use crate::custody::keeper::Out;
-use crate::custody::{PaperError, Papers};
+use crate::custody::{NAME_CHARACTERS, PaperError, Papers};
 use crate::event::{Event, Teller};
 use crate::home::{self, Home, HomeError};
 use crate::inspect;
@@ -172,6 +172,22 @@ pub enum NodeError {
     /// It is not let in.
     #[error(transparent)]
     Ask(#[from] AskError),
+    /// What it should join with is no token.
+    #[error("the token to join with: {0}")]
+    Token(#[from] TokenError),
+    /// It has a name that none can have.
+    #[error(
+        "{name:?} is no name of a node or cluster: it has 1 to {NAME_CHARACTERS} characters, none of them a control character"
+    )]
+    BadName {
+        /// Which, or the beginning of it.
+        name: String,
+    },
+    /// It should belong to two clusters.
+    #[error(
+        "a node of a development cluster takes no token and no cluster name: leave them out, or the development cluster"
+    )]
+    TwoWays,
     /// The development cluster.
     #[error("the development cluster: {0}")]
     Development(#[from] IssuerError),

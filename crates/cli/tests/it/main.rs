@@ -3,6 +3,7 @@
 mod api;
 mod cluster;
 mod deciding;
+mod doctor;
 mod generate;
 mod kv;
 mod nodes;
