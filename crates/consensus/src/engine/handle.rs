@@ -456,8 +456,12 @@ impl<R: AsyncRuntime> Consensus<R> {
     fn age(&self) -> Option<Duration> {
         let heard = if self.core.leader() == Some(self.core.me) {
             let metrics = self.core.raft.metrics();
-            let acked = metrics.borrow_watched().last_quorum_acked;
-            acked.map(|acked| *acked)
+            let metrics = metrics.borrow_watched();
+            // Alone it is its own majority, and nobody acknowledges anything to it.
+            if metrics.membership_config.voter_ids().count() == 1 {
+                return Some(Duration::ZERO);
+            }
+            metrics.last_quorum_acked.map(|acked| *acked)
         } else {
             *self.core.heard.lock()
         };

@@ -325,6 +325,16 @@ async fn nothing_is_acknowledged_before_the_disk_has_it() {
     node.stop().await;
 }
 
+/// Nobody acknowledges anything to it, so that what it last heard says nothing.
+#[tokio::test]
+async fn what_a_single_voter_says_is_never_old() {
+    let (node, _disk) = alone().await;
+    let query = Query::Get(b"k".to_vec());
+    let answer = node.read(&query, Freshness::Stale).await;
+    assert_eq!(answer.expect("it has it").age, Some(Duration::ZERO));
+    node.stop().await;
+}
+
 /// All others would vote, but the one that was to lead is gone, and the third lacks entries: only this node can lead.
 #[tokio::test]
 async fn who_handed_leadership_to_nobody_leads_again() {

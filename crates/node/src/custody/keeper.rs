@@ -499,5 +499,6 @@ pub(crate) async fn rotate(
         .command(for_somebody(Command::Custody(retire)))
         .await?;
     debug_assert!(matches!(done, Done::Noted(_)));
+    tracing::info!(%old, new = %digest, "sign with a new key");
     Ok((old, digest))
 }

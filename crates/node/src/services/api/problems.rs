@@ -224,7 +224,7 @@ fn of_the_log(seen: &Seen, found: &mut Found) {
         found.add(
             Code::LogDoubtful,
             "the log of this node may have lost something, so it does not vote until a leader has sent it what is missing",
-            "wait until it is refilled; if no other voter is left, see `convoke log recover`",
+            "wait until it is refilled; if no other voter is left, see `convoke recover`",
         );
     }
     let all = log.voters.len();
@@ -259,7 +259,7 @@ fn of_the_log(seen: &Seen, found: &mut Found) {
                 "{seen_now} of {all} voters answer and {needed} are needed, so nothing can be decided; missing: {}",
                 seen.all_called(&gone)
             ),
-            "start those nodes again; if they are gone for good, `convoke log recover` on one that is left, after reading docs/operate/log.md",
+            "start those nodes again; if they are gone for good, `convoke recover` on one that is left, after reading docs/operate/log.md",
         );
     } else if !is_led {
         let for_how_long = match (log.leader, log.age) {
