@@ -12,15 +12,9 @@ use crate::cluster::{Cluster, One};
 use crate::nodes::{complaint, until};
 use crate::{STAGE, lines_of, next_object, object, run};
 
-/// Ports never clash.
-const ANYWHERE: [&str; 2] = ["--api-listen", "127.0.0.1:0"];
-
 /// A node, and where its API listens on the network.
 async fn start(cluster: &Cluster, name: &str, more: &[&str]) -> (One, String) {
-    let more = [&ANYWHERE[..], &["--name", name], more].concat();
-    let mut child = cluster.up(name, &more).spawn().unwrap();
-    let lines = lines_of(&mut child);
-    let mut one = One { child, lines };
+    let mut one = cluster.begin(name, &[&["--name", name], more].concat());
     let (mut is_ready, mut url) = (false, None);
     while !is_ready || url.is_none() {
         let said = next_object(&mut one.lines).await;

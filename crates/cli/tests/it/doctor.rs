@@ -13,8 +13,6 @@ use crate::cluster::Cluster;
 use crate::nodes::{complaint, until};
 use crate::{STAGE, object, run};
 
-/// Where the API listens: anywhere, as other tests do.
-const API: [&str; 2] = ["--api-listen", "127.0.0.1:0"];
 /// Where a node that does not run would listen.
 const ANYWHERE: [&str; 4] = ["--listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0"];
 
@@ -43,9 +41,9 @@ fn one<'r>(report: &'r Value, check: &str) -> &'r Value {
 async fn nothing_is_wrong_with_a_healthy_cluster_of_two_and_a_node_that_stopped_is_told() {
     let _stage = STAGE.lock().await;
     let cluster = Cluster::new();
-    let first = cluster.start("first", &API).await;
+    let first = cluster.start("first", &[]).await;
     let token = cluster.token("first", &[]).await;
-    let more = ["--join", token.as_str(), API[0], API[1]];
+    let more = ["--join", token.as_str()];
     let second = cluster.start("second", &more).await;
     let cluster = &cluster;
     until("both know each other", || async {
@@ -123,7 +121,13 @@ async fn a_directory_that_is_read_only_and_a_port_that_is_taken_are_told_with_wh
     fs::set_permissions(&home, Permissions::from_mode(0o500)).unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let what = ["doctor", "--listen", &address, API[0], API[1]];
+    let what = [
+        "doctor",
+        "--listen",
+        &address,
+        "--api-listen",
+        "127.0.0.1:0",
+    ];
     let (report, code) = examined(&mut cluster.command("node", &what)).await;
     fs::set_permissions(&home, Permissions::from_mode(0o700)).unwrap();
     assert_eq!(
@@ -185,7 +189,7 @@ async fn a_mistake_in_the_configuration_is_told_and_the_rest_is_looked_at_all_th
 async fn nodes_that_say_nothing_are_told_after_a_while_that_is_bounded() {
     let _stage = STAGE.lock().await;
     let cluster = Cluster::new();
-    cluster.start("first", &API).await.stop().await;
+    cluster.start("first", &[]).await.stop().await;
     // They take connections, and nothing comes of it.
     let silent: Vec<TcpListener> = (0..4)
         .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
@@ -225,7 +229,7 @@ fn bundle_in(cluster: &Cluster, out: &Path) -> Command {
 async fn a_bundle_has_what_helps_and_no_secret() {
     let _stage = STAGE.lock().await;
     let cluster = Cluster::new();
-    let first = cluster.start("first", &API).await;
+    let first = cluster.start("first", &[]).await;
     let home = cluster.home("first");
     let token = cluster.token("first", &[]).await;
     let in_environment = cluster.token("first", &[]).await;
