@@ -113,19 +113,18 @@ async fn let_go(parts: Arc<Parts>, log: LogNode) {
 
 /// Without a log: this node is listed, and learns from others what it is.
 async fn ask(parts: Arc<Parts>, server: Server, context: Context) -> Result<(), Failure> {
-    let listed = async {
-        be_listed(&parts, None, &context).await;
+    let heard = async {
         loop {
-            context.progress();
-            if let Ok(Some(record)) = parts.store.node(parts.me()).await {
-                take_role(&parts, record.role);
-            }
             tokio::time::sleep(ASK).await;
+            context.progress();
+            ask_for_role(&parts).await;
         }
     };
     tokio::select! {
         () = context.stopped() => {}
-        () = listed => {}
+        // Neither ends: a new certificate is told, too.
+        () = be_listed(&parts, None, &context) => {}
+        () = heard => {}
     }
     server.shutdown(GRACE).await;
     Ok(())
@@ -286,11 +285,8 @@ impl Keeping {
     async fn ask_meanwhile(&self) -> Result<(), Failure> {
         loop {
             tokio::time::sleep(ASK).await;
-            if self.log.status().has_log() || self.parts.role.borrow().is_none() {
-                continue;
-            }
-            if let Ok(Some(record)) = self.parts.store.node(self.parts.me()).await {
-                take_role(&self.parts, record.role);
+            if !self.log.status().has_log() {
+                ask_for_role(&self.parts).await;
             }
         }
     }
@@ -410,6 +406,16 @@ async fn be_ready(parts: &Parts, context: &Context, role: Role) {
 
 fn is_listed(found: &Found) -> bool {
     matches!(found, Found::Node(NodeFound::Node(Some(_))))
+}
+
+/// Learns from others what this node is. Until it is listed there is nothing to learn.
+async fn ask_for_role(parts: &Parts) {
+    if parts.role.borrow().is_none() {
+        return;
+    }
+    if let Ok(Some(record)) = parts.store.node(parts.me()).await {
+        take_role(parts, record.role);
+    }
 }
 
 /// The node has this role from here on; its supervisor sees to what that takes.

@@ -41,9 +41,11 @@ impl LogClock {
         *self.behind_ms.lock() = Some(passed - signed(time.unix_ms()));
     }
 
-    /// The log has come to this time, now or a while ago.
+    /// The log has come to this time, now or a while ago. In a log without an entry there is no time yet.
     pub(super) fn seen(&self, time: Timestamp) {
-        self.seen_at(time, self.passed_ms());
+        if time != Timestamp::UNIX_EPOCH {
+            self.seen_at(time, self.passed_ms());
+        }
     }
 
     fn seen_at(&self, time: Timestamp, passed_ms: i64) {
@@ -95,6 +97,14 @@ mod tests {
         assert_eq!(told(at(4_000), log, wall), 999_000, "a second ago");
         assert_eq!(told(at(65_000), log, wall), 1_060_000, "in a minute");
         assert_eq!(told(at(0), log, at(3)), 0, "not before there was time");
+    }
+
+    #[test]
+    fn a_log_without_an_entry_says_nothing_of_time() {
+        let clock = LogClock::new(Instant::now());
+        clock.seen(at(0));
+        assert_eq!(clock.now(), None);
+        assert_eq!(clock.unix_ms(at(7_000)), 7_000);
     }
 
     #[test]
