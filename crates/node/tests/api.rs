@@ -157,9 +157,13 @@ impl One {
     async fn status_is(&self, what: &str, is_so: impl Fn(&Status) -> bool) -> Status {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let status = self.local().status().await.expect("it answers");
-            if is_so(&status) {
-                return status;
+            // A node is ready when it is listed, and its API may come a moment later.
+            let status = match self.local().status().await {
+                Err(ClientError::Unreachable { .. }) => None,
+                answer => Some(answer.expect("it answers")),
+            };
+            if let Some(status) = status.as_ref().filter(|status| is_so(status)) {
+                return status.clone();
             }
             assert!(Instant::now() < deadline, "waited for: {what}\n{status:#?}");
             // tidy: a state of other tasks is waited for, with a deadline
