@@ -16,7 +16,7 @@
 //! | a pause after failures | 1 s to 60 s, doubling | tried again; forgotten after 60 s of running |
 //!
 //! Deliberately not here: which role it is to be (that is decided elsewhere), and signals: the program calls
-//! [`Supervisor::asked_to_stop`] for each.
+//! [`Reins::asked_to_stop`] for each.
 
 mod core;
 #[cfg(test)]
@@ -64,7 +64,7 @@ pub struct Reins {
 }
 
 impl Supervisor {
-    /// Starts to look after these services; none starts before [`want`](Self::want). To be called inside of a runtime.
+    /// Starts to look after these services; none starts before [`want`](Reins::want). To be called inside of a runtime.
     ///
     /// `notifier` tells the service manager; `tell` hears every event, and must not take long.
     #[must_use]

@@ -232,7 +232,7 @@ pub struct Overview {
     pub services: Vec<ServiceStatus>,
 }
 
-/// How a service does. Moments are those of [`Supervisor::now`](super::Supervisor::now).
+/// How a service does. Moments are those of [`Reins::now`](super::Reins::now).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceStatus {
     /// Which.
