@@ -56,8 +56,9 @@ fn with_papers(
         let out = keeper.run(&context).await;
         drop(enrolling);
         if let Some(out) = out {
-            parts.end(out.clone().into());
-            return Err(out.into());
+            // The node's end, and no failure of this service: it is stopped in its turn.
+            parts.end(out.into());
+            context.stopped().await;
         }
         Ok(())
     }))
