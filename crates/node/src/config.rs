@@ -32,7 +32,6 @@ use std::time::Duration;
 
 use convoke_types::{Role, Tags};
 
-pub(crate) use self::fault::nearest;
 pub use self::fault::{Fault, Faults, Origin};
 pub use self::print::{as_json, as_text, document, example};
 pub use self::read::FILE_BYTES;

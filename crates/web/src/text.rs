@@ -94,35 +94,20 @@ pub fn harmless(letter: char) -> char {
     }
 }
 
-/// The known name that is most likely meant, if one is near enough.
+/// The known name that is most likely meant, if one is near enough: with a mistake in every third letter, and never more than three. Two
+/// neighbours that changed places are one mistake.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Longer names are no slips of the finger, and distances cost their product.
     if name.len() > 64 {
         return None;
     }
-    let allowed = (name.len() / 3).clamp(1, 3);
+    let allowed = (name.chars().count() / 3).clamp(1, 3);
     known
         .into_iter()
-        .map(|candidate| (distance(name, candidate), candidate))
+        .map(|candidate| (strsim::osa_distance(name, candidate), candidate))
         .filter(|(distance, _)| *distance <= allowed)
-        .min_by_key(|(distance, _)| *distance)
+        .min()
         .map(|(_, candidate)| candidate)
-}
-
-/// How many letters are added, left out or exchanged (Levenshtein).
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, a) in left.chars().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, b) in right.iter().enumerate() {
-            let replaced = corner + usize::from(a != *b);
-            corner = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(corner + 1);
-        }
-    }
-    row[right.len()]
 }
 
 #[cfg(test)]
@@ -159,6 +144,13 @@ mod tests {
         assert_eq!(nearest("rol", ["role", "name"]), Some("role"));
         assert_eq!(nearest("lmit", ["after", "limit"]), Some("limit"));
         assert_eq!(nearest("banana", ["role", "name"]), None);
+        assert_eq!(nearest("nmae", ["role", "name"]), Some("name"), "a swap");
+        let settings = ["node.name", "node.data", "network.listen"];
+        assert_eq!(nearest("node.nmae", settings), Some("node.name"));
+        assert_eq!(nearest("nod.dat", settings), Some("node.data"));
+        assert_eq!(nearest("network.listne", settings), Some("network.listen"));
+        assert_eq!(nearest("qqqqqqqq", settings), None);
+        assert_eq!(nearest("", settings), None);
     }
 
     #[test]

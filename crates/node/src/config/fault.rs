@@ -129,59 +129,9 @@ pub(crate) fn plain(text: &str) -> String {
     shown
 }
 
-/// The known word that is nearest to this one, if any is near: at most a third of its letters are wrong.
-pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    let few = word.chars().count() / 3 + 1;
-    known
-        .into_iter()
-        .map(|candidate| (distance(word, candidate), candidate))
-        .min()
-        .filter(|(wrong, _)| *wrong <= few)
-        .map(|(_, candidate)| candidate)
-}
-
-/// Letters to add, drop, change or swap with their neighbour (optimal string alignment), of the first 64.
-fn distance(one: &str, other: &str) -> usize {
-    let one: Vec<char> = one.chars().take(64).collect();
-    let other: Vec<char> = other.chars().take(64).collect();
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, b) in other.iter().enumerate() {
-            let mut least = (last[j] + usize::from(a != b))
-                .min(last[j + 1] + 1)
-                .min(row[j] + 1);
-            if i > 0 && j > 0 && *a == other[j - 1] && one[i - 1] == *b {
-                least = least.min(before[j - 1] + 1);
-            }
-            row.push(least);
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last[other.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_nearest_word_is_found_and_a_far_one_is_not() {
-        let known = ["node.name", "node.data", "network.listen"];
-        assert_eq!(nearest("node.nmae", known), Some("node.name"));
-        assert_eq!(nearest("nod.dat", known), Some("node.data"));
-        assert_eq!(nearest("network.listne", known), Some("network.listen"));
-        assert_eq!(nearest("qqqqqqqq", known), None);
-        assert_eq!(nearest("", known), None);
-    }
-
-    #[test]
-    fn one_swap_is_one_mistake() {
-        assert_eq!(distance("nmae", "name"), 1);
-        assert_eq!(distance("name", "name"), 0);
-        assert_eq!(distance("", "name"), 4);
-    }
 
     #[test]
     fn what_a_terminal_would_obey_is_escaped() {

@@ -5,9 +5,10 @@ use std::ffi::{OsStr, OsString};
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
+use convoke_web::text::nearest;
 use toml::de::{DeTable, DeValue};
 
-use super::fault::{Fault, Origin, nearest};
+use super::fault::{Fault, Origin};
 use super::table::{NOT_SETTINGS, PREFIX, SETTINGS, Setting, find, listed};
 use super::value::{Value, from_file, from_text};
 

@@ -198,7 +198,7 @@ fn checked(setting: &Setting, value: Value) -> Result<Value, String> {
     match (kind, &value) {
         (Kind::Text(shape), Value::Text(text)) => shaped(shape, text, setting.is_secret)?,
         (Kind::Choice(words), Value::Text(text)) if !words.contains(&text.as_str()) => {
-            let near = super::fault::nearest(text, words.iter().copied())
+            let near = convoke_web::text::nearest(text, words.iter().copied())
                 .map_or_else(String::new, |word| format!("; did you mean {word}?"));
             return Err(format!("{text:?} is not {}{near}", listed(words)));
         }

@@ -90,7 +90,7 @@ impl FromStr for Levels {
 fn level_of(word: &str) -> Result<LevelFilter, LevelsError> {
     let level = NAMES.iter().find(|(name, _)| *name == word);
     level.map(|(_, level)| *level).ok_or_else(|| {
-        let near = crate::config::nearest(word, NAMES.map(|(name, _)| name))
+        let near = convoke_web::text::nearest(word, NAMES.map(|(name, _)| name))
             .map_or_else(String::new, |near| format!("; did you mean {near}?"));
         LevelsError(format!(
             "{word:?} is not a level: off, error, warn, info, debug or trace{near}"
