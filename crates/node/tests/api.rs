@@ -10,6 +10,8 @@ use convoke_node::api::ApiSettings;
 use convoke_node::inspect::{InspectClient, Place, REACH_TIME};
 use convoke_node::logs::{Record, Ring, Severity};
 use convoke_node::node::{Belonging, Node, Settings};
+use convoke_node::roles::ServiceName;
+use convoke_node::supervisor::ServiceState;
 use convoke_rpc::{Channel, ChannelConfig};
 use convoke_types::Timestamp;
 use convoke_web::Code;
@@ -157,13 +159,9 @@ impl One {
     async fn status_is(&self, what: &str, is_so: impl Fn(&Status) -> bool) -> Status {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            // A node is ready when it is listed, and its API may come a moment later.
-            let status = match self.local().status().await {
-                Err(ClientError::Unreachable { .. }) => None,
-                answer => Some(answer.expect("it answers")),
-            };
-            if let Some(status) = status.as_ref().filter(|status| is_so(status)) {
-                return status.clone();
+            let status = self.local().status().await.expect("it answers");
+            if is_so(&status) {
+                return status;
             }
             assert!(Instant::now() < deadline, "waited for: {what}\n{status:#?}");
             // tidy: a state of other tasks is waited for, with a deadline
@@ -632,6 +630,14 @@ async fn a_node_without_a_log_answers_at_its_socket_alone_from_what_others_have(
     let node = Node::start(settings).await.expect("it starts");
     let ready = tokio::time::timeout(PATIENCE, node.ready()).await;
     ready.expect("in time").expect("it is ready");
+    // A node is ready before its API, should that take longer; and this one has none on the network, for which others wait.
+    let mut overview = node.overview();
+    let served = overview.wait_for(|seen| {
+        let mut services = seen.services.iter();
+        services.any(|it| it.service == ServiceName::Api && it.state == ServiceState::Ready)
+    });
+    let served = tokio::time::timeout(PATIENCE, served).await;
+    served.expect("in time").expect("it lives");
     let leecher = One { node, ring };
     let status = leecher
         .status_is("all is well, and it is known who leads", |status| {
