@@ -366,6 +366,12 @@ impl Decided {
         self.state.nodes.iter()
     }
 
+    /// Whether this node was put out, and is remembered as such.
+    #[must_use]
+    pub fn has_forgotten(&self, node: &NodeId) -> bool {
+        self.state.custody.has_forgotten(node)
+    }
+
     /// The highest feature level of a batch so far: what everybody who goes on from here has to know. 0 if there was none.
     #[must_use]
     pub fn level(&self) -> u16 {

@@ -37,6 +37,13 @@ fn a_story_of_voters_is_the_same_twice() {
     }
 }
 
+/// The change of voters had reached nobody but two who left with it when the leader lost its log: only they could be elected.
+#[test]
+fn a_change_that_reached_only_those_who_leave_is_finished_by_them() {
+    let told = tell_voters(3_938, 0);
+    assert!(told.broken.is_empty(), "{told}: {:?}", told.broken);
+}
+
 /// What a planted fault has to break.
 #[test]
 fn one_story_of_each_script_holds() {

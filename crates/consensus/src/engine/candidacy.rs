@@ -12,6 +12,9 @@
 //! Who would vote for another gives it half a lease before it asks itself; once in a silence, so that nobody can hold up an election by
 //! asking again and again. Who gave its vote waits for a whole lease.
 //!
+//! Who leaves stands, too, behind all others, until it has applied the change that it leaves with: that change may have reached nobody but
+//! those who leave, whose logs are then longer than those of all who could stand instead.
+//!
 //! Nothing here is needed for safety. Whether a vote may be asked for at all the engine says: it refuses while a leader may live.
 //!
 //! [`Candidacy`] is pure; [`run`] acts on it. Deliberately not here: votes, which are the engine's.
@@ -182,7 +185,15 @@ fn look<R: AsyncRuntime>(core: &Core<R>) -> Due {
         let voters: Vec<VoterId> = metrics.membership_config.voter_ids().collect();
         (metrics.state, voters)
     };
-    by_rank(&mut voters, &core.held.state.read().decided);
+    let leaves = {
+        let state = core.held.state.read();
+        by_rank(&mut voters, &state.decided);
+        let mut voted = state.membership.voter_ids();
+        !voters.contains(&core.me) && voted.any(|voter| voter == core.me)
+    };
+    if leaves {
+        voters.push(core.me);
+    }
     let now = core.now();
     let mut candidacy = core.candidacy.lock();
     if state == ServerState::Leader {

@@ -104,6 +104,11 @@ pub(super) fn look<R: AsyncRuntime>(core: &Core<R>) -> Option<Plan> {
     } else {
         BTreeMap::new()
     };
+    // Decided, as opposed to what this node remembers: whoever starts afterwards knows of them, too.
+    let put_out = look.members.iter().map(|voter| voter.node);
+    let put_out: BTreeSet<NodeId> = put_out
+        .filter(|node| state.decided.has_forgotten(node))
+        .collect();
     drop(state);
     let mut reconciling = core.reconciling.lock();
     let Reconciling { seen, refused, .. } = &mut *reconciling;
@@ -119,7 +124,7 @@ pub(super) fn look<R: AsyncRuntime>(core: &Core<R>) -> Option<Plan> {
         members: look.members.clone(),
         enrolled,
         // As of the look before; who was forgotten just now is found at the next.
-        forgotten: seen.forgotten().clone(),
+        forgotten: seen.forgotten() | &put_out,
         acknowledged: BTreeMap::new(),
         leaving: BTreeMap::new(),
         unchanged_for: Duration::ZERO,
@@ -136,7 +141,7 @@ pub(super) fn look<R: AsyncRuntime>(core: &Core<R>) -> Option<Plan> {
     known.acknowledged = seen.members();
     known.leaving = seen.leaving();
     known.unchanged_for = seen.unchanged_for();
-    known.forgotten.clone_from(seen.forgotten());
+    known.forgotten = seen.forgotten() | &put_out;
     drop(reconciling);
     Some(plan(&known))
 }

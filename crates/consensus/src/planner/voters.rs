@@ -4,8 +4,9 @@
 //! vote, masters before workers, then the higher score. [`plan`] says which one step is due towards it, if any, and why not otherwise.
 //!
 //! **Who may vote** has a log, is a master or a worker (a leecher if the setting says so), and does not drain. A voter without a record counts
-//! as a worker of score 0: whoever founded a log by hand has none until it enrols. Only when this node saw its record before, it was
-//! forgotten. A record names the log of its node: the same node with another log is another voter, and the old one leaves.
+//! as a worker of score 0: whoever founded a log by hand has none until it enrols. When it is decided
+//! that it is out, or this node saw its record before, it was forgotten. A record names the log of its node: the same node with another log is
+//! another voter, and the old one leaves.
 //!
 //! **Who is wanted**, in this order:
 //!

@@ -109,7 +109,11 @@ fn happen(world: &Worldwide, hosts: usize, host: usize, other: usize) {
 
 /// Power is lost, and comes back after a while.
 fn crash(world: &Worldwide, host: usize) {
-    let may_doubt = {
+    // Whoever votes alone and does not trust its own log waits for a person.
+    let votes_alone =
+        || super::voters::voters(world).is_none_or(|it| it.len() < 3 && it.contains(&host));
+    let has_records = world.lock().has_records;
+    let may_doubt = !(has_records && votes_alone()) && {
         let world = world.lock();
         let mut others = world.hosts.iter().enumerate();
         !others.any(|(number, it)| number != host && it.is_suspect)

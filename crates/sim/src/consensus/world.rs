@@ -59,6 +59,8 @@ pub(super) struct Host {
     pub(super) is_put_back: bool,
     /// While its log is doubtful: what it has to apply before it trusts itself.
     pub(super) must_apply: u64,
+    /// It was put out of the cluster, and runs no more.
+    pub(super) is_out: bool,
 }
 
 pub(super) fn voter(host: usize) -> VoterId {
@@ -89,6 +91,7 @@ impl Worldwide {
                 is_suspect: false,
                 is_put_back: false,
                 must_apply: 0,
+                is_out: false,
             }
         };
         Self(Arc::new(Mutex::new(World {
