@@ -319,5 +319,19 @@ fn complain(error: &anyhow::Error) {
             eprintln!("{}", text::plain(line));
         }
     }
-    eprintln!("convoke: {}", text::plain(&format!("{error:#}")));
+    eprintln!("convoke: {}", text::plain(&in_words(error)));
+}
+
+/// An error and what caused it. Some say the cause themselves, and nobody wants to read it twice.
+fn in_words(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |words, cause| {
+        let cause = cause.to_string();
+        if words.is_empty() {
+            cause
+        } else if words.contains(&cause) {
+            words
+        } else {
+            format!("{words}: {cause}")
+        }
+    })
 }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use convoke_rpc::identity::tls::WallClock;
 use convoke_web::client::Endpoint;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -145,7 +146,7 @@ async fn first_that_answers(addresses: &[SocketAddr]) -> SocketAddr {
 pub(super) fn tls(ca: Option<&Path>) -> anyhow::Result<ClientConfig> {
     let roots = roots(ca)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_details(provider, Arc::new(WallClock))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .context("prepare TLS")?
         .with_root_certificates(roots)

@@ -9,6 +9,7 @@ mod kv;
 mod nodes;
 mod raft;
 mod rpc;
+mod troubles;
 mod up;
 
 use std::path::Path;

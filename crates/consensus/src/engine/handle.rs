@@ -16,7 +16,7 @@ use std::time::Duration;
 use convoke_decided::{BATCH_BYTES, Decided, Frozen};
 use convoke_types::wire::store::{Command, Freshness, Outcome, Query, Revision, Ticket};
 use convoke_types::{NodeId, RoleSet};
-use openraft::errors::{ClientWriteError, RaftError};
+use openraft::errors::{ClientWriteError, Fatal, RaftError};
 use openraft::{Config, Raft, SnapshotPolicy};
 use openraft_rt::{AsyncRuntime, Instant as _, Oneshot, WatchReceiver as _};
 use parking_lot::Mutex;
@@ -545,11 +545,7 @@ impl<R: AsyncRuntime> Consensus<R> {
             extent,
             last: core.journal.last(),
             is_doubtful: core.is_doubtful(),
-            stopped: metrics
-                .running_state
-                .as_ref()
-                .err()
-                .map(ToString::to_string),
+            stopped: metrics.running_state.as_ref().err().map(why_it_stopped),
             voters: membership
                 .get_joint_config()
                 .iter()
@@ -808,4 +804,12 @@ impl<R: AsyncRuntime> Watch<R> {
             }
         }
     }
+}
+
+/// In our words: the engine has the cause as a text behind the name of its type.
+fn why_it_stopped<R: AsyncRuntime>(fatal: &Fatal<Types<R>>) -> String {
+    let said = fatal.to_string();
+    let behind = format!("{}: ", std::any::type_name::<std::io::Error>());
+    said.rsplit_once(&behind)
+        .map_or_else(|| said.clone(), |(_, cause)| cause.to_owned())
 }

@@ -21,7 +21,7 @@ pub type Done = Box<dyn FnOnce(Result<(), JournalError>) + Send>;
 #[non_exhaustive]
 pub enum JournalError {
     /// A file could not be written. Nothing more is: what is on the disk is not known any more.
-    #[error("the log cannot be written any more: {what}; the node has to be started again")]
+    #[error("the log cannot be written any more: {what}")]
     Broken {
         /// What failed.
         what: String,

@@ -378,12 +378,13 @@ impl Keeper {
         }
     }
 
-    /// Whom to ask: who votes, as far as is known, and where nodes were before.
+    /// Whom to ask: who votes, as far as is known, where a person says that nodes are, and where they were before.
     fn places(&self, papers: &Papers) -> Vec<String> {
         let voters = self.parts.log.get().map(|log| voters_at(&log));
         let voters = voters.unwrap_or_default();
         let mut places: Vec<String> = Vec::new();
-        for place in voters.iter().chain(&papers.cluster.places) {
+        let told = &self.parts.places;
+        for place in voters.iter().chain(told).chain(&papers.cluster.places) {
             if !places.contains(place) {
                 places.push(place.clone());
             }

@@ -29,6 +29,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::time_provider::TimeProvider;
 use rustls::{
     ClientConfig, DigitallySignedStruct, DistinguishedName, PeerIncompatible, ServerConfig,
     SignatureScheme,
@@ -66,6 +67,18 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::clone(PROVIDER.get_or_init(make))
 }
 
+/// The time of this machine, as handshakes are told it. Before 1970 is 1970: a machine without a battery may wake up there, and a clock that is
+/// wrong is for the judge of certificates to tell, as every other one.
+#[derive(Debug, Clone, Copy)]
+pub struct WallClock;
+
+impl TimeProvider for WallClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Some(UnixTime::since_unix_epoch(since.unwrap_or_default()))
+    }
+}
+
 /// What a handshake found wrong with the peer. A carrier that keeps only the alert of a failed handshake, as
 /// quinn does, can ask here for the whole error.
 #[derive(Debug, Clone, Default)]
@@ -97,7 +110,7 @@ pub fn client_config_for_one(
         trust: trust.clone(),
         refusal: refusal.clone(),
     };
-    let mut config = ClientConfig::builder_with_provider(provider())
+    let mut config = ClientConfig::builder_with_details(provider(), Arc::new(WallClock))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("the provider has suites for TLS 1.3")
         .dangerous()
@@ -114,7 +127,7 @@ pub fn client_config_for_one(
 /// How this node is called: shows `identity`, believes `trust`, serves the protocols `alpn` (first is best).
 #[must_use]
 pub fn server_config(identity: &Identity, trust: &Trust, alpn: &[&[u8]]) -> ServerConfig {
-    let mut config = ServerConfig::builder_with_provider(provider())
+    let mut config = ServerConfig::builder_with_details(provider(), Arc::new(WallClock))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("the provider has suites for TLS 1.3")
         .with_client_cert_verifier(Arc::new(Judge {
@@ -137,7 +150,7 @@ pub(crate) fn server_config_with_enrolment(
     trust: &Trust,
     alpn: &[&[u8]],
 ) -> ServerConfig {
-    let mut config = ServerConfig::builder_with_provider(provider())
+    let mut config = ServerConfig::builder_with_details(provider(), Arc::new(WallClock))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("the provider has suites for TLS 1.3")
         .with_client_cert_verifier(Arc::new(AtWill(Judge {
@@ -161,7 +174,7 @@ pub(crate) fn enrol_client_config(pins: &Pins) -> (ClientConfig, Refusal) {
         pins: pins.clone(),
         refusal: refusal.clone(),
     };
-    let mut config = ClientConfig::builder_with_provider(provider())
+    let mut config = ClientConfig::builder_with_details(provider(), Arc::new(WallClock))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("the provider has suites for TLS 1.3")
         .dangerous()
@@ -689,7 +702,7 @@ mod tests {
     fn a_client_without_a_certificate_is_refused() {
         let development = Development::new();
         let callee = development.identity(RoleSet::ALL);
-        let client = ClientConfig::builder_with_provider(provider())
+        let client = ClientConfig::builder_with_details(provider(), Arc::new(WallClock))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
             .dangerous()

@@ -42,6 +42,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use convoke_rpc::identity::tls::WallClock;
 use convoke_web::{Api, Limits, Listener, Rate, Server};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -206,7 +207,7 @@ fn read_tls(certificates: &Path, key: &Path) -> Result<Arc<rustls::ServerConfig>
     let secret =
         PrivateKeyDer::from_pem_file(key).map_err(|error| failed("the key", key, &error))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+    let mut config = rustls::ServerConfig::builder_with_details(provider, Arc::new(WallClock))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .and_then(|builder| {
             builder

@@ -379,12 +379,15 @@ impl Shared {
     /// Ends the link. The first reason is the true one.
     fn close(&self, reason: CloseReason) {
         let words = (reason.by == Side::Us).then(|| reason.clone());
+        // The link's task, on another thread, says its farewell as soon as it sees that the link is closed: the words have to be there by then.
+        let mut out = self.out.lock();
         if self.closed.set(reason).is_err() {
             return;
         }
         if let Some(reason) = words {
-            self.out.lock().say_close(&reason);
+            out.say_close(&reason);
         }
+        drop(out);
         self.closing.notify_waiters();
         let open: Vec<_> = self.streams.lock().open.drain().collect();
         for (_, stream) in open {
