@@ -275,6 +275,8 @@ pub enum Preset {
     Wan,
     /// Links that are paid by the byte.
     Metered,
+    /// One site, and all times a twentieth.
+    Hasty,
 }
 
 /// `[identity]`
@@ -432,6 +434,7 @@ impl Loaded {
             Some("local") => Preset::Local,
             Some("wan") => Preset::Wan,
             Some("metered") => Preset::Metered,
+            Some("hasty") => Preset::Hasty,
             _ => Preset::Lan,
         }
     }

@@ -260,6 +260,7 @@ fn settings(
             Preset::Lan => Params::lan(size),
             Preset::Wan => Params::wan(size),
             Preset::Metered => Params::metered(),
+            Preset::Hasty => Params::hasty(size),
         },
         lifetime: config.identity.certificate_lifetime,
         segment_bytes: config.log.segment_bytes,

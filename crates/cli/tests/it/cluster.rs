@@ -62,10 +62,15 @@ impl Cluster {
 
     /// `convoke up` of a node, at any port.
     pub(crate) fn up(&self, name: &str, more: &[&str]) -> Command {
+        self.up_as("local", name, more)
+    }
+
+    /// The same with the times of another preset.
+    pub(crate) fn up_as(&self, preset: &str, name: &str, more: &[&str]) -> Command {
         let anywhere: SocketAddr = ([127, 0, 0, 1], 0).into();
         let mut command = convoke(&self.place);
         command
-            .args(["up", "--json", "--log-segment", "1MiB", "--preset", "local"])
+            .args(["up", "--json", "--log-segment", "1MiB", "--preset", preset])
             .args(["--api-listen", &anywhere.to_string()])
             .args(["--listen", &anywhere.to_string(), "--data"])
             .arg(self.home(name))

@@ -6,6 +6,7 @@ mod deciding;
 mod doctor;
 mod generate;
 mod kv;
+mod lasting;
 mod nodes;
 mod raft;
 mod rpc;
@@ -214,9 +215,18 @@ async fn the_program_says_its_version_and_what_it_can_do() {
 
 /// The program, making its temporary directories in `place`.
 fn convoke(place: &TempDir) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_convoke"));
+    program(env!("CARGO_BIN_EXE_convoke").as_ref(), place.path())
+}
+
+/// A program of this or another build.
+fn program(program: &Path, place: &Path) -> Command {
+    let mut command = Command::new(program);
+    for variable in lasting::VARIABLES {
+        // They are for the tests, and a node takes no variable that it does not know.
+        command.env_remove(variable);
+    }
     command
-        .env("TMPDIR", place.path())
+        .env("TMPDIR", place)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

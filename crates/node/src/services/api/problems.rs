@@ -81,8 +81,9 @@ pub(super) struct Seen {
     pub(super) now: Timestamp,
     /// By how many milliseconds the clock of this machine is ahead of another node's, and of whose.
     pub(super) clock: Option<(NodeId, i64)>,
-    /// From when on and until when the certificate counts.
+    /// From when on and until when the certificate counts, and when it is time to renew it.
     pub(super) certificate: (Timestamp, Timestamp),
+    pub(super) renew_at: Timestamp,
     pub(super) log: Option<SeenLog>,
     /// Members as gossip sees them, this node not among them; nothing while gossip does not run.
     pub(super) members: Option<BTreeMap<NodeId, SeenMember>>,
@@ -459,7 +460,6 @@ fn of_members(seen: &Seen, found: &mut Found) {
 
 fn of_custody(seen: &Seen, found: &mut Found) {
     let (from, until) = seen.certificate;
-    let life = until.since(from);
     if seen.now < from {
         found.add(
             Code::ClockBehind,
@@ -472,7 +472,7 @@ fn of_custody(seen: &Seen, found: &mut Found) {
             format!("the certificate of this node counted until {until}: others refuse its links"),
             "look whether it reaches a voter, which renews it, and whether its clock is right",
         );
-    } else if until.since(seen.now) < life / 6 {
+    } else if seen.now > seen.renew_at + until.since(seen.renew_at) / 2 {
         found.add(
             Code::CertificateNearExpiry,
             format!(
@@ -595,6 +595,7 @@ mod tests {
             now: at(10_000),
             clock: Some((node(2), -900)),
             certificate: (at(9_000), at(20_000)),
+            renew_at: at(16_000),
             log: Some(SeenLog {
                 leader: Some(node(1)),
                 voters: voters.clone(),
