@@ -21,7 +21,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -45,7 +45,7 @@ const ROOM_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct DiskJournal {
     shared: Arc<Shared>,
-    jobs: Option<SyncSender<Job>>,
+    jobs: Option<Sender<Job>>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -194,7 +194,11 @@ impl DiskJournal {
             }),
             closing: AtomicBool::new(false),
         });
-        let (jobs, queue) = mpsc::sync_channel(QUEUE_JOBS);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "`queued` bounds it; a channel with a bound of its own makes all the room at once, 5 MB that every node would keep"
+        )]
+        let (jobs, queue) = mpsc::channel();
         let writer = Writer {
             shared: Arc::clone(&shared),
             queue,

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use convoke_rpc::enrol::{self, Pins};
-use convoke_rpc::identity::{Certificate, IdentityError, NodeKey, Trust, TrustBundle};
+use convoke_rpc::identity::{Certificate, Identity, IdentityError, NodeKey, Trust, TrustBundle};
 use convoke_rpc::{ConnectError, NodeId, Role};
 use convoke_types::wire::enrol::{
     Ask, Asked, Denial, EnrolAnswerV1, EnrolRequestV1, Grant, JoinToken,
@@ -159,6 +159,12 @@ pub async fn join(
     };
     let papers = Papers::accept(home, cluster, granted.certificate, granted.trust)?;
     Ok((papers, granted.through))
+}
+
+/// Whether the cluster says that this node is out. Who cannot be asked says nothing.
+pub async fn is_forgotten(identity: &Identity, cluster: &Cluster, trust: &Trust) -> bool {
+    let asked = renew(identity.key(), cluster.id, trust, &cluster.places).await;
+    matches!(asked, Err(AskError::Denied(Denial::Forgotten)))
 }
 
 /// Asks for a new certificate, once.
