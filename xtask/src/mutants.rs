@@ -40,6 +40,7 @@ const COPIED: &[&str] = &[
     "clippy.toml",
     "crates",
     "examples",
+    "stand-ins",
     "xtask",
     "docs",
 ];

@@ -50,6 +50,15 @@ const fn rpc(name: &'static str) -> Test {
     }
 }
 
+const fn cli(name: &'static str) -> Test {
+    Test {
+        package: "convoke-cli",
+        folder: "crates/cli",
+        target: Some("it"),
+        name,
+    }
+}
+
 /// Stories of the log, which notice what needs several nodes and a crash.
 const STORIES: Test = Test {
     package: "convoke-sim",
@@ -59,12 +68,16 @@ const STORIES: Test = Test {
 };
 
 /// Stories in which voters follow from node records.
-const VOTERS: Test = Test {
-    package: "convoke-sim",
-    folder: "crates/sim",
-    target: Some("voters"),
-    name: "one_story_of_each_script_holds",
-};
+const VOTERS: Test = voters("one_story_of_each_script_holds");
+
+const fn voters(name: &'static str) -> Test {
+    Test {
+        package: "convoke-sim",
+        folder: "crates/sim",
+        target: Some("voters"),
+        name,
+    }
+}
 
 /// Stories of leases, in which clocks jump.
 const LEASES: Test = Test {
@@ -1131,6 +1144,42 @@ pub(super) const FAULTS: &[Fault] = &[
             Some("custody"),
             "an_issuer_whose_key_others_may_have_stays_out_and_its_node_signs_with_another",
         ),
+        may_hang: false,
+    },
+    Fault {
+        name: "who-leaves-does-not-stand",
+        file: "crates/consensus/src/engine/candidacy.rs",
+        old: "    if leaves {",
+        new: "    if leaves && voters.is_empty() {",
+        why: "a change of voters that reached only those who leave is never finished, and nobody leads",
+        test: voters("a_change_that_reached_only_those_who_leave_is_finished_by_them"),
+        may_hang: false,
+    },
+    Fault {
+        name: "forgotten-is-who-was-seen-to-be",
+        file: "crates/consensus/src/engine/reconciler.rs",
+        old: ".filter(|node| state.decided.has_forgotten(node))",
+        new: ".filter(|node| rules.most == 0 && state.decided.has_forgotten(node))",
+        why: "a leader that started later keeps a forgotten node as a voter",
+        test: voters("stories_of_voters_hold"),
+        may_hang: false,
+    },
+    Fault {
+        name: "renewals-ask-where-nodes-were",
+        file: "crates/node/src/custody/keeper.rs",
+        old: "let told = &self.parts.places;",
+        new: "let told = &self.parts.places[..0];",
+        why: "a node whose certificate ran out while all addresses changed never finds who could renew it",
+        test: cli("troubles::a_cluster_that_was_off_for_thirty_days_starts"),
+        may_hang: false,
+    },
+    Fault {
+        name: "time-begins-in-1970",
+        file: "crates/rpc/src/identity/tls.rs",
+        old: "since.unwrap_or_default()))",
+        new: "since.expect(\"it is later\")))",
+        why: "a machine whose clock says 1969 cannot even say so",
+        test: cli("troubles::who_comes_with_a_wrong_clock_is_not_let_in_and_told_by_how_much"),
         may_hang: false,
     },
 ];
