@@ -31,13 +31,14 @@ use std::time::{Duration, Instant};
 
 use convoke_trial::Random;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::cluster::Cluster;
 use crate::nodes::until;
-use crate::{PATIENCE, STAGE, program, run};
+use crate::{PATIENCE, STAGE, object, program, run};
 
 /// What these tests are told.
 pub(crate) const VARIABLES: [&str; 4] = [SECONDS, NODES, SEED, PREVIOUS_PROGRAM];
@@ -93,6 +94,20 @@ impl Member {
     fn heard(&self, kind: &str) -> usize {
         let said = fs::read_to_string(&self.said).unwrap();
         said.matches(&format!("\"kind\":\"{kind}\"")).count()
+    }
+
+    fn last_said(&self, kind: &str) -> Option<Value> {
+        let said = fs::read_to_string(&self.said).unwrap();
+        let kind = format!("\"kind\":\"{kind}\"");
+        // The last line may be half written.
+        let (whole, _) = said.rsplit_once('\n')?;
+        whole.lines().rfind(|line| line.contains(&kind)).map(object)
+    }
+
+    /// How many nodes are out, as far as it knows.
+    fn knows_forgotten(&self) -> u64 {
+        let told = self.last_said("trust");
+        told.map_or(0, |told| told["forgotten"].as_u64().unwrap())
     }
 
     async fn is_ready(&self) {
@@ -348,6 +363,55 @@ fn judge(seen: &[Vec<Holds>], lasted: Duration) {
                 "{what} of node {number} grow: {before}, then {after}"
             );
         }
+    }
+}
+
+// ---- Who is put out ------------------------------------------------------------------------------------------------------
+
+/// Within this time nobody takes a link of a node that was put out.
+const CUT_OFF: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+#[ignore = "long: cargo xtask e2e"]
+async fn who_is_forgotten_is_cut_off_by_every_node_within_seconds() {
+    let _stage = STAGE.lock().await;
+    let nodes = usize::try_from(number(NODES, 8)).unwrap();
+    let mut soak = Soak::start(nodes, 1).await;
+    // Of every sort, also of those that have no log and have to ask.
+    for role in ["gateway", "leecher"] {
+        let name = format!("a-{role}");
+        let member = Member::spawn(&soak.cluster, &name, &mut soak.up(&name, role));
+        member.is_ready().await;
+        soak.members.push(member);
+    }
+    for out in ["node-4", "a-gateway"] {
+        let at = soak.members.iter().position(|it| it.name == out).unwrap();
+        let mut gone = soak.members.remove(at);
+        let id = gone.last_said("started").unwrap();
+        let id = id["node"].as_str().unwrap();
+        let before: Vec<u64> = soak.members.iter().map(Member::knows_forgotten).collect();
+        soak.cluster.say("node-0", &["node", "forget", id]).await;
+        let begun = Instant::now();
+        let knows = || {
+            let members = soak.members.iter().zip(&before);
+            members.filter(|(it, before)| it.knows_forgotten() > **before)
+        };
+        until("all have cut it off, or it took too long", || async {
+            knows().count() == before.len() || begun.elapsed() > CUT_OFF
+        })
+        .await;
+        let took = begun.elapsed();
+        assert_eq!(knows().count(), before.len(), "after {took:?}");
+        println!("{out} was cut off by {} nodes after {took:?}", before.len());
+        timeout(PATIENCE, gone.child.wait())
+            .await
+            .expect("it hears of it")
+            .unwrap();
+        // That it is out is what it ends with, and no complaint of ours.
+        fs::remove_file(soak.cluster.home(&format!("{out}.stderr"))).unwrap();
+    }
+    for member in &mut soak.members {
+        member.stop(Signal::TERM).await;
     }
 }
 
