@@ -135,6 +135,44 @@ fn segments_follow_each_other_and_old_ones_go() {
     assert_eq!(text(&again.journal, 196).map(|text| text.len()), Ok(20_000));
 }
 
+fn segments_in(place: &Path) -> usize {
+    let files = std::fs::read_dir(place).expect("it is there").flatten();
+    files
+        .filter(|file| file.path().extension().is_some_and(|it| it == "segment"))
+        .count()
+}
+
+#[test]
+fn starts_take_no_segment_of_their_own_unless_something_was_left_behind_the_end() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    for index in 1..=12 {
+        let opened = open(place.path());
+        assert_eq!(opened.state, State::Sound);
+        work(&opened.journal, vec![append(index, entries(1, &["a"]))]).expect("it is written");
+    }
+    // The one in use, and one that was made ahead.
+    assert!(segments_in(place.path()) <= 2);
+    // A write that a crash tore, of which a page far behind is all that came to the disk.
+    let path = place.path().join("00000000.segment");
+    let torn = std::fs::File::options().write(true).open(&path);
+    let torn = torn.expect("it is there");
+    std::os::unix::fs::FileExt::write_all_at(&torn, &[7; 512], 200_000).expect("it is written");
+    let opened = open(place.path());
+    work(
+        &opened.journal,
+        vec![append(13, entries(1, &["elsewhere"]))],
+    )
+    .expect("it is written");
+    drop(opened);
+    let again = open(place.path());
+    assert_eq!(again.state, State::Sound);
+    assert_eq!(text(&again.journal, 12).as_deref(), Ok("a"));
+    assert_eq!(text(&again.journal, 13).as_deref(), Ok("elsewhere"));
+    let bytes = std::fs::read(path).expect("it is there");
+    let mut places = bytes.windows("elsewhere".len());
+    assert!(!places.any(|it| it == b"elsewhere"), "it went on behind it");
+}
+
 #[test]
 fn what_is_read_from_the_disk_is_checked() {
     let place = tempfile::tempdir().expect("a temporary directory");

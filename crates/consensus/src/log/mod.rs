@@ -14,8 +14,8 @@
 //! A doubtful node may have acknowledged what it no longer has. It neither votes nor stands until a leader has brought it up to date
 //! ([`Work::Trust`]). Doubt is written down before anything else, so no second crash forgets it.
 //!
-//! Every start goes on in a new segment, which says where the one before ended: bytes of a write that a crash tore can never come back
-//! to life behind something new.
+//! A start goes on where the log ended if nothing but zeros stands behind, and otherwise in a new segment, which says where the one before
+//! ended: bytes of a write that a crash tore can never come back to life behind something new.
 //!
 //! - `format`: the bytes. `recovery`: what a start makes of files. `twin`: a disk in memory.
 //!

@@ -299,6 +299,10 @@ impl Log {
             }
             let is_known = until.is_some() || self.is_known_behind(segment, offset, rest);
             let was_never_safe = matches!(taken, Err(Wrong::Blank | Wrong::Torn));
+            // With nothing but zeros behind its end the log goes on in it: nothing that was left there can come to count. Otherwise every
+            // start would take a segment of its own.
+            self.is_open =
+                until.is_none() && size == self.segment_bytes && rest.iter().all(|byte| *byte == 0);
             return (is_known || !was_never_safe).then(|| finding(offset, is_known, what));
         }
     }
