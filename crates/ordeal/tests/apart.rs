@@ -6,6 +6,14 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What is left behind is looked at, so one runs at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Runs it; nothing where the machine does not have what it takes.
 fn ordeal(directory: &Path, words: &[&str]) -> Option<Output> {
@@ -41,6 +49,7 @@ fn namespaces() -> Vec<String> {
 #[test]
 #[ignore = "long: cargo xtask e2e"]
 fn processes_to_which_everything_is_done_keep_their_promises_and_leave_nothing_behind() {
+    let _alone = alone();
     let place = tempfile::tempdir().expect("a temporary directory");
     let words = ["--fault", "mixed", "--seconds", "60", "--seed", "1"];
     let Some(output) = ordeal(place.path(), &words) else {
@@ -57,6 +66,7 @@ fn processes_to_which_everything_is_done_keep_their_promises_and_leave_nothing_b
 #[test]
 #[ignore = "long: cargo xtask e2e"]
 fn a_partition_finds_reads_that_ask_no_majority() {
+    let _alone = alone();
     let place = tempfile::tempdir().expect("a temporary directory");
     let words = ["--fault", "partition", "--seconds", "60", "--seed", "2"];
     let planted = ["--planted", "read-without-index"];
