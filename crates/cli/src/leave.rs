@@ -70,7 +70,7 @@ pub(crate) fn leave(arguments: Leave) -> anyhow::Result<()> {
             }
             let forget = NodeCommand::Forget { node };
             match client.store.command(Decided::Node(forget)).await {
-                // Whoever applies it first cuts this node off, also before the answer is on its way: that is told by asking to be let in.
+                // Whoever applies it first cuts this node off, also before the answer is on its way: that is found by asking for a certificate.
                 Err(Error::OutcomeUnknown { .. })
                     if custody::ask::is_forgotten(&identity, &cluster, &trust).await =>
                 {

@@ -275,7 +275,7 @@ pub enum Preset {
     Wan,
     /// Links that are paid by the byte.
     Metered,
-    /// One site, and all times a twentieth.
+    /// One site, some twenty times as fast.
     Hasty,
 }
 

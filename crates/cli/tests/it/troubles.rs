@@ -31,18 +31,19 @@ fn shim() -> &'static Path {
     static SHIM: OnceLock<PathBuf> = OnceLock::new();
     SHIM.get_or_init(|| {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/shim/trouble.rs");
-        // Each run has its own, so that nobody loads one that is half written.
-        let process = std::process::id();
-        let library =
-            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("libtrouble-{process}.so"));
+        let place = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let (library, process) = (place.join("libtrouble.so"), std::process::id());
+        // Moved when it is whole, so that nobody loads a half of it.
+        let whole = place.join(format!("libtrouble-{process}.so"));
         let compiled = std::process::Command::new("rustc")
             .args(["--edition", "2024", "--crate-type", "cdylib", "-O"])
             .args(["-C", "panic=abort", "-C", "strip=symbols", "-o"])
-            .args([&library, &source])
+            .args([&whole, &source])
             .output()
             .expect("rustc is there where cargo is");
         let errors = String::from_utf8_lossy(&compiled.stderr);
         assert!(compiled.status.success(), "{errors}");
+        std::fs::rename(&whole, &library).unwrap();
         library
     })
 }
@@ -108,7 +109,7 @@ async fn until_told(cluster: &Cluster, name: &str, trouble: Trouble<'_>, code: &
     .await;
 }
 
-/// Three nodes, and where the first one is.
+/// Three nodes that all vote.
 async fn three(cluster: &Cluster) -> [One; 3] {
     let first = cluster.start("first", &[]).await;
     let token = cluster.token("first", &["--uses", "2"]).await;

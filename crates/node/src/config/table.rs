@@ -275,7 +275,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Choice(&["local", "lan", "wan", "metered", "hasty"]),
         default: "lan",
         flag: "preset",
-        meaning: "Which network the members share: one machine, one site, the world, or links that are paid by the byte; hasty is lan with all times a twentieth, for soaks",
+        meaning: "Which network the members share: one machine, one site, the world, or links that are paid by the byte; hasty is lan some twenty times as fast, for soaks",
         cost: "Faster verdicts cost packets: lan about 1.4 KB/s per node, metered at most 200 B/s. The same on all nodes",
         reload: Reload::Restart("members watch each other by one set of times"),
         is_secret: false,

@@ -529,15 +529,16 @@ impl Stage {
             if self.enrol(host, Role::Master, 1).await {
                 self.decide(host, NodeCommand::Drain { node, drains }).await;
                 left.insert(host);
-            } else {
-                // As a node does that hears that it is out.
-                self.0.lock().hosts[host].is_out = true;
-                self.0.crash(host, Loss::Clean);
             }
         }
         if left.is_empty() {
             // Everybody was put out, which no person can have meant: who votes then goes on, so that the log is not lost.
             return;
+        }
+        for host in (0..self.hosts()).filter(|host| !left.contains(host)) {
+            // As a node does that hears that it is out.
+            self.0.lock().hosts[host].is_out = true;
+            self.0.crash(host, Loss::Clean);
         }
         let number = odd(left.len());
         let what = "all who are a part of it vote in the end, made odd";

@@ -81,8 +81,9 @@ pub(super) struct Seen {
     pub(super) now: Timestamp,
     /// By how many milliseconds the clock of this machine is ahead of another node's, and of whose.
     pub(super) clock: Option<(NodeId, i64)>,
-    /// From when on and until when the certificate counts, and when it is time to renew it.
+    /// From when on and until when the certificate counts, …
     pub(super) certificate: (Timestamp, Timestamp),
+    /// … and when it is time to renew it.
     pub(super) renew_at: Timestamp,
     pub(super) log: Option<SeenLog>,
     /// Members as gossip sees them, this node not among them; nothing while gossip does not run.
