@@ -521,6 +521,33 @@ async fn at_the_limit_a_new_stream_waits_for_one_to_end(carrier: Carrier) {
     pair.end().await;
 }
 
+/// On a link where nothing else is said, so that no other packet can bring the news along.
+async fn a_half_given_up_after_its_end_makes_room_for_another(carrier: Carrier) {
+    let limits = Limits {
+        streams_per_link: 1,
+        ..Limits::default()
+    };
+    let pair = Pair::with_limits(carrier, limits).await;
+    for resets in [true, false] {
+        let (mut near, mut far) = pair.stream().await;
+        far.send.finish();
+        assert_eq!(near.recv.read().await, Ok(None));
+        if !resets {
+            near.send.finish();
+        }
+        drop(near);
+        // tidy: that nobody says anything any more is what is waited for; were it too short, the story would ask for less
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        drop(far);
+        let next = tokio::time::timeout(world::PATIENCE, pair.near.open_stream()).await;
+        let (mut send, recv) = next.expect("there is room").unwrap();
+        send.write(Bytes::from_static(b"!")).await.unwrap();
+        let far = pair.far.accept_stream().await.unwrap();
+        drop((send, recv, far));
+    }
+    pair.end().await;
+}
+
 async fn nobody_at_an_address_is_an_error_in_time(carrier: Carrier) {
     let quick = Limits {
         handshake_timeout: Duration::from_millis(300),
@@ -822,6 +849,7 @@ world::on_every_carrier!(
     a_close_tells_both_sides_who_and_why,
     whoever_waits_on_a_link_hears_of_its_end,
     at_the_limit_a_new_stream_waits_for_one_to_end,
+    a_half_given_up_after_its_end_makes_room_for_another,
     nobody_at_an_address_is_an_error_in_time,
     another_node_than_the_expected_one_is_refused,
     a_protocol_nobody_listens_for_is_refused,

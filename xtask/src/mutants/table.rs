@@ -1117,6 +1117,18 @@ pub(super) const FAULTS: &[Fault] = &[
         may_hang: false,
     },
     Fault {
+        name: "a-place-is-given-back-in-silence",
+        file: "crates/rpc/src/link/quic.rs",
+        old: "if let Some(connection) = &self.accepted_on {",
+        new: "if let Some(connection) = self.accepted_on.as_ref().filter(|_| !self.is_over) {",
+        why: "whoever waits for a stream on a link where nothing else is said waits until silence ends the link",
+        test: Test {
+            target: Some("links"),
+            ..rpc("a_half_given_up_after_its_end_makes_room_for_another::over_quic")
+        },
+        may_hang: false,
+    },
+    Fault {
         name: "pin-is-not-compared",
         file: "crates/rpc/src/identity/tls.rs",
         old: "                if !is_pinned {",
@@ -1149,8 +1161,8 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "who-leaves-does-not-stand",
         file: "crates/consensus/src/engine/candidacy.rs",
-        old: "    if leaves {",
-        new: "    if leaves && voters.is_empty() {",
+        old: "    if !voters.contains(&me) && applied.any(",
+        new: "    if voters.is_empty() && applied.any(",
         why: "a change of voters that reached only those who leave is never finished, and nobody leads",
         test: voters("a_change_that_reached_only_those_who_leave_is_finished_by_them"),
         may_hang: false,

@@ -49,7 +49,7 @@ pub(super) fn look(data: &Path, is_running: bool) -> (Option<Papers>, Vec<Findin
         validity(
             stamp,
             claims,
-            certificate.renew_at(),
+            certificate.overdue_at(),
             is_running,
             signs_itself,
         ),
@@ -101,7 +101,7 @@ fn clock(now: Timestamp, claims: &Claims) -> Finding {
 fn validity(
     now: Timestamp,
     claims: &Claims,
-    renew_at: Timestamp,
+    overdue_at: Timestamp,
     is_running: bool,
     signs_itself: bool,
 ) -> Finding {
@@ -123,11 +123,10 @@ fn validity(
         return Finding::warning(CHECK, format!("it ran out at {until}"), how);
     }
     // A node that is off renews nothing, and that is right so.
-    let overdue = renew_at + until.since(renew_at) / 2;
-    if is_running && now > overdue {
+    if is_running && now > overdue_at {
         return Finding::warning(
             CHECK,
-            format!("it counts until {until} and should have been renewed after {renew_at}"),
+            format!("it counts until {until}, and should have been renewed by now"),
             "see whether the node reaches a voter; `convoke raft status` says who they are",
         );
     }
@@ -173,7 +172,7 @@ mod tests {
             validity(
                 now,
                 &claims,
-                Timestamp::from_unix_ms(2_000),
+                Timestamp::from_unix_ms(2_500),
                 is_running,
                 false,
             )

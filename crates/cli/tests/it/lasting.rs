@@ -119,12 +119,30 @@ impl Member {
         Path::new("/proc").join(self.child.id().expect("it runs").to_string())
     }
 
-    async fn stop(&mut self, signal: Signal) {
+    fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
         kill_process(pid, signal).unwrap();
+    }
+
+    async fn stop(&mut self, signal: Signal) {
+        self.signal(signal);
+        self.has_ended(signal).await;
+    }
+
+    async fn has_ended(&mut self, signal: Signal) {
         let ended = timeout(PATIENCE, self.child.wait()).await;
         let status = ended.expect("it ends").unwrap();
         assert!(signal == Signal::KILL || status.success(), "{status}");
+    }
+}
+
+/// Ends all of them at once: one after the other, those that are left would lose their majority, and rightly say so.
+async fn end_all(members: &mut [Member]) {
+    for member in members.iter() {
+        member.signal(Signal::TERM);
+    }
+    for member in members {
+        member.has_ended(Signal::TERM).await;
     }
 }
 
@@ -310,9 +328,7 @@ async fn many_nodes_hold_no_more_after_a_while() {
     }
     show(&seen, begun.elapsed(), restarts, soak.joined);
     judge(&seen, begun.elapsed());
-    for member in &mut soak.members {
-        member.stop(Signal::TERM).await;
-    }
+    end_all(&mut soak.members).await;
 }
 
 fn show(seen: &[Vec<Holds>], after: Duration, restarts: u64, visits: u64) {
@@ -406,9 +422,7 @@ async fn who_is_forgotten_is_cut_off_by_every_node_within_seconds() {
             .expect("it hears of it")
             .unwrap();
     }
-    for member in &mut soak.members {
-        member.stop(Signal::TERM).await;
-    }
+    end_all(&mut soak.members).await;
 }
 
 // ---- Certificates that hardly last ---------------------------------------------------------------------------------------
@@ -458,15 +472,15 @@ async fn no_call_fails_while_certificates_last_half_a_minute() {
     let due = usize::try_from(lasts.as_secs() / 20)
         .unwrap()
         .saturating_sub(2);
-    for (member, renewed) in members.iter_mut().zip(&renewals) {
+    for (member, renewed) in members.iter().zip(&renewals) {
         assert!(
             *renewed >= due.max(1),
             "{}: {renewed} renewals, {due} due",
             member.name
         );
         assert_eq!(member.heard("not-renewed"), 0, "{}", member.name);
-        member.stop(Signal::TERM).await;
     }
+    end_all(&mut members).await;
 }
 
 // ---- Versions side by side -----------------------------------------------------------------------------------------------
@@ -701,7 +715,5 @@ async fn versions_live_side_by_side_and_nodes_go_forth_and_back_under_load() {
             }
         }
     }
-    for member in &mut mixed.members {
-        member.stop(Signal::TERM).await;
-    }
+    end_all(&mut mixed.members).await;
 }

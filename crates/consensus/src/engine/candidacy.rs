@@ -157,6 +157,17 @@ impl Candidacy {
     }
 }
 
+/// Puts `me` behind all others if it is no voter any more and has not applied the change that says so.
+fn who_leaves_stands_last(
+    voters: &mut Vec<VoterId>,
+    mut applied: impl Iterator<Item = VoterId>,
+    me: VoterId,
+) {
+    if !voters.contains(&me) && applied.any(|voter| voter == me) {
+        voters.push(me);
+    }
+}
+
 /// Stands for election when it is time, until the node is stopped.
 pub(super) async fn run<R: AsyncRuntime>(core: Arc<Core<R>>) {
     loop {
@@ -185,14 +196,10 @@ fn look<R: AsyncRuntime>(core: &Core<R>) -> Due {
         let voters: Vec<VoterId> = metrics.membership_config.voter_ids().collect();
         (metrics.state, voters)
     };
-    let leaves = {
+    {
         let state = core.held.state.read();
         by_rank(&mut voters, &state.decided);
-        let mut voted = state.membership.voter_ids();
-        !voters.contains(&core.me) && voted.any(|voter| voter == core.me)
-    };
-    if leaves {
-        voters.push(core.me);
+        who_leaves_stands_last(&mut voters, state.membership.voter_ids(), core.me);
     }
     let now = core.now();
     let mut candidacy = core.candidacy.lock();
@@ -250,6 +257,19 @@ mod tests {
             Due::Wait(rest) => now + rest,
             Due::Stand => now,
         }
+    }
+
+    #[test]
+    fn who_leaves_stands_behind_all_others_until_it_has_applied_that() {
+        let stand = |me: u8, applied: u8| {
+            let mut voters = voters(2);
+            who_leaves_stands_last(&mut voters, (1..=applied).map(voter), voter(me));
+            voters
+        };
+        assert_eq!(stand(3, 3), voters(3), "it has not applied that it left");
+        assert_eq!(stand(3, 2), voters(2), "it has");
+        assert_eq!(stand(2, 3), voters(2), "it stays, where it was");
+        assert_eq!(stand(4, 3), voters(2), "it never was one");
     }
 
     #[test]

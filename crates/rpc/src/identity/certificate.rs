@@ -123,6 +123,13 @@ impl Certificate {
         let made = self.claims.not_before + BACKDATE;
         made + self.claims.not_after.since(made) * 2 / 3
     }
+
+    /// From when on it is a person's concern that there is no next one: half of the time for asking is over.
+    #[must_use]
+    pub fn overdue_at(&self) -> Timestamp {
+        let renew_at = self.renew_at();
+        renew_at + self.claims.not_after.since(renew_at) / 2
+    }
 }
 
 impl fmt::Debug for Certificate {
@@ -299,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn renewal_is_due_after_two_thirds_of_its_life() {
+    fn renewal_is_due_after_two_thirds_of_its_life_and_overdue_when_half_the_rest_is_over() {
         let validity = Validity::for_node(NOW).with_lifetime(Duration::from_secs(60 * 60));
         let certificate = issuer()
             .issue(NodeKey::generate().node_id(), RoleSet::EMPTY, validity)
@@ -307,6 +314,7 @@ mod tests {
 
         // The five minutes that lie before now are no part of it.
         assert_eq!(certificate.renew_at(), NOW + Duration::from_secs(40 * 60));
+        assert_eq!(certificate.overdue_at(), NOW + Duration::from_secs(50 * 60));
     }
 
     #[test]

@@ -21,8 +21,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use convoke_types::NodeId;
-use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WantsClientCert};
 use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -31,8 +31,8 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, DistinguishedName, PeerIncompatible, ServerConfig,
-    SignatureScheme,
+    ClientConfig, ConfigBuilder, DigitallySignedStruct, DistinguishedName, PeerIncompatible,
+    ServerConfig, SignatureScheme,
 };
 
 use super::{Claims, Identity, IdentityError, IssuerCertificate, Trust, TrustBundle, names};
@@ -110,37 +110,18 @@ pub fn client_config_for_one(
         trust: trust.clone(),
         refusal: refusal.clone(),
     };
-    let mut config = ClientConfig::builder_with_details(provider(), Arc::new(WallClock))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("the provider has suites for TLS 1.3")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(judge))
-        .with_client_cert_resolver(Arc::new(Show(identity.clone())));
-    config.alpn_protocols = owned(alpn);
-    config.resumption = Resumption::disabled();
-    config.enable_early_data = false;
-    config.enable_sni = false;
-    config.enable_secret_extraction = true;
-    (config, refusal)
+    let config = client(judge).with_client_cert_resolver(Arc::new(Show(identity.clone())));
+    (full_handshakes_as_client(config, owned(alpn)), refusal)
 }
 
 /// How this node is called: shows `identity`, believes `trust`, serves the protocols `alpn` (first is best).
 #[must_use]
 pub fn server_config(identity: &Identity, trust: &Trust, alpn: &[&[u8]]) -> ServerConfig {
-    let mut config = ServerConfig::builder_with_details(provider(), Arc::new(WallClock))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("the provider has suites for TLS 1.3")
-        .with_client_cert_verifier(Arc::new(Judge {
-            trust: trust.clone(),
-            refusal: Refusal::default(),
-        }))
-        .with_cert_resolver(Arc::new(Show(identity.clone())));
-    config.alpn_protocols = owned(alpn);
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    config.max_early_data_size = 0;
-    config.enable_secret_extraction = true;
-    config
+    let judge = Judge {
+        trust: trust.clone(),
+        refusal: Refusal::default(),
+    };
+    server(judge, Show(identity.clone()), owned(alpn))
 }
 
 /// As [`server_config`], for a carrier that also offers enrolment: clients may come without a certificate, and [`peer_claims`] has to be asked
@@ -150,21 +131,17 @@ pub(crate) fn server_config_with_enrolment(
     trust: &Trust,
     alpn: &[&[u8]],
 ) -> ServerConfig {
-    let mut config = ServerConfig::builder_with_details(provider(), Arc::new(WallClock))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("the provider has suites for TLS 1.3")
-        .with_client_cert_verifier(Arc::new(AtWill(Judge {
-            trust: trust.clone(),
-            refusal: Refusal::default(),
-        })))
-        .with_cert_resolver(Arc::new(ShowWithIssuer(identity.clone(), trust.clone())));
-    config.alpn_protocols = owned(alpn);
-    config.alpn_protocols.push(enrol::ALPN.to_vec());
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    config.max_early_data_size = 0;
-    config.enable_secret_extraction = true;
-    config
+    let judge = AtWill(Judge {
+        trust: trust.clone(),
+        refusal: Refusal::default(),
+    });
+    let mut served = owned(alpn);
+    served.push(enrol::ALPN.to_vec());
+    server(
+        judge,
+        ShowWithIssuer(identity.clone(), trust.clone()),
+        served,
+    )
 }
 
 /// How somebody without a certificate calls a server of enrolment, and why it refused whoever answered.
@@ -174,18 +151,50 @@ pub(crate) fn enrol_client_config(pins: &Pins) -> (ClientConfig, Refusal) {
         pins: pins.clone(),
         refusal: refusal.clone(),
     };
-    let mut config = ClientConfig::builder_with_details(provider(), Arc::new(WallClock))
+    let config = client(judge).with_no_client_auth();
+    (
+        full_handshakes_as_client(config, vec![enrol::ALPN.to_vec()]),
+        refusal,
+    )
+}
+
+/// What all clients have in common, but for what they show.
+fn client(
+    judge: impl ServerCertVerifier + 'static,
+) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    ClientConfig::builder_with_details(provider(), Arc::new(WallClock))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("the provider has suites for TLS 1.3")
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(judge))
-        .with_no_client_auth();
-    config.alpn_protocols = vec![enrol::ALPN.to_vec()];
+}
+
+fn full_handshakes_as_client(mut config: ClientConfig, alpn: Vec<Vec<u8>>) -> ClientConfig {
+    config.alpn_protocols = alpn;
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
     config.enable_sni = false;
     config.enable_secret_extraction = true;
-    (config, refusal)
+    config
+}
+
+/// What all servers have in common.
+fn server(
+    judge: impl ClientCertVerifier + 'static,
+    shows: impl ResolvesServerCert + 'static,
+    alpn: Vec<Vec<u8>>,
+) -> ServerConfig {
+    let mut config = ServerConfig::builder_with_details(provider(), Arc::new(WallClock))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("the provider has suites for TLS 1.3")
+        .with_client_cert_verifier(Arc::new(judge))
+        .with_cert_resolver(Arc::new(shows));
+    config.alpn_protocols = alpn;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    config.enable_secret_extraction = true;
+    config
 }
 
 /// The server name of a client that means `expected`, or whichever node of the cluster answers.

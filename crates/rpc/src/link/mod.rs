@@ -215,7 +215,10 @@ impl Link {
         match &self.0.carrier {
             Carrier::Quic(connection) => {
                 let (send, recv) = connection.open_bi().await.map_err(quic::link_error)?;
-                Ok((SendHalf::quic(send), RecvHalf::quic(recv)))
+                Ok((
+                    SendHalf::quic(send),
+                    RecvHalf::quic(quic::Reader::opened(recv)),
+                ))
             }
             Carrier::Tcp(carrier) => carrier.open_stream().await,
             Carrier::Memory(carrier) => carrier.open_stream().await,
@@ -265,7 +268,10 @@ impl Link {
         match &self.0.carrier {
             Carrier::Quic(connection) => {
                 let (send, recv) = connection.accept_bi().await.map_err(quic::link_error)?;
-                Ok((SendHalf::quic(send), RecvHalf::quic(recv)))
+                Ok((
+                    SendHalf::quic(send),
+                    RecvHalf::quic(quic::Reader::accepted(recv, connection)),
+                ))
             }
             Carrier::Tcp(carrier) => carrier.accept_stream().await,
             Carrier::Memory(carrier) => carrier.accept_stream().await,
@@ -288,9 +294,10 @@ impl Link {
     /// As the carrier hands it over: renewals among the rest.
     async fn accept_any_one_way(&self) -> Result<RecvHalf, LinkError> {
         match &self.0.carrier {
-            Carrier::Quic(connection) => Ok(RecvHalf::quic(
-                connection.accept_uni().await.map_err(quic::link_error)?,
-            )),
+            Carrier::Quic(connection) => {
+                let recv = connection.accept_uni().await.map_err(quic::link_error)?;
+                Ok(RecvHalf::quic(quic::Reader::accepted(recv, connection)))
+            }
             Carrier::Tcp(carrier) => carrier.accept_one_way().await,
             Carrier::Memory(carrier) => carrier.accept_one_way().await,
         }
@@ -560,15 +567,15 @@ pub struct RecvHalf {
 
 #[derive(Debug)]
 enum RecvKind {
-    Quic(quinn::RecvStream),
+    Quic(quic::Reader),
     Tcp(tcp::TcpReader),
     Memory(memory::PipeReader),
 }
 
 impl RecvHalf {
-    fn quic(stream: quinn::RecvStream) -> Self {
+    fn quic(reader: quic::Reader) -> Self {
         Self {
-            kind: RecvKind::Quic(stream),
+            kind: RecvKind::Quic(reader),
             put_back: Bytes::new(),
         }
     }
@@ -601,9 +608,7 @@ impl RecvHalf {
             return Poll::Ready(Ok(Some(1)));
         }
         match &mut self.kind {
-            RecvKind::Quic(stream) => pin!(stream.read_chunks(chunks))
-                .poll(cx)
-                .map_err(quic::read_error),
+            RecvKind::Quic(reader) => reader.poll_read(cx, chunks),
             RecvKind::Tcp(reader) => reader.poll_read(cx, chunks),
             RecvKind::Memory(reader) => reader.poll_read(cx, chunks),
         }
@@ -629,9 +634,7 @@ impl RecvHalf {
     /// Tells the peer to stop sending.
     pub fn stop(&mut self, code: u32) {
         match &mut self.kind {
-            RecvKind::Quic(stream) => {
-                let _ = stream.stop(quinn::VarInt::from_u32(code));
-            }
+            RecvKind::Quic(reader) => reader.stop(code),
             RecvKind::Tcp(reader) => reader.stop(code),
             RecvKind::Memory(reader) => reader.stop(code),
         }

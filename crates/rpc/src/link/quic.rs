@@ -5,11 +5,14 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
+use bytes::Bytes;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ConnectionError, ReadError, TransportConfig, VarInt, WriteError};
 use quinn_proto::HashedConnectionIdGenerator;
@@ -133,6 +136,9 @@ fn bound_socket(address: SocketAddr, limits: &Limits) -> io::Result<(UdpSocket, 
 /// opened, about 200 bytes, so a thousand idle links should not be allowed a thousand streams each.
 pub(crate) const FIRST_STREAMS: u32 = 32;
 
+/// One-way streams that a peer may have open.
+const ONE_WAYS: u32 = CREDENTIAL_STREAMS + ANSWER_STREAMS;
+
 /// Acknowledging every fourth packet instead of every second saves a fifth to a third of the work of small calls, whose answers carry
 /// acknowledgements anyway. Loss is still reported at once, and silence after a few milliseconds.
 fn seldom_acknowledgements() -> quinn::AckFrequencyConfig {
@@ -163,7 +169,7 @@ fn transport(limits: &Limits, window: u32, keep_alive: Option<Duration>) -> Tran
         .send_window(u64::from(window))
         .max_concurrent_bidi_streams(VarInt::from_u32(limits.streams_per_link.min(FIRST_STREAMS)))
         .ack_frequency_config(Some(seldom_acknowledgements()))
-        .max_concurrent_uni_streams(VarInt::from_u32(CREDENTIAL_STREAMS + ANSWER_STREAMS))
+        .max_concurrent_uni_streams(VarInt::from_u32(ONE_WAYS))
         .datagram_receive_buffer_size(Some(limits.datagrams * super::memory::DATAGRAM_MAX))
         .datagram_send_buffer_size(limits.datagrams * super::memory::DATAGRAM_MAX)
         .keep_alive_interval(keep_alive)
@@ -202,6 +208,66 @@ fn transport_for_datagrams(limits: &Limits, window: u32) -> TransportConfig {
     config
 }
 
+/// The reading half of a stream.
+///
+/// quinn tells the peer that it may open another stream when a packet arrives or something was read. When a half whose end is known is given
+/// up unread it frees the place and tells nobody, so that on a link where nothing else is said the peer waits for that place until silence
+/// ends the link. So whoever gives a half up says it aloud.
+#[derive(Debug)]
+pub(super) struct Reader {
+    stream: quinn::RecvStream,
+    /// Of those that the peer opened: only their places are ours to give.
+    accepted_on: Option<quinn::Connection>,
+    /// Read to its end, or stopped: the place is free.
+    is_over: bool,
+}
+
+impl Reader {
+    pub(super) fn opened(stream: quinn::RecvStream) -> Self {
+        Self {
+            stream,
+            accepted_on: None,
+            is_over: false,
+        }
+    }
+
+    pub(super) fn accepted(stream: quinn::RecvStream, connection: &quinn::Connection) -> Self {
+        Self {
+            stream,
+            accepted_on: Some(connection.clone()),
+            is_over: false,
+        }
+    }
+
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunks: &mut [Bytes],
+    ) -> Poll<Result<Option<usize>, LinkError>> {
+        let read = ready!(pin!(self.stream.read_chunks(chunks)).poll(cx));
+        self.is_over = !matches!(read, Ok(Some(_)));
+        Poll::Ready(read.map_err(read_error))
+    }
+
+    pub(super) fn stop(&mut self, code: u32) {
+        if self.is_over {
+            return;
+        }
+        self.is_over = true;
+        let _ = self.stream.stop(VarInt::from_u32(code));
+        if let Some(connection) = &self.accepted_on {
+            // It changes nothing, and has quinn look at places of either kind.
+            connection.set_max_concurrent_uni_streams(VarInt::from_u32(ONE_WAYS));
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.stop(0);
+    }
+}
+
 pub(super) fn link_error(error: ConnectionError) -> LinkError {
     LinkError::Closed(close_reason(&error))
 }
@@ -214,7 +280,7 @@ pub(super) fn write_error(error: WriteError) -> LinkError {
     }
 }
 
-pub(super) fn read_error(error: ReadError) -> LinkError {
+fn read_error(error: ReadError) -> LinkError {
     match error {
         ReadError::Reset(code) => LinkError::Reset(stream_code(code)),
         ReadError::ConnectionLost(error) => link_error(error),

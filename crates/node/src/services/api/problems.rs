@@ -83,8 +83,8 @@ pub(super) struct Seen {
     pub(super) clock: Option<(NodeId, i64)>,
     /// From when on and until when the certificate counts, …
     pub(super) certificate: (Timestamp, Timestamp),
-    /// … and when it is time to renew it.
-    pub(super) renew_at: Timestamp,
+    /// … and from when on it should have been renewed.
+    pub(super) overdue_at: Timestamp,
     pub(super) log: Option<SeenLog>,
     /// Members as gossip sees them, this node not among them; nothing while gossip does not run.
     pub(super) members: Option<BTreeMap<NodeId, SeenMember>>,
@@ -473,7 +473,7 @@ fn of_custody(seen: &Seen, found: &mut Found) {
             format!("the certificate of this node counted until {until}: others refuse its links"),
             "look whether it reaches a voter, which renews it, and whether its clock is right",
         );
-    } else if seen.now > seen.renew_at + until.since(seen.renew_at) / 2 {
+    } else if seen.now > seen.overdue_at {
         found.add(
             Code::CertificateNearExpiry,
             format!(
@@ -596,7 +596,7 @@ mod tests {
             now: at(10_000),
             clock: Some((node(2), -900)),
             certificate: (at(9_000), at(20_000)),
-            renew_at: at(16_000),
+            overdue_at: at(18_000),
             log: Some(SeenLog {
                 leader: Some(node(1)),
                 voters: voters.clone(),

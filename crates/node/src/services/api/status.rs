@@ -110,7 +110,7 @@ impl Desk {
             now: now(),
             clock,
             certificate: (claims.not_before, claims.not_after),
-            renew_at: certificate.renew_at(),
+            overdue_at: certificate.overdue_at(),
             log: log.map(|log| log.seen),
             partition: gossip.as_ref().is_some_and(|it| it.partition),
             frozen: gossip.as_ref().is_some_and(|it| it.frozen),
