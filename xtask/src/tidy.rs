@@ -10,17 +10,21 @@
 //! | [`dependencies`] | one table of versions, each explained |
 //! | [`source`] | headers, leftovers, silenced lints, the manners of tests |
 //! | [`places`] | no registry hosts, no paths of one machine |
+//! | [`links`] | links between pages lead somewhere |
+//! | [`words`] | the words of pages are words |
 //!
 //! Some rules can be excused on a line with `// tidy: <reason>`; each says so in its finding.
 
 mod arrows;
 mod dependencies;
+mod links;
 mod manifest;
 mod places;
 mod purity;
 mod scan;
 mod source;
 mod tree;
+mod words;
 
 use std::fmt;
 use std::path::Path;
@@ -36,6 +40,8 @@ const RULES: &[&[Rule]] = &[
     dependencies::RULES,
     source::RULES,
     places::RULES,
+    links::RULES,
+    words::RULES,
 ];
 
 /// A rule: its name, why it is there, and how it finds what breaks it.
