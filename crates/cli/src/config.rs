@@ -27,9 +27,11 @@ use convoke_types::wire::store::{
 use serde_json::{Value as Json, json};
 
 use crate::log::{Doing, Log};
+use crate::near::did_you_mean;
 use crate::output::{self, Ending, json_line, put, table};
+use crate::table::Table;
 use crate::text::plain;
-use crate::way::duration;
+use crate::way::{duration, long_duration};
 
 /// How long votes count when nobody says.
 const VOTING: &str = "10m";
@@ -42,7 +44,8 @@ pub(crate) enum Command {
     /// Prints what a key holds
     Get(Key),
     /// Lists keys, what they hold, and what they may hold
-    List(List),
+    #[command(visible_alias = "list")]
+    Ls(List),
     /// Proposes a value, and waits until it is decided
     Set(Set),
     /// Proposes a value, and prints the number of the proposal
@@ -124,8 +127,8 @@ pub(crate) struct How {
     /// How many votes it takes: majority, two-thirds, all, or weighted:NODE=WEIGHT,NODE=WEIGHT
     #[arg(long, value_name = "RULE", default_value = "majority", value_parser = rule)]
     rule: Rule,
-    /// How long votes count, as 30s or 10m
-    #[arg(long, value_name = "TIME", default_value = VOTING, value_parser = duration)]
+    /// How long votes count, as 30s, 10m or 7d
+    #[arg(long, value_name = "TIME", default_value = VOTING, value_parser = long_duration)]
     voting: Duration,
 }
 
@@ -222,7 +225,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
     output::run(async {
         match command {
             Command::Get(arguments) => get(arguments).await,
-            Command::List(arguments) => list(arguments).await,
+            Command::Ls(arguments) => list(arguments).await,
             Command::Set(arguments) => set(arguments).await,
             Command::Propose(arguments) => propose(arguments).await,
             Command::Vote(arguments) => vote(arguments).await,
@@ -238,8 +241,9 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
 }
 
 fn no_key(key: &str) -> anyhow::Error {
+    let meant = did_you_mean(key, KEYS.iter().map(|key| key.name));
     let key = plain(key);
-    Ending::NotSo(format!("there is no key {key}: `convoke config list` shows which there are, and those of other programs begin with app."))
+    Ending::NotSo(format!("there is no key {key}{meant}: `convoke config ls` shows which there are, and those of other programs begin with app."))
         .into()
 }
 
@@ -446,11 +450,7 @@ async fn proposals(arguments: Proposals) -> anyhow::Result<()> {
             .map(|proposal| json_line(&proposal_json(proposal)))
             .collect()
     } else {
-        let head = [
-            "PROPOSAL", "KEY", "VALUE", "FOR", "AGAINST", "OF", "VERDICT",
-        ];
-        let mut rows = vec![head.map(str::to_owned).to_vec()];
-        rows.extend(found.iter().map(|proposal| {
+        let rows = found.iter().map(|proposal| {
             let count = |wanted| {
                 let votes = proposal.electorate.iter();
                 votes
@@ -467,8 +467,12 @@ async fn proposals(arguments: Proposals) -> anyhow::Result<()> {
                 proposal.electorate.len().to_string(),
                 told(proposal.verdict),
             ]
-        }));
-        table(&rows)
+        });
+        let list = Table::new([
+            "PROPOSAL", "KEY", "VALUE", "FOR", "AGAINST", "OF", "VERDICT",
+        ]);
+        let list = list.numbers(&["PROPOSAL", "FOR", "AGAINST", "OF"]);
+        table(&list.yields(&["VALUE", "VERDICT"]).rows(rows))
     })?;
     Ok(())
 }
@@ -490,9 +494,7 @@ async fn history(arguments: Key) -> anyhow::Result<()> {
             .map(|version| json_line(&version_json(&key, version)))
             .collect()
     } else {
-        let head = ["VERSION", "VALUE", "REVISION", "PROPOSAL", "PROPOSED BY"];
-        let mut rows = vec![head.map(str::to_owned).to_vec()];
-        rows.extend(found.iter().map(|version| {
+        let rows = found.iter().map(|version| {
             vec![
                 version.version.to_string(),
                 value_text(version.value.as_ref()),
@@ -500,8 +502,10 @@ async fn history(arguments: Key) -> anyhow::Result<()> {
                 version.proposal.to_string(),
                 version.proposer.short().to_string(),
             ]
-        }));
-        table(&rows)
+        });
+        let list = Table::new(["VERSION", "VALUE", "REVISION", "PROPOSAL", "PROPOSED BY"]);
+        let list = list.numbers(&["VERSION", "REVISION", "PROPOSAL"]);
+        table(&list.yields(&["VALUE", "PROPOSED BY"]).rows(rows))
     })?;
     Ok(())
 }
@@ -708,9 +712,7 @@ fn proposal_text(proposal: &Proposal) -> String {
 }
 
 fn settings_table(settings: &[Setting]) -> String {
-    let head = ["KEY", "VALUE", "VERSION", "HOLDS", "WHAT FOR"];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
-    rows.extend(settings.iter().map(|setting| {
+    let rows = settings.iter().map(|setting| {
         let known = KEYS.iter().find(|key| key.name == setting.key);
         let holds = schema::kind_of(&setting.key).map(Kind::told);
         vec![
@@ -720,8 +722,9 @@ fn settings_table(settings: &[Setting]) -> String {
             holds.unwrap_or_default(),
             known.map_or("", |key| key.about).to_owned(),
         ]
-    }));
-    table(&rows)
+    });
+    let list = Table::new(["KEY", "VALUE", "VERSION", "HOLDS", "WHAT FOR"]).numbers(&["VERSION"]);
+    table(&list.yields(&["WHAT FOR", "HOLDS", "VALUE"]).rows(rows))
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use convoke_node::config::{self, Sources};
+use serde_json::json;
 
-use crate::output::put;
+use crate::output::{json_line, put};
 use crate::up::Flags;
 use crate::way::environment;
 
@@ -15,7 +16,7 @@ use crate::way::environment;
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Says whether flags, environment and file are right: every mistake, with its place
-    Check(What),
+    Check(Check),
     /// Prints what holds
     Print(Print),
     /// Prints a file with every setting, explained
@@ -30,6 +31,16 @@ pub(crate) struct What {
     config: Option<PathBuf>,
     #[command(flatten)]
     settings: Flags,
+}
+
+/// What `convoke config-file check` takes.
+#[derive(Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    what: What,
+    /// Prints an object of JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// What `convoke config-file print` takes.
@@ -48,13 +59,19 @@ pub(crate) struct Print {
 /// Runs one of them to its end.
 pub(crate) fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Check(what) => {
-            let loaded = what.load()?;
+        Command::Check(check) => {
+            let loaded = check.what.load()?;
             let file = loaded.file.as_ref().map_or_else(
                 || "There is no file; flags, environment and defaults".to_owned(),
                 |file| format!("{}", file.display()),
             );
-            put(&format!("{file}: no mistake.\n"))?;
+            put(&if check.json {
+                json_line(
+                    &json!({"file": loaded.file.map(|file| file.display().to_string()), "mistakes": 0}),
+                )
+            } else {
+                format!("{file}: no mistake.\n")
+            })?;
         }
         Command::Print(print) => {
             let loaded = print.what.load()?;

@@ -35,8 +35,9 @@ use convoke_node::config::{self, Faults, Loaded};
 use convoke_node::custody;
 use serde_json::{Map, Value as Json, json};
 
-use crate::doctor::{Looking, Told, examine, local, process_in, unix_now};
+use crate::doctor::{Told, examine, local, process_in, unix_now};
 use crate::output::{self, json_line, put};
+use crate::progress::Progress;
 
 /// How tokens begin: those to join with, those of the API, and those to log in with once.
 const TOKENS: [&str; 3] = ["cvk1", "cvkey1-", "cvlogin1-"];
@@ -64,6 +65,9 @@ pub(crate) struct Bundle {
     /// Where to write it; by default convoke-debug-TIME.json here. A file that is there is not touched
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Prints an object of JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     node: Told,
 }
@@ -81,8 +85,8 @@ async fn write(bundle: Bundle) -> anyhow::Result<()> {
         .clone()
         .unwrap_or_else(|| PathBuf::from(format!("convoke-debug-{}.json", now / 1_000)));
     let sources = bundle.node.sources();
-    let looking = Looking::new();
-    let (report, loaded) = examine(&sources, &looking).await;
+    let looking = Progress::new("looking at", bundle.json);
+    let (report, loaded) = looking.during(examine(&sources, &looking)).await;
     looking.at("everything else");
     let mut all = json!({
         "format": FORMAT,
@@ -112,10 +116,14 @@ async fn write(bundle: Bundle) -> anyhow::Result<()> {
         .open(&path)
         .and_then(|mut file| file.write_all(json_line(&all).as_bytes()));
     written.with_context(|| format!("write {}", path.display()))?;
-    put(&format!(
-        "{}\nIt has no keys, tokens or values in it. It has names, addresses and lines of the log: look through it before you hand it on.\n",
-        path.display()
-    ))?;
+    put(&if bundle.json {
+        json_line(&json!({"file": path.display().to_string()}))
+    } else {
+        format!(
+            "{}\nIt has no keys, tokens or values in it. It has names, addresses and lines of the log: look through it before you hand it on.\n",
+            path.display()
+        )
+    })?;
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use convoke_rpc_codegen::{BuildError, Builder, Difference, Generated, Options};
+use serde_json::json;
 
 /// Of a line that differs, so many characters are shown.
 const SHOWN_WIDTH: usize = 120;
@@ -28,19 +29,10 @@ pub(crate) struct Arguments {
     /// The crate that the generated code calls: `convoke`, `convoke_rpc`, or a path that begins with `::` or `crate::`
     #[arg(long, value_name = "CRATE", default_value = "convoke", value_parser = is_runtime)]
     runtime: String,
+    /// Prints an object of JSON
+    #[arg(long)]
+    json: bool,
 }
-
-/// Shown below the options.
-pub(crate) const EXAMPLE: &str = "\
-Example:
-  convoke gen --input definitions --output src/protocol
-  reads    definitions/greeting.rpc.rs, definitions/calculator.rpc.rs
-  writes   src/protocol/greeting.rs, src/protocol/calculator.rs, and src/protocol/mod.rs, which declares both
-  and then `mod protocol;` in src/main.rs brings GreetingClient, GreetingServer and the rest.
-  For a single file there is no mod.rs.
-
-Exit codes: 0 done, or nothing differs; 1 a definition is refused, a file cannot be read or written, or --check found a
-difference; 2 the command line makes no sense.";
 
 fn is_runtime(text: &str) -> Result<String, convoke_rpc_codegen::UnknownRuntime> {
     text.parse::<Options>().map(|_| text.to_owned())
@@ -72,9 +64,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let files = builder.generate().map_err(refused)?;
     if arguments.check {
-        check(&files)
+        check(&files, arguments.json)
     } else {
-        write(&files)
+        write(&files, arguments.json)
     }
 }
 
@@ -89,20 +81,26 @@ fn refused(error: BuildError) -> anyhow::Error {
     .into()
 }
 
-fn write(files: &[Generated]) -> anyhow::Result<()> {
-    let mut written = 0;
+fn write(files: &[Generated], is_json: bool) -> anyhow::Result<()> {
+    let mut written = Vec::new();
     for file in files {
         if file.write()? {
-            written += 1;
-            tell(&format!("wrote {}", file.path().display()));
+            written.push(file.path().display().to_string());
+            if !is_json {
+                tell(&format!("wrote {}", file.path().display()));
+            }
         }
     }
-    let unchanged = files.len() - written;
-    tell(&format!("{written} files written, {unchanged} unchanged"));
+    let unchanged = files.len() - written.len();
+    tell(&if is_json {
+        json!({"written": written, "unchanged": unchanged}).to_string()
+    } else {
+        format!("{} files written, {unchanged} unchanged", written.len())
+    });
     Ok(())
 }
 
-fn check(files: &[Generated]) -> anyhow::Result<()> {
+fn check(files: &[Generated], is_json: bool) -> anyhow::Result<()> {
     let mut lines = Vec::new();
     let mut differing = 0;
     for file in files {
@@ -113,7 +111,11 @@ fn check(files: &[Generated]) -> anyhow::Result<()> {
     }
     let all = files.len();
     if differing == 0 {
-        tell(&format!("{all} files are what the definitions give"));
+        tell(&if is_json {
+            json!({"files": all, "differing": 0}).to_string()
+        } else {
+            format!("{all} files are what the definitions give")
+        });
         return Ok(());
     }
     let summary = format!(

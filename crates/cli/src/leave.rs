@@ -68,6 +68,7 @@ pub(crate) fn leave(arguments: Leave) -> anyhow::Result<()> {
             if !arguments.now {
                 until_nothing_depends(client, node).await?;
             }
+            client.progress.at("being forgotten by the cluster");
             let forget = NodeCommand::Forget { node };
             match client.store.command(Decided::Node(forget)).await {
                 // Whoever applies it first cuts this node off, also before the answer is on its way: that is found by asking for a certificate.
@@ -99,6 +100,9 @@ async fn until_nothing_depends(
     node: convoke_rpc::NodeId,
 ) -> Result<(), Error> {
     let deadline = Instant::now() + REPLACED;
+    client
+        .progress
+        .at("drained, and waiting for others to vote in its place, a minute at most");
     loop {
         let status = client.store.status().await?;
         let votes = status.voters.iter().any(|voter| voter.node == node);

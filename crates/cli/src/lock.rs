@@ -33,6 +33,7 @@ use tokio::process::{Child, Command};
 
 use crate::log::{Client, Doing, Log};
 use crate::output::{self, Ending, Signals, json_line, put, table};
+use crate::table::Table;
 use crate::text::plain;
 use crate::way::duration;
 
@@ -83,7 +84,7 @@ fn lease(text: &str) -> Result<Duration, String> {
 /// Takes the lock, runs the command, lets the lock go.
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     output::run(async {
-        let client = arguments.log.open(Duration::from_secs(10)).await?;
+        let client = arguments.log.open("lock", Duration::from_secs(10)).await?;
         let done = under_lock(&client, &arguments).await;
         client.close().await;
         done
@@ -110,8 +111,10 @@ async fn under_lock(client: &Client<'_>, arguments: &Arguments) -> anyhow::Resul
             arguments.wait
         },
     };
+    client.progress.at("somebody else holds it");
+    let taken = client.store.lock(name.as_str(), config);
     let taken = tokio::select! {
-        taken = client.store.lock(name.as_str(), config) => taken,
+        taken = client.progress.during(taken) => taken,
         _ = signals.next() => return Err(Ending::NotSo(format!("{what}: it was interrupted before it had the lock")).into()),
     };
     let held = match taken {
@@ -273,9 +276,7 @@ fn as_json(lock: &Lock) -> Json {
 }
 
 fn as_table(locks: &[Lock]) -> String {
-    let head = ["LOCK", "FENCE", "NODE", "WAITING", "NOTE"];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
-    rows.extend(locks.iter().map(|lock| {
+    let rows = locks.iter().map(|lock| {
         vec![
             plain(&lock.name),
             lock.holder.fence.to_string(),
@@ -283,8 +284,9 @@ fn as_table(locks: &[Lock]) -> String {
             lock.queue.len().to_string(),
             plain(&lock.holder.note),
         ]
-    }));
-    table(&rows)
+    });
+    let head = ["LOCK", "FENCE", "NODE", "WAITING", "NOTE"];
+    table(&Table::new(head).numbers(&["FENCE", "WAITING"]).rows(rows))
 }
 
 #[cfg(test)]

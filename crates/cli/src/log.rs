@@ -2,15 +2,19 @@
 //!
 //! Deliberately not here: what is asked.
 
+use std::io::ErrorKind;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
+use convoke_node::api::api_socket;
 use convoke_rpc::{CallOptions, Channel, Endpoint, Target};
 use convoke_store::{Error, KeeperClient, Store, StoreConfig};
 use serde_json::json;
 
 use crate::output::{Ending, interrupted, json_line, put};
+use crate::progress::Progress;
 use crate::way::{Means, address, duration, resolve};
 
 /// How long a session that was used may take to be closed; after that it ends by itself.
@@ -22,6 +26,7 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 
 /// Where the log is, and how long it may take.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Which nodes are asked, and how")]
 pub(crate) struct Log {
     /// Nodes to ask, as 127.0.0.1:4700 or name:4700, separated by commas; by default the node of this machine, and those it knows
     #[arg(long, value_name = "ADDR", value_delimiter = ',', value_parser = address)]
@@ -46,6 +51,8 @@ pub(crate) struct Client<'a> {
     pub(crate) timeout: Duration,
     /// All of them as one.
     pub(crate) store: Store,
+    /// How far it is, for whoever waits.
+    pub(crate) progress: Progress,
 }
 
 impl Log {
@@ -54,13 +61,28 @@ impl Log {
         self.json
     }
 
+    /// What to do when nobody answers, if it is that the node of this machine does not run; nothing if somebody else was to be asked.
+    fn hint(&self) -> String {
+        let Some(data) = self.means.data().ok().filter(|_| self.at.is_empty()) else {
+            return String::new();
+        };
+        let answer = UnixStream::connect(api_socket(&data)).map_err(|error| error.kind());
+        match answer {
+            Err(ErrorKind::NotFound | ErrorKind::ConnectionRefused) => format!(
+                "; the node in {} does not run: start it with `convoke up`, or say with --at which nodes to ask",
+                data.display()
+            ),
+            Ok(_) | Err(_) => String::new(),
+        }
+    }
+
     /// As whom, and from where.
     pub(crate) fn means(&self) -> &Means {
         &self.means
     }
 
     /// Opens a port and looks up names; nobody is asked anything yet. A name that is not known is passed over if another one is.
-    pub(crate) async fn open(&self, timeout: Duration) -> anyhow::Result<Client<'_>> {
+    pub(crate) async fn open(&self, what: &str, timeout: Duration) -> anyhow::Result<Client<'_>> {
         let timeout = self.timeout.unwrap_or(timeout);
         let mut nodes = Vec::new();
         let mut unknown = None;
@@ -91,6 +113,7 @@ impl Log {
             endpoint,
             nodes,
             timeout,
+            progress: Progress::new(what, self.json),
         })
     }
 }
@@ -119,9 +142,9 @@ impl Log {
         what: &str,
         act: impl AsyncFnOnce(&Client<'_>) -> Result<T, Error>,
     ) -> anyhow::Result<T> {
-        let client = self.open(TRYING).await?;
+        let client = self.open(what, TRYING).await?;
         let done = tokio::select! {
-            done = act(&client) => done,
+            done = client.progress.during(act(&client)) => done,
             told = interrupted() => {
                 told?;
                 Err(Error::OutcomeUnknown { why: "it was interrupted".to_owned() })
@@ -146,7 +169,7 @@ impl Log {
         what: &str,
         tell: impl AsyncFnOnce(&Client<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let client = self.open(TRYING).await?;
+        let client = self.open(what, TRYING).await?;
         let telling = async {
             client.reach(what).await?;
             tell(&client).await
@@ -211,7 +234,7 @@ impl Client<'_> {
         } else if let Error::NoRight(no_right) = &error {
             ("no-right", format!("{what}: refused: {no_right}"))
         } else {
-            ("failed", format!("{what}: {error}"))
+            ("failed", format!("{what}: {error}{}", self.log.hint()))
         };
         if self.is_json() {
             let line = json!({"error": {"kind": kind, "message": message}});

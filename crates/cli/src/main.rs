@@ -1,18 +1,7 @@
 //! The program `convoke`: reads the command line and hands on.
 //!
-//! What the commands do is in their modules; here is what they are called, what they take, and what the program says at its
-//! end:
-//!
-//! | exit code | meaning |
-//! | --- | --- |
-//! | 0 | it did what was asked, or was interrupted while all was well |
-//! | 1 | it failed; the reason is on the error output |
-//! | 2 | the command line makes no sense |
-//! | 3 | a change was asked for, and it is not known whether it was made |
-//! | 4 | the answer is no: a key is not there, or not as expected; the cluster is not healthy |
-//! | 5 | a lock was lost, and the command that ran under it was stopped |
-//!
-//! `convoke lock` ends with what its command ended with.
+//! What the commands do is in their modules; here is what they are called and what they take. What people are told of them beyond that, and
+//! what the program ends with, is in `help`.
 //!
 //! The environment is read in this file only.
 #![forbid(unsafe_code)]
@@ -25,16 +14,20 @@ mod debug;
 mod demo;
 mod doctor;
 mod generate;
+mod help;
 mod kv;
 mod latencies;
 mod leave;
 mod lock;
 mod log;
+mod near;
 mod node;
 mod output;
+mod progress;
 mod raft;
 mod recover;
 mod rpc;
+mod table;
 mod text;
 mod token;
 mod up;
@@ -43,159 +36,131 @@ mod way;
 use std::io::{IsTerminal, stderr, stdout};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use convoke_node::config::{Faults, Origin};
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::table::Look;
+
 /// Turns a handful of machines into one system.
 #[derive(Parser)]
-#[command(name = "convoke", version, after_help = EXIT_CODES)]
-struct CommandLine {
+#[command(name = "convoke", version)]
+pub(crate) struct CommandLine {
+    /// When words that mean something have colours
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = When::Auto, help_heading = "Everywhere")]
+    color: When,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 the command line makes no sense.";
-
-const EXIT_CODES_OF_RAFT: &str = "\
-Exit codes: 0 done; 1 failed, or nobody answered; 2 the command line makes no sense; 3 it is not known whether it was done.";
-
-const EXIT_CODES_OF_CHANGES: &str = "\
-Exit codes: 0 done; 1 failed, and nothing was changed; 2 the command line makes no sense; 3 it is not known whether the change was made;
-4 the key is not there (get), or not as expected (cas).";
-
-const EXIT_CODES_OF_CONFIG: &str = "\
-Exit codes: 0 done, or decided; 1 failed or refused, and nothing was changed; 2 the command line makes no sense; 3 it is not known whether it
-was done; 4 there is no such key, version or proposal, or it was not decided so.";
-
-const EXIT_CODES_OF_LOCK: &str = "\
-Exit codes: that of the command, or 128 and the signal that ended it; 1 it could not be run, or nobody answered; 2 the command line makes no
-sense; 4 somebody else holds the lock; 5 the lock was lost, and the command was stopped.";
-
-const EXIT_CODES_OF_NODES: &str = "\
-Exit codes: 0 done; 1 failed or refused, and nothing was changed; 2 the command line makes no sense; 3 it is not known whether it was done;
-4 no such node is enrolled.";
-
-const EXIT_CODES_OF_STATUS: &str = "\
-Exit codes: 0 the cluster is healthy; 1 nobody answers, or whoever does refuses; 2 the command line makes no sense; 4 it is not healthy.";
-
-const EXIT_CODES_OF_LOGS: &str = "\
-Exit codes: 0 done; 1 failed, or nobody answers; 2 the command line makes no sense; 4 there is no such node.";
-
-const EXIT_CODES_OF_API_TOKENS: &str = "\
-Exit codes: 0 done; 1 failed or refused, and nothing was changed; 2 the command line makes no sense; 3 it is not known whether it was done;
-4 there is no such token.";
-
-const EXIT_CODES_OF_DOCTOR: &str = "\
-Exit codes: 0 there is no problem, if perhaps warnings; 1 it could not look; 2 the command line makes no sense; 4 there is a problem.";
+/// When words that mean something have colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum When {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Also into a pipe or a file
+    Always,
+    /// Never
+    Never,
+}
 
 #[derive(Subcommand)]
 enum Command {
-    /// Shows a server and its clients on this machine, and what happens when the server crashes
+    /// Shows a server with its clients on this machine, and a crash that they survive
     ///
     /// Starts real processes of this program in a temporary directory, ends the server in the middle as a crash would, starts
     /// it again, and says what its clients noticed. Leaves nothing behind.
-    #[command(after_help = EXIT_CODES)]
     Demo(demo::Arguments),
     /// Runs a node of a cluster
     ///
-    /// The first one makes the cluster, the others join it with a token. Its key and all it knows are in the data directory, so started
+    /// The first one makes the cluster, the others join it with a token; started again, a node needs none. Its key and all it knows are in the data directory, so started
     /// again it is the same node. It ends in order on SIGINT and SIGTERM, and hands leadership over before; at once on the second.
-    #[command(after_help = up::EXAMPLE)]
     Up(up::Arguments),
     /// Says whether the cluster is healthy, and if not, what is wrong and what to do
-    #[command(after_help = EXIT_CODES_OF_STATUS)]
     Status(api::Status),
     /// Shows what a node wrote down lately
-    #[command(after_help = EXIT_CODES_OF_LOGS)]
     Logs(api::Logs),
     /// Shows what happened in the cluster
-    #[command(after_help = EXIT_CODES)]
     Events(api::Events),
     /// Shows who changed what, from where, and what came of it
-    #[command(after_help = EXIT_CODES)]
     Audit(api::Audit),
     /// Makes and revokes tokens with which the HTTP API is asked
-    #[command(subcommand, after_help = EXIT_CODES_OF_API_TOKENS)]
+    #[command(subcommand)]
     ApiToken(api::TokenCommand),
     /// Keeps which nodes elsewhere commands ask, and with which tokens
-    #[command(subcommand, after_help = EXIT_CODES)]
+    #[command(subcommand)]
     Context(api::ContextCommand),
     /// Reads and changes keys and values that the cluster decides
-    #[command(subcommand, after_help = EXIT_CODES_OF_CHANGES)]
+    #[command(subcommand)]
     Kv(kv::Command),
     /// Looks after the log: how its nodes do, who leads, snapshots
-    #[command(subcommand, after_help = EXIT_CODES_OF_RAFT)]
+    #[command(subcommand)]
     Raft(raft::Command),
     /// Reads configuration, proposes changes and votes on them
-    #[command(subcommand, after_help = EXIT_CODES_OF_CONFIG)]
+    #[command(subcommand)]
     Config(config::Command),
     /// Takes all that is decided away, as a file
     ///
     /// As of one moment, from a cluster that runs and goes on. The file is read again before it counts.
-    #[command(after_help = EXIT_CODES)]
     Backup(backup::Arguments),
     /// Puts the keys and the configuration of a backup into a cluster that runs
     ///
     /// The same cluster or another one. What it holds is compared first, and only what differs is written; sessions, locks and node records
     /// are left out.
-    #[command(after_help = EXIT_CODES_OF_CHANGES)]
     Restore(backup::Restore),
     /// Goes on with what one node has, when a majority of the voters is lost for good
     ///
     /// The last resort. Says what it found, and changes nothing without --accept-loss. Refused while the voters that answer could decide.
-    #[command(after_help = EXIT_CODES)]
     Recover(recover::Arguments),
     /// Runs a command while this machine holds a lock of the cluster
     ///
     /// The command gets the lock's name as CONVOKE_LOCK and its fence as CONVOKE_FENCE, which grows with each grant: whatever it writes to can
     /// refuse an older one. It is stopped when the lock is lost.
-    #[command(after_help = EXIT_CODES_OF_LOCK)]
     Lock(lock::Arguments),
     /// Shows who holds which locks
-    #[command(after_help = EXIT_CODES_OF_CHANGES)]
     Locks(lock::Locks),
     /// Makes and revokes tokens with which nodes join
-    #[command(subcommand, after_help = EXIT_CODES_OF_RAFT)]
+    #[command(subcommand)]
     Token(token::Command),
     /// Shows, renews and revokes who signs certificates
-    #[command(subcommand, after_help = EXIT_CODES_OF_RAFT)]
+    #[command(subcommand)]
     Issuer(token::IssuerCommand),
     /// Takes the node of this machine out of its cluster for good
     ///
     /// It is drained, others vote in its place, and then its cluster forgets it: its certificate counts nowhere from then on.
-    #[command(after_help = EXIT_CODES_OF_RAFT)]
     Leave(leave::Leave),
-    /// Removes everything that makes a directory a node's, so that it can join again as another one
-    #[command(after_help = EXIT_CODES)]
+    /// Makes a directory nobody's, so that it can join again as another node
     Reset(leave::Reset),
     /// Checks and shows what a node of this machine is told by flags, environment and file
-    #[command(subcommand, after_help = EXIT_CODES)]
+    #[command(subcommand)]
     ConfigFile(config_file::Command),
-    /// Looks for what is wrong on this machine and between it and the other nodes, and says what to do
+    /// Looks for what is wrong here and on the way to the other nodes, and says what to do
     ///
     /// With the node running or not; told the same flags as `convoke up`.
-    #[command(after_help = EXIT_CODES_OF_DOCTOR)]
     Doctor(doctor::Arguments),
     /// Gathers what somebody who helps wants to see
-    #[command(subcommand, after_help = EXIT_CODES)]
+    #[command(subcommand)]
     Debug(debug::Command),
     /// Shows nodes and decides about them: roles, drain, forgetting
-    #[command(subcommand, after_help = EXIT_CODES_OF_NODES)]
+    #[command(subcommand)]
     Node(node::Command),
     /// Asks servers what they offer, calls them with JSON, and measures them
-    #[command(subcommand, after_help = EXIT_CODES)]
+    #[command(subcommand)]
     Rpc(rpc::Command),
     /// Generates clients and servers from definition files
     ///
     /// A definition is a file called `name.rpc.rs` with types and traits marked `#[convoke::service]`. What is generated from it is
     /// what the attribute makes of the traits, together with the types; a build script does the same with
-    /// `convoke_rpc_codegen::Builder`. Files that are up to date are left alone.
-    #[command(after_help = generate::EXAMPLE)]
+    /// `convoke_rpc_codegen::Builder`. Of a folder, each definition becomes a file, and mod.rs declares all of them. Files that are up to date
+    /// are left alone.
     Gen(generate::Arguments),
+    /// Prints what has a shell complete commands and options
+    Completions(help::Completions),
+    /// Prints a page of the manual, or writes all of them
+    Man(help::Man),
     /// The server of the demo
     #[command(hide = true)]
     DemoServer(demo::ServerArguments),
@@ -205,11 +170,21 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let CommandLine { command } = CommandLine::parse();
+    let command = help::command().color(help_colour());
+    let read = CommandLine::from_arg_matches(&command.get_matches());
+    let CommandLine { color, command } = read.unwrap_or_else(|error| error.exit());
+    let look = look(color);
+    output::shown_on(look);
+    let Some(command) = command else {
+        return match output::put(&help::overview()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    };
     if !matches!(command, Command::Up(_)) {
         log_warnings();
     }
-    match run(command) {
+    match run(command, look) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if !matches!(error.downcast_ref(), Some(output::Ending::Command(_))) {
@@ -224,10 +199,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
+fn run(command: Command, look: Look) -> anyhow::Result<()> {
     match command {
         Command::Demo(arguments) => {
-            let screen = demo::Screen::new(look(), arguments.json);
+            let look = demo::Look {
+                redraws: look.width.is_some(),
+                colours: look.colours,
+            };
+            let screen = demo::Screen::new(look, arguments.json);
             demo::run(&arguments, screen)
         }
         Command::Rpc(command) => {
@@ -261,22 +240,54 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Debug(command) => debug::run(command),
         Command::Node(command) => node::run(command),
         Command::Gen(arguments) => generate::run(&arguments),
+        Command::Completions(arguments) => help::completions(&arguments),
+        Command::Man(arguments) => help::man(&arguments),
         Command::DemoServer(arguments) => demo::serve(&arguments),
         Command::DemoClient(arguments) => demo::call(&arguments),
     }
 }
 
-/// A line is drawn again on a terminal only, and colours are for those who did not refuse them: <https://no-color.org>.
+/// Of what the output is shown on, what matters: how wide it is, and whether colours are welcome: <https://no-color.org>.
+fn look(color: When) -> Look {
+    let is_terminal = stdout().is_terminal();
+    let size = rustix::termios::tcgetwinsize(stdout());
+    let columns = size.map_or(0, |size| usize::from(size.ws_col));
+    // A terminal that does not say how wide it is is as wide as they were.
+    let width = if columns == 0 { 80 } else { columns };
+    Look {
+        width: is_terminal.then_some(width),
+        colours: match color {
+            When::Auto => is_terminal && !refuses_colours(),
+            When::Always => true,
+            When::Never => false,
+        },
+    }
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "the command line reads the environment, here and nowhere else"
 )]
-fn look() -> demo::Look {
-    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let redraws = stdout().is_terminal();
-    demo::Look {
-        redraws,
-        colours: redraws && !refused,
+fn refuses_colours() -> bool {
+    let is_dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+    is_dumb || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+/// What was said of colours, for help and complaints, which come before the command line is read. They look at the terminal themselves.
+fn help_colour() -> clap::ColorChoice {
+    let mut words = std::env::args_os().take_while(|word| word != "--").skip(1);
+    let mut said = None;
+    while let Some(word) = words.next() {
+        if word == "--color" {
+            said = words.next();
+        } else if let Some(when) = word.to_str().and_then(|word| word.strip_prefix("--color=")) {
+            said = Some(when.into());
+        }
+    }
+    match said.as_ref().and_then(|when| when.to_str()) {
+        Some("always") => clap::ColorChoice::Always,
+        Some("never") => clap::ColorChoice::Never,
+        Some(_) | None => clap::ColorChoice::Auto,
     }
 }
 
@@ -308,6 +319,7 @@ fn makes_no_sense(error: &anyhow::Error) -> bool {
     reason = "this is where the program says why it failed"
 )]
 fn complain(error: &anyhow::Error) {
+    progress::clear();
     if let Some(faults) = error.downcast_ref::<Faults>() {
         for fault in &faults.list {
             eprintln!("convoke: {}", text::plain(&fault.to_string()));

@@ -20,13 +20,16 @@ use convoke_types::wire::store::{Command as Decided, Done, Mark, Marked, NodeCom
 use serde_json::{Value as Json, json};
 
 use crate::log::{Doing, Log};
+use crate::near::did_you_mean;
 use crate::output::{self, Ending, json_line, put, table};
+use crate::table::Table;
 use crate::text::plain;
 
 /// What `convoke node` can do.
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Lists nodes with their roles
+    #[command(visible_alias = "list")]
     Ls(All),
     /// Shows what is decided about a node
     Show(One),
@@ -68,6 +71,8 @@ pub(crate) struct Allow {
     /// The node: its id, the beginning of it, or an address
     node: String,
     /// What it may become at most, as worker,gateway
+    // The roles that a command comes with are called so, too.
+    #[arg(id = "allowed", value_name = "ROLES")]
     roles: RoleSet,
     #[command(flatten)]
     log: Log,
@@ -155,9 +160,16 @@ fn chosen<'a>(records: &'a [Record], name: &str) -> anyhow::Result<&'a Record> {
     };
     let mut meant = records.iter().filter(is_meant);
     let Some(record) = meant.next().filter(|_| !name.is_empty()) else {
+        let ids: Vec<String> = records
+            .iter()
+            .map(|it| it.node.short().to_string())
+            .collect();
+        let addresses = records.iter().flat_map(|it| &it.addresses);
+        let known = ids.iter().chain(addresses).map(String::as_str);
         let message = format!(
-            "no node {} is enrolled: `convoke node ls` lists those that are",
-            plain(name)
+            "no node {} is enrolled{}: `convoke node ls` lists those that are",
+            plain(name),
+            did_you_mean(name, known)
         );
         return Err(Ending::NotSo(message).into());
     };
@@ -178,9 +190,7 @@ async fn ls(log: &Log) -> anyhow::Result<()> {
             .map(|record| json_line(&as_json(record)))
             .collect()
     } else {
-        let head = ["NODE", "ROLE", "MAY BE", "LOG", "SCORE", "IN USE", "AT"];
-        let mut rows = vec![head.map(str::to_owned).to_vec()];
-        rows.extend(records.iter().map(|record| {
+        let rows = records.iter().map(|record| {
             vec![
                 record.node.short().to_string(),
                 record.role.to_string(),
@@ -194,8 +204,10 @@ async fn ls(log: &Log) -> anyhow::Result<()> {
                 },
                 plain(&record.addresses.join(", ")),
             ]
-        }));
-        table(&rows)
+        });
+        let head = ["NODE", "ROLE", "MAY BE", "LOG", "SCORE", "IN USE", "AT"];
+        let list = Table::new(head).numbers(&["SCORE"]);
+        table(&list.yields(&["MAY BE", "AT"]).rows(rows))
     })?;
     Ok(())
 }
@@ -210,21 +222,20 @@ async fn show(log: &Log, name: &str) -> anyhow::Result<()> {
     put(&if log.is_json() {
         json_line(&as_json(record))
     } else {
-        format!(
-            "node      {}\nrole      {}\nmay be    {}\nkeeps a log  {}\nscore     {}\nin use    {}\nat        {}\nrevision  {}\n",
-            record.node,
-            record.role,
-            record.allowed,
-            yes_or_no(record.log.is_some()),
-            record.score,
-            if record.drains {
-                "no: it is being drained"
-            } else {
-                "yes"
-            },
-            plain(&record.addresses.join(", ")),
-            record.revision,
-        )
+        let in_use = match record.drains {
+            true => "no: it is being drained",
+            false => "yes",
+        };
+        table(&Table::without_head().rows([
+            vec!["node", &record.node.to_string()],
+            vec!["role", &record.role.to_string()],
+            vec!["may be", &record.allowed.to_string()],
+            vec!["keeps a log", &yes_or_no(record.log.is_some())],
+            vec!["score", &record.score.to_string()],
+            vec!["in use", in_use],
+            vec!["at", &plain(&record.addresses.join(", "))],
+            vec!["revision", &record.revision.to_string()],
+        ]))
     })?;
     Ok(())
 }

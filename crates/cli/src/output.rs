@@ -1,15 +1,35 @@
 //! What commands that talk to nodes have in common around their work: a runtime, the output, and how they end.
 //!
-//! Deliberately not here: what is printed.
+//! Deliberately not here: what is printed, and tables (`table.rs`).
 
 use std::fmt;
 use std::io::{self, Write};
+use std::sync::OnceLock;
 
 use anyhow::Context;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::table::{Look, Table};
 use crate::text::is_obeyed;
+
+/// What the output is shown on, as the program found it when it began; until then, nobody's eyes.
+static LOOK: OnceLock<Look> = OnceLock::new();
+
+/// Says what the output is shown on, once.
+pub(crate) fn shown_on(look: Look) {
+    let _ = LOOK.set(look);
+}
+
+/// What the output is shown on.
+pub(crate) fn look() -> Look {
+    LOOK.get().copied().unwrap_or_default()
+}
+
+/// A table as it fits the output.
+pub(crate) fn table(table: &Table) -> String {
+    table.text(look())
+}
 
 /// What is known of the output.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +66,7 @@ pub(crate) fn put(text: &str) -> io::Result<()> {
 
 /// Prints bytes as they are, at once.
 pub(crate) fn put_bytes(bytes: &[u8]) -> io::Result<()> {
+    crate::progress::clear();
     let mut output = io::stdout().lock();
     output.write_all(bytes)?;
     output.flush()
@@ -96,26 +117,6 @@ impl Signals {
     }
 }
 
-/// Rows under a head, in columns as wide as their widest cell; the last one is as wide as it likes.
-pub(crate) fn table(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            line.push_str(&format!("{cell:width$}  "));
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
 /// An end that scripts want to tell from a failure, each with an exit code of its own.
 #[derive(Debug)]
 pub(crate) enum Ending {
@@ -162,13 +163,5 @@ mod tests {
         let line = json_line(&text);
         assert_eq!(line, "\"\\u009b2J\\u202e\\n\\u007f\"\n");
         assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
-    }
-
-    #[test]
-    fn columns_are_as_wide_as_what_is_in_them() {
-        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
-        let rows = [row(["KEY", "N", "VALUE"]), row(["grün", "1000", ""])];
-        assert_eq!(table(&rows), "KEY   N     VALUE\ngrün  1000\n");
-        assert_eq!(table(&[]), "");
     }
 }

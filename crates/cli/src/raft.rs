@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::log::{Client, Log};
 use crate::output::{self, Ending, interrupted, json_line, put, table};
+use crate::table::{Cell, Table, Tone};
 use crate::text::{grouped, human, plain};
 
 /// The longest to try when nobody says.
@@ -79,13 +80,13 @@ pub(crate) struct Snapshot {
 /// Runs one of them to its end.
 pub(crate) fn run(command: Command) -> anyhow::Result<()> {
     output::run(async {
-        let (log, longest) = match &command {
-            Command::Status(arguments) => (&arguments.log, TRYING),
-            Command::Voters(arguments) => (&arguments.log, TRYING),
-            Command::Transfer(arguments) => (&arguments.log, TRYING),
-            Command::Snapshot(arguments) => (&arguments.log, WRITING),
+        let (log, what, longest) = match &command {
+            Command::Status(arguments) => (&arguments.log, "raft status", TRYING),
+            Command::Voters(arguments) => (&arguments.log, "raft voters", TRYING),
+            Command::Transfer(arguments) => (&arguments.log, "raft transfer", TRYING),
+            Command::Snapshot(arguments) => (&arguments.log, "raft snapshot", WRITING),
         };
-        let client = log.open(longest).await?;
+        let client = log.open(what, longest).await?;
         let working = async {
             match &command {
                 Command::Status(_) => status(&client).await,
@@ -95,7 +96,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
             }
         };
         let done = tokio::select! {
-            done = working => done,
+            done = client.progress.during(working) => done,
             done = interrupted() => done,
         };
         client.close().await;
@@ -128,7 +129,9 @@ async fn status(client: &Client<'_>) -> anyhow::Result<()> {
         status_as_text(&asked)
     })?;
     if asked.iter().all(|asked| asked.answer.is_err()) {
-        bail!("none of the nodes answered");
+        bail!(
+            "none of the nodes answered: start one with `convoke up`, or say with --at where others are"
+        );
     }
     Ok(())
 }
@@ -141,7 +144,7 @@ fn status_as_json(asked: &Asked<LogStatus>) -> String {
 }
 
 fn status_as_text(asked: &[Asked<LogStatus>]) -> String {
-    let head = [
+    let list = Table::new([
         "ASKED",
         "NODE",
         "STANDING",
@@ -151,10 +154,11 @@ fn status_as_text(asked: &[Asked<LogStatus>]) -> String {
         "APPLIED",
         "SNAPSHOT",
         "CONDITION",
-    ];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
-    rows.extend(asked.iter().map(row));
-    let mut text = table(&rows);
+    ]);
+    let list = list
+        .numbers(&["TERM", "LAST", "APPLIED", "SNAPSHOT"])
+        .wraps();
+    let mut text = table(&list.rows(asked.iter().map(row)));
     let statuses = asked.iter().filter_map(|asked| asked.answer.as_ref().ok());
     // Whoever has heard of the latest term knows best.
     if let Some(status) = statuses.max_by_key(|status| (status.term, status.leader.is_some())) {
@@ -164,18 +168,20 @@ fn status_as_text(asked: &[Asked<LogStatus>]) -> String {
     text
 }
 
-fn row(asked: &Asked<LogStatus>) -> Vec<String> {
+fn row(asked: &Asked<LogStatus>) -> Vec<Cell> {
     let status = match &asked.answer {
         Ok(status) => status,
         Err(error) => {
             let mut row = vec![asked.at.clone()];
             row.resize(8, "-".to_owned());
-            row.push(format!("does not answer: {}", plain(&error.to_string())));
+            let mut row: Vec<Cell> = row.into_iter().map(Cell::from).collect();
+            let why = format!("does not answer: {}", plain(&error.to_string()));
+            row.push(Cell::toned(why, Some(Tone::Bad)));
             return row;
         }
     };
     let leader = status.leader.as_ref();
-    vec![
+    let row = vec![
         asked.at.clone(),
         status.node.short().to_string(),
         standing(status.standing).to_owned(),
@@ -184,8 +190,12 @@ fn row(asked: &Asked<LogStatus>) -> Vec<String> {
         status.last.to_string(),
         status.applied.to_string(),
         status.snapshot.to_string(),
-        condition(status),
-    ]
+    ];
+    let mut row: Vec<Cell> = row.into_iter().map(Cell::from).collect();
+    let is_ill = status.is_doubtful || status.trouble.is_some();
+    let tone = if is_ill { Tone::Doubtful } else { Tone::Good };
+    row.push(Cell::toned(condition(status), Some(tone)));
+    row
 }
 
 fn standing(standing: Standing) -> &'static str {
@@ -321,8 +331,7 @@ fn voters_as_text(voters: &convoke_store::Voters, explain: bool) -> String {
     if explain {
         head.extend(["FOR", "BEHIND", "WHAT WOULD CHANGE IT"]);
     }
-    let mut rows = vec![head.into_iter().map(str::to_owned).collect()];
-    rows.extend(voters.nodes.iter().map(|node| {
+    let rows = voters.nodes.iter().map(|node| {
         let now = match (node.leads, node.votes, node.learns) {
             (true, ..) => "leads",
             (false, true, _) => "votes",
@@ -345,8 +354,10 @@ fn voters_as_text(voters: &convoke_store::Voters, explain: bool) -> String {
             row.push(plain(&node.remedy));
         }
         row
-    }));
-    let mut text = table(&rows);
+    });
+    let list = Table::new(head).numbers(&["SCORE", "BEHIND"]);
+    let list = if explain { list.wraps() } else { list };
+    let mut text = table(&list.rows(rows));
     if explain {
         text.push_str(&format!("\n{}\n", plain(&voters.rules)));
     }

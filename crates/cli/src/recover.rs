@@ -26,6 +26,7 @@ use convoke_types::ClusterId;
 use serde_json::{Value as Json, json};
 
 use crate::output::{self, json_line, put};
+use crate::progress::Progress;
 use crate::text::plain;
 use crate::way::{KEY, existing_cluster};
 
@@ -79,7 +80,9 @@ async fn recover(arguments: Arguments) -> anyhow::Result<()> {
     let anywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let endpoint = Endpoint::bind(anywhere, identity, trust, Limits::default())
         .context("open a port to ask the other voters from")?;
-    let answering = survivor.who_answers(&endpoint).await;
+    let progress = Progress::new("recover", arguments.json);
+    progress.at("asking the other voters whether they are there");
+    let answering = progress.during(survivor.who_answers(&endpoint)).await;
     endpoint.close().await;
     let (last, revision) = survivor.last();
     let others: Vec<Json> = survivor
@@ -118,14 +121,14 @@ async fn recover(arguments: Arguments) -> anyhow::Result<()> {
         return say(&arguments, &text, object);
     }
     let fresh = LogId(random()?);
-    let recovered = survivor
-        .recover(
-            &answering,
-            fresh,
-            arguments.advertise,
-            arguments.even_if_doubtful,
-        )
-        .await?;
+    progress.at("writing the new log");
+    let recovered = survivor.recover(
+        &answering,
+        fresh,
+        arguments.advertise,
+        arguments.even_if_doubtful,
+    );
+    let recovered = progress.during(recovered).await?;
     let Recovered { revision, kept } = recovered;
     let kept = paths(&kept);
     object["kind"] = json!("recovered");

@@ -26,6 +26,7 @@ use serde_json::{Value as Json, json};
 
 use crate::log::{Client, Doing, Log};
 use crate::output::{self, json_line, put, table};
+use crate::table::Table;
 use crate::text::plain;
 use crate::way::long_duration;
 
@@ -35,8 +36,9 @@ pub(crate) enum Command {
     /// Makes a token with which nodes join
     Create(Create),
     /// Lists tokens, without their secrets
+    #[command(visible_alias = "list")]
     Ls(All),
-    /// Makes a token count no more. Nodes that joined with it stay
+    /// Makes a token count no more; nodes that joined with it stay
     Revoke(Revoke),
 }
 
@@ -44,6 +46,7 @@ pub(crate) enum Command {
 #[derive(Subcommand)]
 pub(crate) enum IssuerCommand {
     /// Lists who signs certificates
+    #[command(visible_alias = "list")]
     Ls(All),
     /// Gives a node, or all voters, new issuers; what the old ones signed counts until it is over
     Rotate(crate::api::Rotate),
@@ -220,7 +223,6 @@ async fn ls(log: &Log) -> anyhow::Result<()> {
         put("There are no tokens.\n")?;
         return Ok(());
     }
-    let head = ["ID", "ALLOWS", "USED", "UNTIL", "NOTE"].map(str::to_owned);
     let rows = tokens.iter().map(|token| {
         vec![
             token.token.to_string(),
@@ -230,8 +232,8 @@ async fn ls(log: &Log) -> anyhow::Result<()> {
             plain(&token.note),
         ]
     });
-    let rows: Vec<Vec<String>> = std::iter::once(head.to_vec()).chain(rows).collect();
-    put(&table(&rows))?;
+    let list = Table::new(["ID", "ALLOWS", "USED", "UNTIL", "NOTE"]);
+    put(&table(&list.yields(&["NOTE", "ALLOWS"]).rows(rows)))?;
     Ok(())
 }
 
@@ -273,7 +275,6 @@ async fn issuers(log: &Log) -> anyhow::Result<()> {
         put(&issuers.iter().map(line).collect::<String>())?;
         return Ok(());
     }
-    let head = ["FINGERPRINT", "NODE", "STATE"].map(str::to_owned);
     let rows = issuers.iter().map(|it| {
         vec![
             it.issuer.to_string()[..16].to_owned(),
@@ -284,8 +285,9 @@ async fn issuers(log: &Log) -> anyhow::Result<()> {
             },
         ]
     });
-    let rows: Vec<Vec<String>> = std::iter::once(head.to_vec()).chain(rows).collect();
-    put(&table(&rows))?;
+    put(&table(
+        &Table::new(["FINGERPRINT", "NODE", "STATE"]).rows(rows),
+    ))?;
     Ok(())
 }
 

@@ -18,6 +18,7 @@ use convoke_rpc::{CarrierKind, ChannelConfig, Endpoint, Limits, RoleSet};
 
 /// As whom a node is spoken to, and over what.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Which nodes are asked, and how")]
 pub(crate) struct Means {
     /// The data directory of the node of this machine, as which the command comes; by default where `convoke up` has it
     #[arg(long, value_name = "DIR")]

@@ -12,6 +12,7 @@ use convoke_web::model::{AuditEntry, AuditOutcome};
 
 use super::{Doing, KEPT_MOST, Where, moment, tail};
 use crate::output::{self, json_line, put, table};
+use crate::table::{Cell, Table, Tone};
 use crate::text::plain;
 
 /// What `convoke audit` takes.
@@ -46,27 +47,28 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
             put("Nobody has changed anything yet.\n")?;
             return Ok(());
         }
-        let head = [
+        let list = Table::new([
             "WHEN", "WHO", "WHAT", "TO WHAT", "FROM", "REVISION", "OUTCOME",
-        ];
-        let mut rows = vec![head.map(str::to_owned).to_vec()];
-        rows.extend(items.map(row));
-        put(&table(&rows))?;
+        ]);
+        let list = list
+            .numbers(&["REVISION"])
+            .yields(&["FROM", "OUTCOME", "TO WHAT", "WHO"]);
+        put(&table(&list.rows(items.map(row))))?;
         Ok(())
     })
 }
 
-fn row(entry: &AuditEntry) -> Vec<String> {
-    let outcome = match entry.outcome {
-        AuditOutcome::Done => "done",
-        AuditOutcome::Refused => "refused",
-        AuditOutcome::Unknown => "unknown",
+fn row(entry: &AuditEntry) -> Vec<Cell> {
+    let (outcome, tone) = match entry.outcome {
+        AuditOutcome::Done => ("done", Tone::Good),
+        AuditOutcome::Refused => ("refused", Tone::Bad),
+        AuditOutcome::Unknown => ("unknown", Tone::Doubtful),
     };
     let outcome = match &entry.why {
         Some(why) => format!("{outcome}: {}", plain(why)),
         None => outcome.to_owned(),
     };
-    vec![
+    let row = vec![
         moment(entry.unix_ms),
         plain(&entry.who),
         plain(&entry.operation),
@@ -75,6 +77,8 @@ fn row(entry: &AuditEntry) -> Vec<String> {
         entry
             .revision
             .map_or_else(|| "-".to_owned(), |revision| revision.to_string()),
-        outcome,
-    ]
+    ];
+    let mut row: Vec<Cell> = row.into_iter().map(Cell::from).collect();
+    row.push(Cell::toned(outcome, Some(tone)));
+    row
 }

@@ -21,6 +21,7 @@ use super::contexts::{Context, Contexts, name};
 use super::reach::{self, Url};
 use super::{CONTEXT, LOCAL, variable};
 use crate::output::{json_line, put, table};
+use crate::table::Table;
 use crate::text::plain;
 
 /// The variable with a token.
@@ -38,8 +39,10 @@ pub(crate) enum Command {
     /// Has commands ask with this context from now on
     Use(Use),
     /// Lists contexts, without their tokens
+    #[command(visible_alias = "list")]
     Ls(Ls),
     /// Removes a context with its token; the token counts until it is revoked
+    #[command(visible_alias = "remove")]
     Rm(Rm),
 }
 
@@ -61,6 +64,9 @@ pub(crate) struct Add {
     /// Puts it in the place of the one that is called so
     #[arg(long)]
     replace: bool,
+    /// Prints an object of JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// What `convoke context use` takes.
@@ -68,6 +74,9 @@ pub(crate) struct Add {
 pub(crate) struct Use {
     /// Which; `local` is the node of this machine
     name: String,
+    /// Prints an object of JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// What `convoke context ls` takes.
@@ -83,6 +92,9 @@ pub(crate) struct Ls {
 pub(crate) struct Rm {
     /// Which
     name: String,
+    /// Prints an object of JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Where a token is.
@@ -107,13 +119,20 @@ fn source(text: &str) -> Result<Source, String> {
 pub(crate) fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Add(add) => self::add(add),
-        Command::Use(Use { name }) => choose(name),
+        Command::Use(Use { name, json }) => choose(name, json),
         Command::Ls(Ls { json }) => ls(json),
-        Command::Rm(Rm { name }) => {
+        Command::Rm(Rm {
+            name,
+            json: is_json,
+        }) => {
             let mut contexts = Contexts::load()?;
             contexts.remove(&name)?;
             contexts.save()?;
-            Ok(put("Done.\n")?)
+            Ok(put(&if is_json {
+                json_line(&json!({"removed": name}))
+            } else {
+                "Done.\n".to_owned()
+            })?)
         }
     }
 }
@@ -136,10 +155,14 @@ fn add(add: Add) -> anyhow::Result<()> {
     };
     contexts.add(&add.name, context, add.replace)?;
     contexts.save()?;
-    put(&format!(
-        "Kept. Ask with it once with --context {name}, or always after `convoke context use {name}`.\n",
-        name = add.name
-    ))?;
+    let name = add.name;
+    put(&if add.json {
+        json_line(&json!({"kept": name, "url": add.url.to_string()}))
+    } else {
+        format!(
+            "Kept. Ask with it once with --context {name}, or always after `convoke context use {name}`.\n"
+        )
+    })?;
     Ok(())
 }
 
@@ -177,13 +200,14 @@ fn read(from: impl Read) -> io::Result<String> {
     Ok(text)
 }
 
-fn choose(name: String) -> anyhow::Result<()> {
+fn choose(name: String, is_json: bool) -> anyhow::Result<()> {
     let mut contexts = Contexts::load()?;
     let is_local = name == LOCAL;
     if !is_local {
         contexts.find(&name)?;
     }
     let said = match is_local {
+        _ if is_json => json_line(&json!({"in_use": name})),
         true => "Commands ask the node of this machine from now on.\n".to_owned(),
         false => format!("Commands ask with {} from now on.\n", plain(&name)),
     };
@@ -207,15 +231,15 @@ fn ls(is_json: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     let star = |name: &str| if name == chosen { "*" } else { "" }.to_owned();
-    let head = ["IN USE", "NAME", "URL", "CA"].map(str::to_owned);
     let here = [&star(LOCAL), LOCAL, "the node of this machine", ""].map(str::to_owned);
-    let mut rows = vec![head.to_vec(), here.to_vec()];
+    let mut rows = vec![here.to_vec()];
     rows.extend(contexts.all().map(|(name, it)| {
         let ca = it.ca.as_deref().map(|ca| ca.display().to_string());
         let ca = ca.as_deref().map_or_else(String::new, plain);
         vec![star(name), plain(name), plain(&it.url), ca]
     }));
-    put(&table(&rows))?;
+    let list = Table::new(["IN USE", "NAME", "URL", "CA"]);
+    put(&table(&list.yields(&["CA", "URL"]).rows(rows)))?;
     Ok(())
 }
 

@@ -20,6 +20,7 @@ use anyhow::{Context as _, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 use super::{LOCAL, variable};
+use crate::near::did_you_mean;
 use crate::text::plain;
 
 /// The largest file that is read.
@@ -152,9 +153,11 @@ impl Contexts {
     /// The one with this name.
     pub(super) fn find(&self, name: &str) -> anyhow::Result<&Context> {
         self.contexts.get(name).ok_or_else(|| {
+            let known = self.contexts.keys().map(String::as_str);
             anyhow!(
-                "there is no context {}: `convoke context ls` lists those that are, and `convoke context add` makes one",
-                plain(name)
+                "there is no context {}{}: `convoke context ls` lists those that are, and `convoke context add` makes one",
+                plain(name),
+                did_you_mean(name, known)
             )
         })
     }

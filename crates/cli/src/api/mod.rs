@@ -54,6 +54,7 @@ use convoke_web::problem::{Code, Problem};
 
 use self::contexts::Contexts;
 use crate::output::{Ending, interrupted};
+use crate::progress::Progress;
 use crate::text::plain;
 use crate::way::{self, data_directory};
 
@@ -78,6 +79,7 @@ const OLD_MS: u64 = 5_000;
 
 /// Which node is asked, and how it is told.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Which node is asked, and how")]
 pub(crate) struct Where {
     /// The data directory of the node of this machine that is asked; by default where `convoke up` has it
     #[arg(long, value_name = "DIR")]
@@ -103,6 +105,8 @@ enum Doing {
 struct Asked {
     client: Client,
     place: Place,
+    /// Programs read the output.
+    is_json: bool,
 }
 
 enum Place {
@@ -136,6 +140,7 @@ impl Where {
         Ok(Asked {
             client,
             place: Place::Context { name, url },
+            is_json: self.json,
         })
     }
 
@@ -146,6 +151,7 @@ impl Where {
         Ok(Asked {
             client,
             place: Place::Here { data, is_named },
+            is_json: self.json,
         })
     }
 }
@@ -158,8 +164,9 @@ impl Asked {
         what: &str,
         act: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
     ) -> anyhow::Result<T> {
+        let progress = Progress::new(what, self.is_json);
         tokio::select! {
-            done = act(&self.client) => done.map_err(|error| self.failed(doing, what, &error)),
+            done = progress.during(act(&self.client)) => done.map_err(|error| self.failed(doing, what, &error)),
             told = interrupted() => {
                 told?;
                 let why = format!("{what}: it was interrupted");

@@ -1,6 +1,6 @@
 //! `convoke status`: is the cluster healthy, and if not, what exactly is wrong and what to do; in one screen.
 //!
-//! It is what the node that answers sees. With `--watch` it is looked at again every [`EVERY`]: on a terminal the screen is drawn anew,
+//! It is what the node that answers sees. With `--follow` it is looked at again every [`EVERY`]: on a terminal the screen is drawn anew,
 //! elsewhere it is printed when something changed that people would call a change.
 //!
 //! | it ended with | exit code |
@@ -20,7 +20,8 @@ use convoke_web::model::{Members, Role, Service, ServiceState, Status, StatusPro
 use convoke_web::problem::Code;
 
 use super::{Asked, Doing, Where, marked, short, span};
-use crate::output::{self, Ending, Signals, json_line, put, table};
+use crate::output::{self, Ending, Signals, json_line, look, put, table};
+use crate::table::{Cell, Table, Tone};
 use crate::text::plain;
 
 /// Between two looks.
@@ -36,8 +37,8 @@ const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Goes on looking until it is interrupted
-    #[arg(long)]
-    watch: bool,
+    #[arg(long, short, visible_alias = "watch")]
+    follow: bool,
     #[command(flatten)]
     at: Where,
 }
@@ -47,7 +48,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     output::run(async {
         let mut asked = arguments.at.open().await?;
         asked.client = asked.client.with_patience(PATIENCE);
-        if arguments.watch {
+        if arguments.follow {
             return watch(&asked, arguments.at.json).await;
         }
         let status = asked
@@ -176,17 +177,22 @@ fn screen(status: &Status) -> String {
         text.push_str(&format!("\nand {more} more: see them with --json\n"));
     }
     text.push('\n');
-    text.push_str(&table(&facts(status)));
+    text.push_str(&table(&Table::without_head().rows(facts(status))));
     text.push('\n');
     text.push_str(&table(&services(&status.services)));
     text
 }
 
 fn headline(status: &Status) -> String {
+    let (tone, word) = match status.healthy {
+        true => (Tone::Good, "HEALTHY"),
+        false => (Tone::Bad, "NOT HEALTHY"),
+    };
+    let word = look().toned(Some(tone), word);
     match (status.healthy, status.problems.len()) {
-        (true, _) => "HEALTHY: this node knows of no problem.\n".to_owned(),
-        (false, 1) => "NOT HEALTHY: there is a problem.\n".to_owned(),
-        (false, count) => format!("NOT HEALTHY: there are {count} problems, the worst first.\n"),
+        (true, _) => format!("{word}: this node knows of no problem.\n"),
+        (false, 1) => format!("{word}: there is a problem.\n"),
+        (false, count) => format!("{word}: there are {count} problems, the worst first.\n"),
     }
 }
 
@@ -257,32 +263,33 @@ fn name_of(role: Role) -> &'static str {
 }
 
 /// Services that the role wants, or that do something all the same.
-fn services(all: &[Service]) -> Vec<Vec<String>> {
-    let head = ["SERVICE", "STATE", "FOR", "LAST ERROR"].map(str::to_owned);
-    let mut rows = vec![head.to_vec()];
+fn services(all: &[Service]) -> Table {
     let matters = |it: &&Service| {
         it.wanted || !matches!(it.state, ServiceState::Stopped | ServiceState::NotBuilt)
     };
-    rows.extend(all.iter().filter(matters).map(|it| {
+    let rows = all.iter().filter(matters).map(|it| {
+        let (state, tone) = state(it);
         vec![
-            plain(&it.name),
-            state(it).to_owned(),
-            it.for_ms.map_or_else(|| "unknown".to_owned(), span),
-            it.last_error.as_deref().map_or_else(String::new, plain),
+            Cell::from(plain(&it.name)),
+            Cell::toned(state, tone),
+            Cell::from(it.for_ms.map_or_else(|| "unknown".to_owned(), span)),
+            Cell::from(it.last_error.as_deref().map_or_else(String::new, plain)),
         ]
-    }));
-    rows
+    });
+    Table::new(["SERVICE", "STATE", "FOR", "LAST ERROR"])
+        .wraps()
+        .rows(rows)
 }
 
-fn state(service: &Service) -> &'static str {
+fn state(service: &Service) -> (&'static str, Option<Tone>) {
     match service.state {
-        ServiceState::Running if !service.ready => "running, not ready",
-        ServiceState::Running => "running",
-        ServiceState::Starting => "starting",
-        ServiceState::Stopping => "stopping",
-        ServiceState::Stopped => "stopped",
-        ServiceState::Failed => "failed",
-        ServiceState::NotBuilt => "not built",
+        ServiceState::Running if !service.ready => ("running, not ready", Some(Tone::Doubtful)),
+        ServiceState::Running => ("running", Some(Tone::Good)),
+        ServiceState::Starting => ("starting", None),
+        ServiceState::Stopping => ("stopping", None),
+        ServiceState::Stopped => ("stopped", None),
+        ServiceState::Failed => ("failed", Some(Tone::Bad)),
+        ServiceState::NotBuilt => ("not built", None),
     }
 }
 

@@ -19,6 +19,7 @@ use serde_json::json;
 
 use super::{Doing, KEPT_MOST, Where, moment, tail};
 use crate::output::{self, json_line, put, table};
+use crate::table::Table;
 use crate::text::plain;
 use crate::way::long_duration;
 
@@ -28,6 +29,7 @@ pub(crate) enum Command {
     /// Makes a token with which the API is asked
     Create(Create),
     /// Lists tokens, without their secrets
+    #[command(visible_alias = "list")]
     Ls(All),
     /// Makes a token count no more, at once
     Revoke(Revoke),
@@ -144,10 +146,10 @@ async fn ls(at: &Where) -> anyhow::Result<()> {
         put("There are no tokens.\n")?;
         return Ok(());
     }
-    let head = ["ID", "SCOPE", "NAME", "UNTIL", "MADE BY"].map(str::to_owned);
-    let mut rows = vec![head.to_vec()];
-    rows.extend(items.map(row));
-    put(&table(&rows))?;
+    let list = Table::new(["ID", "SCOPE", "NAME", "UNTIL", "MADE BY"]);
+    put(&table(
+        &list.yields(&["MADE BY", "NAME"]).rows(items.map(row)),
+    ))?;
     Ok(())
 }
 

@@ -15,9 +15,8 @@
 mod file;
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write, stderr};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -33,14 +32,13 @@ use serde_json::json;
 use self::file::{Reading, Writing};
 use crate::log::{Client, Log, reading};
 use crate::output::{self, Ending, interrupted, json_line, put};
+use crate::progress::Progress;
 use crate::text::grouped;
 
 /// The longest a single command may take when nobody says.
 const TRYING: Duration = Duration::from_secs(30);
 /// Commands on their way at once.
 const AT_ONCE: usize = 64;
-/// Between two lines about how far it is.
-const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// What `convoke backup` takes.
 #[derive(Args)]
@@ -69,35 +67,12 @@ pub(crate) struct Restore {
     log: Log,
 }
 
-/// How far it is, on the error output of a person.
-struct Progress {
-    told: Instant,
-    is_shown: bool,
-}
-
-impl Progress {
-    fn new(client: &Client<'_>) -> Self {
-        Self {
-            told: Instant::now(),
-            is_shown: stderr().is_terminal() && !client.is_json(),
-        }
-    }
-
-    fn tell(&mut self, text: impl FnOnce() -> String) {
-        if self.is_shown && self.told.elapsed() >= TELL_EVERY {
-            self.told = Instant::now();
-            // Nobody is helped by an end because of this.
-            let _ = writeln!(stderr(), "{}", text());
-        }
-    }
-}
-
 /// Makes a backup.
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     output::run(async {
-        let client = arguments.log.open(TRYING).await?;
+        let client = arguments.log.open("backup", TRYING).await?;
         let taken = tokio::select! {
-            taken = take(&client, &arguments) => taken,
+            taken = client.progress.during(take(&client, &arguments)) => taken,
             told = interrupted() => {
                 told.and_then(|()| bail!("backup: it was interrupted, and no file was made"))
             }
@@ -113,12 +88,13 @@ async fn take(client: &Client<'_>, arguments: &Arguments) -> anyhow::Result<()> 
     let mut backup = client.store.backup().await.map_err(failed)?;
     let head = backup.head();
     let mut writing = Writing::new(&arguments.file, head, arguments.force)?;
-    let mut progress = Progress::new(client);
+    let progress = &client.progress;
     while let Some(chunk) = backup.next().await.map_err(failed)? {
         writing.piece(&chunk)?;
-        progress.tell(|| format!("{} bytes so far", grouped(writing.bytes())));
+        progress.at(format!("{} bytes so far", grouped(writing.bytes())));
     }
     let bytes = writing.finish()?;
+    progress.at("reading it again");
     // Read as a restore would: a backup that cannot be put back is none.
     let state = read(&arguments.file)?.1;
     let keys = state.extent().keys;
@@ -163,9 +139,9 @@ fn read(path: &Path) -> anyhow::Result<(BackupHead, Decided)> {
 pub(crate) fn restore(arguments: Restore) -> anyhow::Result<()> {
     output::run(async {
         let (head, state) = read(&arguments.file)?;
-        let client = arguments.log.open(TRYING).await?;
+        let client = arguments.log.open("restore", TRYING).await?;
         let restored = tokio::select! {
-            restored = put_in(&client, &arguments, head, &state) => restored,
+            restored = client.progress.during(put_in(&client, &arguments, head, &state)) => restored,
             told = interrupted() => told.and_then(|()| {
                 let why = "restore: it was interrupted, and some of it is put in; the same command goes on with the rest";
                 Err(Ending::OutcomeUnknown(why.to_owned()).into())
@@ -202,7 +178,7 @@ fn keys_of(state: &Decided) -> Keys {
 }
 
 /// All keys of the cluster, as of when each page was read.
-async fn keys_in(store: &Store, progress: &mut Progress) -> Result<Keys, Error> {
+async fn keys_in(store: &Store, progress: &Progress) -> Result<Keys, Error> {
     let mut keys = Keys::new();
     let mut pages = store.pages(Range {
         limit: PAGE_ITEMS,
@@ -210,7 +186,7 @@ async fn keys_in(store: &Store, progress: &mut Progress) -> Result<Keys, Error> 
     });
     while let Some(page) = pages.next().await? {
         keys.extend(page.items.into_iter().map(|it| (it.key, it.item.value)));
-        progress.tell(|| format!("{} keys read", grouped(keys.len() as u64)));
+        progress.at(format!("{} keys read", grouped(keys.len() as u64)));
     }
     Ok(keys)
 }
@@ -265,9 +241,9 @@ async fn put_in(
     let store = &client.store;
     let failed = |error| client.failed("restore", error);
     let asking = |error| client.failed("restore", reading(error));
-    let mut progress = Progress::new(client);
+    let progress = &client.progress;
     let wanted = keys_of(state);
-    let found = keys_in(store, &mut progress).await.map_err(asking)?;
+    let found = keys_in(store, progress).await.map_err(asking)?;
     let changes = changes(&wanted, &found, arguments.exact);
     let (settings, unknown) = settings(store, state).await.map_err(asking)?;
     let puts = changes
@@ -286,7 +262,7 @@ async fn put_in(
             .buffer_unordered(AT_ONCE);
         while writing.try_next().await.map_err(failed)?.is_some() {
             done += 1;
-            progress.tell(|| format!("{} of {} keys", grouped(done), grouped(all)));
+            progress.at(format!("{} of {} keys", grouped(done), grouped(all)));
         }
         drop(writing);
         for setting in settings {
@@ -299,7 +275,7 @@ async fn put_in(
             of: head.revision,
         };
         store.command(Command::Mark(mark)).await.map_err(failed)?;
-        let now = keys_in(store, &mut progress).await.map_err(asking)?;
+        let now = keys_in(store, progress).await.map_err(asking)?;
         let differs = self::changes(&wanted, &now, arguments.exact).len();
         if differs > 0 {
             bail!(

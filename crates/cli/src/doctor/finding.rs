@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use crate::output::table;
+use crate::table::{Cell, Table, Tone};
 use crate::text::plain;
 
 /// How bad it is.
@@ -26,6 +27,14 @@ impl Verdict {
             Self::Ok => "ok",
             Self::Warning => "warning",
             Self::Problem => "PROBLEM",
+        }
+    }
+
+    fn tone(self) -> Tone {
+        match self {
+            Self::Ok => Tone::Good,
+            Self::Warning => Tone::Doubtful,
+            Self::Problem => Tone::Bad,
         }
     }
 }
@@ -110,12 +119,16 @@ impl Report {
     pub(crate) fn as_text(&self) -> String {
         let rows = self.findings.iter().map(|finding| {
             vec![
-                finding.verdict.name().to_owned(),
-                finding.check.to_owned(),
-                plain(&finding.what),
+                Cell::toned(finding.verdict.name(), Some(finding.verdict.tone())),
+                Cell::from(finding.check),
+                Cell::from(plain(&finding.what)),
             ]
         });
-        let mut text = table(&rows.collect::<Vec<_>>());
+        let mut text = table(
+            &Table::new(["VERDICT", "CHECK", "WHAT WAS FOUND"])
+                .wraps()
+                .rows(rows),
+        );
         let mut wrong: Vec<&Finding> = self.findings.iter().collect();
         wrong.retain(|finding| finding.verdict != Verdict::Ok);
         wrong.sort_by_key(|finding| std::cmp::Reverse(finding.verdict));

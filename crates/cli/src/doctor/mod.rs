@@ -24,7 +24,7 @@ mod papers;
 mod ports;
 mod settings;
 
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -42,6 +42,7 @@ use self::finding::{Finding, Verdict};
 use self::nodes::Around;
 use self::papers::Papers;
 use crate::output::{self, Ending, json_line, put};
+use crate::progress::Progress;
 use crate::up::Flags;
 
 /// How long the node of this machine has to answer.
@@ -86,8 +87,8 @@ impl Told {
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let sources = arguments.node.sources();
     output::run(async {
-        let looking = Looking::new();
-        let (report, _) = examine(&sources, &looking).await;
+        let looking = Progress::new("looking at", arguments.json);
+        let (report, _) = looking.during(examine(&sources, &looking)).await;
         put(&if arguments.json {
             json_line(&report.as_json())
         } else {
@@ -101,30 +102,10 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     })
 }
 
-/// Says what is looked at, to people who wait for it.
-pub(crate) struct Looking {
-    is_shown: bool,
-}
-
-impl Looking {
-    pub(crate) fn new() -> Self {
-        Self {
-            is_shown: std::io::stderr().is_terminal(),
-        }
-    }
-
-    pub(crate) fn at(&self, what: &str) {
-        if self.is_shown {
-            // Nobody is told if nobody reads it.
-            let _ = writeln!(std::io::stderr(), "looking at {what} …");
-        }
-    }
-}
-
 /// Looks at everything. Gives back, too, what the node is told.
 pub(crate) async fn examine(
     sources: &Sources,
-    looking: &Looking,
+    looking: &Progress,
 ) -> (Report, Result<Loaded, Faults>) {
     looking.at("the settings");
     let (loaded, mut findings) = settings::look(sources);

@@ -45,6 +45,7 @@ use self::bytes::{shown, under};
 use self::input::Given;
 use crate::log::{Client, Log, reading};
 use crate::output::{self, Ending, Screen, interrupted, json_line, put, put_bytes, table};
+use crate::table::Table;
 
 /// The longest to try when nobody says.
 const TRYING: Duration = Duration::from_secs(10);
@@ -59,14 +60,17 @@ pub(crate) enum Command {
     /// Gives a key a value, and prints the revision in which that was decided
     Put(Put),
     /// Removes a key; it is no mistake when it was not there
-    Del(Del),
+    #[command(visible_alias = "del")]
+    Rm(Rm),
     /// Gives a key a value, or removes it, only if it is as expected
     ///
     /// Ends with 4, and says how it is instead, when it is not as expected.
+    #[command(override_usage = "convoke kv cas [OPTIONS] <--expect-…> <KEY> [VALUE]")]
     Cas(Cas),
     /// Lists keys in their order
     ///
     /// Goes over all pages; each page is as of when it was read.
+    #[command(visible_alias = "list")]
     Ls(Ls),
     /// Tells what changes, until it is interrupted
     ///
@@ -104,9 +108,9 @@ pub(crate) struct Put {
     log: Log,
 }
 
-/// What `convoke kv del` takes.
+/// What `convoke kv rm` takes.
 #[derive(Args)]
-pub(crate) struct Del {
+pub(crate) struct Rm {
     /// The key
     key: OsString,
     #[command(flatten)]
@@ -212,7 +216,7 @@ pub(crate) fn run(command: Command, screen: Screen) -> anyhow::Result<()> {
         match command {
             Command::Get(arguments) => get(arguments, screen).await,
             Command::Put(arguments) => write(arguments.write()?).await,
-            Command::Del(arguments) => write(arguments.write()).await,
+            Command::Rm(arguments) => write(arguments.write()).await,
             Command::Cas(arguments) => write(arguments.write()?).await,
             Command::Ls(arguments) => ls(&arguments).await,
             Command::Watch(arguments) => watch(arguments).await,
@@ -246,9 +250,10 @@ async fn get(arguments: Get, screen: Screen) -> anyhow::Result<()> {
         None if stale => Freshness::Stale,
         None => Freshness::Linearizable,
     };
-    let client = log.open(TRYING).await?;
+    let client = log.open("kv get", TRYING).await?;
     let what = format!("get {}", shown(&key));
-    let read = client.store.get_as_of(key.clone(), freshness).await;
+    let reading_it = client.store.get_as_of(key.clone(), freshness);
+    let read = client.progress.during(reading_it).await;
     let read = read.map_err(|error| client.failed(&what, reading(error)));
     let is_json = client.is_json();
     client.close().await;
@@ -308,7 +313,7 @@ impl Put {
     }
 }
 
-impl Del {
+impl Rm {
     fn write(self) -> Write {
         Write::new("delete", self.key, Act::Delete, self.log)
     }
@@ -355,11 +360,11 @@ async fn write(write: Write) -> anyhow::Result<()> {
         act,
         log,
     } = write;
-    let client = log.open(TRYING).await?;
+    let client = log.open(&what, TRYING).await?;
     let changing = change(&client.store, key, act);
     // Interrupted, the command is on its way: nobody knows what became of it.
     let came = tokio::select! {
-        came = changing => came,
+        came = client.progress.during(changing) => came,
         told = interrupted() => {
             told?;
             Err(Error::OutcomeUnknown { why: "it was interrupted".to_owned() })
@@ -406,7 +411,7 @@ fn say(what: &str, came: Came, is_json: bool) -> anyhow::Result<()> {
 }
 
 async fn ls(arguments: &Ls) -> anyhow::Result<()> {
-    let client = arguments.log.open(TRYING).await?;
+    let client = arguments.log.open("kv ls", TRYING).await?;
     let listed = tokio::select! {
         listed = list(&client, arguments) => listed,
         told = interrupted() => told,
@@ -457,12 +462,8 @@ fn as_table(items: &[Listed], with_values: bool, with_head: bool) -> String {
         return String::new();
     }
     let head = ["KEY", "CREATED", "CHANGED", "VERSION", "VALUE"];
-    let head = head.iter().take(if with_values { 5 } else { 4 });
-    let mut rows: Vec<Vec<String>> = Vec::with_capacity(items.len() + 1);
-    if with_head {
-        rows.push(head.map(|&name| name.to_owned()).collect());
-    }
-    rows.extend(items.iter().map(|Listed { key, item }| {
+    let head = head.into_iter().take(if with_values { 5 } else { 4 });
+    let rows = items.iter().map(|Listed { key, item }| {
         let mut row = vec![
             shown(key),
             item.created.to_string(),
@@ -471,13 +472,18 @@ fn as_table(items: &[Listed], with_values: bool, with_head: bool) -> String {
         ];
         row.extend(with_values.then(|| shown(&item.value)));
         row
-    }));
-    table(&rows)
+    });
+    let list = Table::new(head).numbers(&["CREATED", "CHANGED", "VERSION"]);
+    let list = list.yields(&["VALUE", "KEY"]).rows(rows);
+    table(&match with_head {
+        true => list,
+        false => list.with_silent_head(),
+    })
 }
 
 async fn watch(arguments: Watch) -> anyhow::Result<()> {
     let Watch { prefix, after, log } = arguments;
-    let client = log.open(TRYING).await?;
+    let client = log.open("kv watch", TRYING).await?;
     let watched = tokio::select! {
         watched = tell(&client, prefix, after) => watched,
         interrupted = interrupted() => interrupted,
@@ -584,10 +590,13 @@ mod tests {
     fn keys_are_a_table_with_a_head_and_pages_that_follow_have_none() {
         let items = [listed(b"a", b"one\ntwo"), listed(b"longer\xff", b"")];
         let expected = "KEY         CREATED  CHANGED  VERSION  VALUE\n\
-                        a           3        12       2        one\\ntwo\n\
-                        longer\\xff  3        12       2\n";
+                        a                 3       12        2  one\\ntwo\n\
+                        longer\\xff        3       12        2\n";
         assert_eq!(as_table(&items, true, true), expected);
-        assert_eq!(as_table(&items[..1], false, false), "a  3  12  2\n");
+        assert_eq!(
+            as_table(&items[..1], false, false),
+            "a          3       12        2\n"
+        );
         assert_eq!(as_table(&[], true, true), "");
     }
 

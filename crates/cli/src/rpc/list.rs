@@ -9,10 +9,11 @@ use serde::Serialize;
 
 use super::remote::Remote;
 use super::way::Way;
-use crate::output::put;
+use crate::output::{put, table};
+use crate::table::Table;
 use crate::text::{human, plain};
 
-/// What `convoke rpc list` takes.
+/// What `convoke rpc ls` takes.
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -105,8 +106,7 @@ fn as_table(node: NodeId, description: &Description) -> String {
             out.push_str(&format!(": {}", plain(first_paragraph(&service.doc))));
         }
         out.push('\n');
-        let rows: Vec<_> = service.methods.iter().map(row).collect();
-        let heading = [
+        let list = Table::new([
             "METHOD",
             "KIND",
             "TAKES",
@@ -114,16 +114,16 @@ fn as_table(node: NodeId, description: &Description) -> String {
             "REFUSES WITH",
             "CALLERS",
             "RULES",
-        ];
-        let mut widths = heading.map(str::len);
-        for row in &rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
-            }
-        }
-        put_row(&mut out, &heading.map(str::to_owned), &widths);
-        for (row, method) in rows.iter().zip(&service.methods) {
-            put_row(&mut out, row, &widths);
+        ]);
+        let list = list
+            .yields(&["REFUSES WITH", "GIVES", "TAKES"])
+            .rows(service.methods.iter().map(row));
+        // What a method is for stands below its row, as wide as it likes.
+        let rows = table(&list);
+        let mut rows = rows.lines();
+        out.extend(rows.next().map(|head| format!("  {head}\n")));
+        for (row, method) in rows.zip(&service.methods) {
+            out.push_str(&format!("  {row}\n"));
             if !method.doc.is_empty() {
                 out.push_str(&format!("      {}\n", plain(first_paragraph(&method.doc))));
             }
@@ -132,7 +132,7 @@ fn as_table(node: NodeId, description: &Description) -> String {
     out
 }
 
-fn row(method: &MethodDescription) -> [String; 7] {
+fn row(method: &MethodDescription) -> Vec<String> {
     let short = method.name.rsplit('.').next().unwrap_or(&method.name);
     let callers = if method.callers == RoleSet::ALL {
         "all".to_owned()
@@ -148,7 +148,7 @@ fn row(method: &MethodDescription) -> [String; 7] {
     } else {
         &method.error
     };
-    [
+    vec![
         plain(short),
         kind(method.kind).to_owned(),
         plain(&method.request),
@@ -157,15 +157,6 @@ fn row(method: &MethodDescription) -> [String; 7] {
         callers,
         rules.join(", "),
     ]
-}
-
-fn put_row(out: &mut String, row: &[String; 7], widths: &[usize; 7]) {
-    let mut line = String::from(" ");
-    for (cell, width) in row.iter().zip(widths) {
-        line.push_str(&format!(" {cell:width$} "));
-    }
-    out.push_str(line.trim_end());
-    out.push('\n');
 }
 
 fn first_paragraph(doc: &str) -> &str {

@@ -11,7 +11,6 @@
 //! | `call.rs` | one call of any shape, requests from the command line or the input | acts |
 //! | `bench.rs` | many calls in a closed loop, and what they took | acts |
 //! | `json.rs` | JSON as text: pretty, and harmless for a terminal | decides |
-//! | `near.rs` | names that may have been meant | decides |
 //!
 //! Deliberately not here: as whom a server is called (`crate::way`).
 
@@ -19,7 +18,6 @@ mod bench;
 mod call;
 mod json;
 mod list;
-mod near;
 mod remote;
 mod way;
 
@@ -31,7 +29,8 @@ use crate::output::{self, Screen};
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Shows the services of a server: methods, types, who may call
-    List(list::Arguments),
+    #[command(visible_alias = "list")]
+    Ls(list::Arguments),
     /// Calls a method with JSON and prints what it answers
     ///
     /// A stream of answers is printed as one JSON value a line. A method that takes a stream reads one JSON value a line from the
@@ -47,7 +46,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: Command, screen: Screen) -> anyhow::Result<()> {
     output::run(async {
         match command {
-            Command::List(arguments) => list::run(&arguments).await,
+            Command::Ls(arguments) => list::run(&arguments).await,
             Command::Call(arguments) => call::run(arguments, screen).await,
             Command::Bench(arguments) => bench::run(&arguments, screen).await,
         }

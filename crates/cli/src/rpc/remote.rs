@@ -13,8 +13,8 @@ use convoke_rpc::{
 use futures_util::{Stream, StreamExt};
 
 use super::json;
-use super::near::near;
 use super::way::Way;
+use crate::near::near;
 use crate::text::plain;
 
 /// How long links have to close at the end.
@@ -82,7 +82,7 @@ impl Remote {
         }
         let near = near(name, methods.iter().map(|method| method.name.as_str()));
         let hint = if near.is_empty() {
-            format!("`convoke rpc list {}` shows what there is", self.address)
+            format!("`convoke rpc ls {}` shows what there is", self.address)
         } else {
             format!("did you mean {}?", near.join(" or "))
         };

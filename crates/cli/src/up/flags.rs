@@ -5,7 +5,7 @@
 
 use clap::error::Error;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
-use convoke_node::config::SETTINGS;
+use convoke_node::config::{Kind, SETTINGS, Shape};
 
 /// Settings that were given as flags: the key of each, and its text.
 #[derive(Debug, Default, Clone)]
@@ -25,7 +25,7 @@ impl Args for Flags {
         flags.fold(command, |command, setting| {
             let flag = Arg::new(setting.key)
                 .long(setting.flag)
-                .value_name("VALUE")
+                .value_name(value_name(setting.kind))
                 .help(setting.meaning)
                 .allow_hyphen_values(true)
                 .help_heading(heading(setting.key));
@@ -54,6 +54,27 @@ impl FromArgMatches for Flags {
             }
         }
         Ok(())
+    }
+}
+
+/// What stands for the value in the help.
+fn value_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Flag => "true|false",
+        Kind::Text(shape) | Kind::List { of: shape, .. } => match shape {
+            Shape::Path => "PATH",
+            Shape::Name => "NAME",
+            Shape::Tag => "TAG",
+            Shape::Listen | Shape::Address | Shape::Peer => "ADDR",
+            Shape::Host => "HOST",
+            Shape::Origin => "ORIGIN",
+            Shape::Levels => "LEVELS",
+            Shape::Token => "TOKEN",
+        },
+        Kind::Choice(_) => "WORD",
+        Kind::Whole { .. } => "COUNT",
+        Kind::Duration { .. } => "TIME",
+        Kind::Size { .. } => "SIZE",
     }
 }
 

@@ -38,6 +38,7 @@ use tokio::signal::unix::{SignalKind, signal};
 pub(crate) use self::flags::Flags;
 use self::tell::Voice;
 use crate::output::{self, Signals};
+use crate::progress::Progress;
 use crate::way::{address, development, duration};
 
 /// How long lines that wait have at the end.
@@ -78,17 +79,6 @@ pub(crate) struct Arguments {
     #[arg(long)]
     json: bool,
 }
-
-/// Shown below the options.
-pub(crate) const EXAMPLE: &str = "\
-A cluster begins on the first machine:
-  convoke up
-It says what to do next. There, make a token, and take it to the other machines:
-  convoke token create --uses 2
-  convoke up --join TOKEN
-Started again, a node needs no token. What it can be told is in docs/operate/configuration.md.
-
-Exit codes: 0 stopped by a signal, in order; 1 it could not start, or could not go on; 2 the command line makes no sense.";
 
 /// Runs a node until it is told to stop.
 pub(crate) fn run(
@@ -147,11 +137,19 @@ async fn live(
     };
     let mut settings = settings(&arguments, &config, notifier, teller)?;
     settings.recent = Some(Arc::clone(logs.recent()));
+    let progress = Progress::new(
+        match arguments.join.is_empty() {
+            true => "starting",
+            false => "asking to be let in",
+        },
+        arguments.json,
+    );
     let node = tokio::select! {
-        started = Node::start(settings) => started?,
+        started = progress.during(Node::start(settings)) => started?,
         // Who is not let in yet is not there yet.
         _ = signals.next() => return Ok(()),
     };
+    drop(progress);
     let mut loaded = loaded;
     let mut is_stopping = false;
     let mut is_shown = false;

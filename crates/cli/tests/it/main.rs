@@ -7,6 +7,7 @@ mod doctor;
 mod generate;
 mod kv;
 mod lasting;
+mod manners;
 mod nodes;
 mod raft;
 mod rpc;
@@ -186,7 +187,6 @@ async fn a_command_line_that_makes_no_sense_is_refused_with_2() {
         &["demo", "--seconds", "soon"][..],
         &["demo", "--clients", "0"],
         &["dance"],
-        &[],
     ] {
         let output = run(convoke(&place).args(arguments)).await;
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

@@ -354,7 +354,7 @@ async fn what_is_wrong_is_said_with_what_was_meant() {
     };
     says(&["Cellar.lok"], "did you mean Cellar.look?").await;
     says(&["fill"], "did you mean Cellar.fill?").await;
-    says(&["Weather.tomorrow"], "convoke rpc list").await;
+    says(&["Weather.tomorrow"], "convoke rpc ls").await;
     says(
         &["Cellar.look", "{\"row\":\n \"one\"}"],
         "takes Shelf: this JSON is no request: invalid type: string \"one\", expected u8 at line 2 column 6",

@@ -204,7 +204,7 @@ pub struct Setting {
 pub enum ConfigRefusal {
     /// No such key.
     #[error(
-        "there is no such key of configuration: `convoke config list` shows which there are, and those of other programs begin with \"app.\""
+        "there is no such key of configuration: `convoke config ls` shows which there are, and those of other programs begin with \"app.\""
     )]
     UnknownKey,
     /// The key does not hold such values.

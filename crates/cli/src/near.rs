@@ -2,11 +2,13 @@
 
 use strsim::levenshtein;
 
+use crate::text::plain;
+
 /// At most this many are worth reading.
 const SUGGESTIONS: usize = 3;
 
 /// The names among `known` that are nearest to `meant`, if any is near. A method without its service is near to its full name.
-pub(super) fn near<'n>(meant: &str, known: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
+pub(crate) fn near<'n>(meant: &str, known: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
     let meant = meant.to_lowercase();
     let mut found: Vec<(usize, &str)> = known
         .into_iter()
@@ -25,6 +27,14 @@ pub(super) fn near<'n>(meant: &str, known: impl IntoIterator<Item = &'n str>) ->
         .map(|(_, name)| name)
         .take(SUGGESTIONS)
         .collect()
+}
+
+/// A question to whoever wrote a name that does not exist; nothing when no name is near. It stands behind a sentence.
+pub(crate) fn did_you_mean<'n>(meant: &str, known: impl IntoIterator<Item = &'n str>) -> String {
+    match near(meant, known).as_slice() {
+        [] => String::new(),
+        found => format!(" (did you mean {}?)", plain(&found.join(" or "))),
+    }
 }
 
 /// A mistake in every third letter, but a few in short names too.
@@ -55,6 +65,12 @@ mod tests {
         assert_eq!(near("add", KNOWN), ["Calculator.add"]);
         assert_eq!(near("chekc", KNOWN), Vec::<&str>::new());
         assert_eq!(near("chek", KNOWN), ["convoke.Health.check"]);
+    }
+
+    #[test]
+    fn a_question_is_asked_only_where_something_is_near() {
+        assert_eq!(did_you_mean("ad", KNOWN), " (did you mean Calculator.add?)");
+        assert_eq!(did_you_mean("Weather", KNOWN), "");
     }
 
     #[test]
