@@ -3,6 +3,7 @@
 mod api;
 mod cluster;
 mod deciding;
+mod docs;
 mod doctor;
 mod generate;
 mod kv;
