@@ -1,8 +1,8 @@
 //! `cargo xtask`: the project's own commands. It needs nothing but cargo.
 //!
 //! This file reads the command line, [`plan`] says what each command consists of, [`step`] carries
-//! it out, [`tidy`] holds the rules of the repository that no compiler knows, and [`mutants`] plants faults that tests have to
-//! notice.
+//! it out, [`tidy`] holds the rules of the repository that no compiler knows, [`mutants`] plants faults that tests have to
+//! notice, and [`dist`] makes what is handed out.
 //!
 //! | exit code | meaning |
 //! | --- | --- |
@@ -19,6 +19,7 @@
     reason = "this program talks to a terminal"
 )]
 
+mod dist;
 mod mutants;
 mod plan;
 mod step;
@@ -115,6 +116,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Make what is handed out: a static program as tarball, Debian package and container
+    Dist(dist::Arguments),
     /// Start a whole cluster on this machine, look at it, clean up
     Demo {
         /// Passed on to `convoke demo`
@@ -172,6 +175,13 @@ fn run(command: Command) -> Result<ExitCode> {
             };
             mutants::run(root(), &asked)
         }
+        Command::Dist(arguments) => match dist::steps(&arguments) {
+            Ok(steps) => go_through("dist", steps),
+            Err(error) => {
+                eprintln!("cargo xtask: {error:#}");
+                Ok(ExitCode::from(WRONG_USE))
+            }
+        },
         Command::Demo { args } => hand_over(&plan::demo(args)),
     }
 }

@@ -465,7 +465,7 @@ mod tests {
     fn calls(steps: Vec<Step>) -> Vec<Call> {
         let call = |step: Step| match step.action {
             Action::Run(call) | Action::Test(call) => Some(call),
-            Action::Tidy | Action::Missing(_) | Action::NoContent => None,
+            Action::Tidy | Action::Dist(_) | Action::Missing(_) | Action::NoContent => None,
         };
         steps.into_iter().filter_map(call).collect()
     }

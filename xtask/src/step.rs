@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
+use crate::dist::{self, Went};
 use crate::tidy;
 
 /// One thing to do.
@@ -29,6 +30,8 @@ pub(crate) enum Action {
     Test(Call),
     /// Look through the repository, in this process.
     Tidy,
+    /// Make or try what is handed out, in this process.
+    Dist(dist::Task),
     /// A tool or a connection is not there; says what and how to get it. Under CI this is a
     /// failure.
     Missing(String),
@@ -41,7 +44,7 @@ pub(crate) enum Action {
 pub(crate) struct Call {
     pub(crate) program: String,
     pub(crate) args: Vec<String>,
-    pub(crate) environment: Vec<(&'static str, &'static str)>,
+    pub(crate) environment: Vec<(&'static str, String)>,
 }
 
 impl Call {
@@ -62,8 +65,8 @@ impl Call {
     }
 
     /// The same with a variable in its environment.
-    pub(crate) fn env(mut self, name: &'static str, value: &'static str) -> Self {
-        self.environment.push((name, value));
+    pub(crate) fn env(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.environment.push((name, value.into()));
         self
     }
 
@@ -100,7 +103,7 @@ impl Call {
         let mut command = Command::new(&self.program);
         command
             .args(&self.args)
-            .envs(self.environment.iter().copied())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(crate::root());
         command
     }
@@ -206,6 +209,22 @@ fn act(step: &Step, number: usize, count: usize) -> Result<Outcome> {
         Action::Tidy => {
             announce("the rules of the repository");
             run_tidy()?
+        }
+        Action::Dist(task) => {
+            announce(&task.shown());
+            match task.run() {
+                Ok(Went::Passed(note)) => Outcome::Passed { note },
+                Ok(Went::Missing(what)) => {
+                    println!("    not done here: {what}");
+                    Outcome::Missing { what }
+                }
+                Err(error) => {
+                    println!("\n{error:#}");
+                    Outcome::Failed {
+                        alone: "cargo xtask dist".to_owned(),
+                    }
+                }
+            }
         }
         Action::Missing(what) => {
             announce(&format!("not run here: {what}"));
