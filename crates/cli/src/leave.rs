@@ -25,7 +25,7 @@ use serde_json::json;
 use crate::log::{Client, Doing, Log};
 use crate::output::{self, json_line, put};
 use crate::text::plain;
-use crate::way::{KEY, data_directory};
+use crate::way::{KEY, data_directory, refuse_anothers};
 
 /// Between two looks at whether the node still votes.
 const LOOK: Duration = Duration::from_millis(200);
@@ -138,6 +138,7 @@ pub(crate) fn reset(arguments: Reset) -> anyhow::Result<()> {
             data.display()
         );
     }
+    refuse_anothers(&data)?;
     let home = Home::open(&data)?;
     let removed = custody::reset(&home).context("reset the node")?;
     let removed: Vec<String> = removed.iter().map(|it| it.display().to_string()).collect();

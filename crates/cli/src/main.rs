@@ -4,7 +4,6 @@
 //! what the program ends with, is in `help`.
 //!
 //! The environment is read in this file only.
-#![forbid(unsafe_code)]
 
 mod api;
 mod backup;
@@ -20,6 +19,7 @@ mod latencies;
 mod leave;
 mod lock;
 mod log;
+mod names;
 mod near;
 mod node;
 mod output;
@@ -170,6 +170,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    names::settle();
     let command = help::command().color(help_colour());
     let read = CommandLine::from_arg_matches(&command.get_matches());
     let CommandLine { color, command } = read.unwrap_or_else(|error| error.exit());

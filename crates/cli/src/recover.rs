@@ -28,7 +28,7 @@ use serde_json::{Value as Json, json};
 use crate::output::{self, json_line, put};
 use crate::progress::Progress;
 use crate::text::plain;
-use crate::way::{KEY, existing_cluster};
+use crate::way::{KEY, existing_cluster, refuse_anothers};
 
 /// What `convoke recover` takes.
 #[derive(Args)]
@@ -65,6 +65,7 @@ async fn recover(arguments: Arguments) -> anyhow::Result<()> {
         "{} is no data directory of a node: there is no {KEY} in it",
         arguments.data.display()
     );
+    refuse_anothers(&arguments.data)?;
     // Nobody else uses it until this is dropped.
     let home = Home::open(&arguments.data)?;
     if let Some(kept) = finish_recovery(&arguments.data)? {

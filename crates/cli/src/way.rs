@@ -5,12 +5,13 @@
 //! Deliberately not here: what is asked.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use convoke_node::config::Sources;
+use convoke_node::config::{Origin, Sources};
 use convoke_node::custody::{self, Cluster};
 pub(crate) use convoke_node::home::KEY;
 use convoke_rpc::identity::{Development, Identity, NodeKey, Trust};
@@ -124,7 +125,11 @@ impl Means {
     }
 }
 
-/// The data directory that was named, or the one that `convoke up` takes when none is.
+/// Where the service of this machine has its node, as packages install it: `StateDirectory=` of its unit.
+const OF_THE_SERVICE: &str = "/var/lib/convoke";
+
+/// The data directory that was named, or the one that `convoke up` takes when none is. Where nobody said anything and that is no node's, it is
+/// the one of the service of this machine, if there is one.
 pub(crate) fn data_directory(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(named) = named {
         return Ok(named.to_owned());
@@ -134,7 +139,41 @@ pub(crate) fn data_directory(named: Option<&Path>) -> anyhow::Result<PathBuf> {
         ..Sources::default()
     };
     let loaded = convoke_node::config::load(&sources)?;
-    Ok(loaded.config().node.data)
+    let is_said = !matches!(loaded.get("node.data").origin, Origin::Default);
+    let data = loaded.config().node.data;
+    Ok(if is_said {
+        data
+    } else {
+        own_or_service(data, Path::new(OF_THE_SERVICE))
+    })
+}
+
+/// Whoever may not look into the directory of the service is told so by whatever reads in it.
+fn own_or_service(own: PathBuf, service: &Path) -> PathBuf {
+    if !own.join(KEY).is_file() && service.is_dir() {
+        service.to_owned()
+    } else {
+        own
+    }
+}
+
+/// Refuses a directory that is another user's to who may write everywhere: what root makes in it, the node could not open any more.
+pub(crate) fn refuse_anothers(data: &Path) -> anyhow::Result<()> {
+    let owner = std::fs::metadata(data)
+        .with_context(|| format!("look at {}", data.display()))?
+        .uid();
+    refuse_anothers_as(data, owner, rustix::process::geteuid().as_raw())
+}
+
+fn refuse_anothers_as(data: &Path, owner: u32, me: u32) -> anyhow::Result<()> {
+    if me == 0 && owner != me {
+        bail!(
+            "{0} belongs to the user {owner}, whose node could not open what root makes there: run this as that user, as with `setpriv --reuid \
+             {owner} --clear-groups convoke …`, or `runuser -u convoke -- convoke … --data {0}` for the service of this machine",
+            data.display()
+        );
+    }
+    Ok(())
 }
 
 /// All of it, for whoever reads settings.
@@ -223,6 +262,33 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_node_of_the_service_is_asked_where_nobody_has_one_of_their_own() {
+        let place = tempfile::tempdir().unwrap();
+        let [own, service] = ["own", "service"].map(|name| place.path().join(name));
+        let chosen = || own_or_service(own.clone(), &service);
+        assert_eq!(chosen(), own, "there is no service");
+        std::fs::create_dir(&service).unwrap();
+        assert_eq!(chosen(), service);
+        std::fs::create_dir(&own).unwrap();
+        assert_eq!(chosen(), service, "a directory is no node yet");
+        std::fs::write(own.join(KEY), "").unwrap();
+        assert_eq!(chosen(), own);
+    }
+
+    #[test]
+    fn root_writes_in_no_directory_of_another_user() {
+        let data = Path::new("/var/lib/convoke");
+        for (owner, me) in [(0, 0), (999, 999), (999, 1000)] {
+            assert!(refuse_anothers_as(data, owner, me).is_ok(), "{owner}, {me}");
+        }
+        let why = refuse_anothers_as(data, 999, 0).unwrap_err().to_string();
+        assert!(
+            why.contains("the user 999") && why.contains("runuser"),
+            "{why}"
+        );
+    }
 
     #[test]
     fn times_have_units() {

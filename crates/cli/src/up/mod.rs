@@ -41,6 +41,8 @@ use crate::output::{self, Signals};
 use crate::progress::Progress;
 use crate::way::{address, development, duration};
 
+/// The credential of the service manager (`LoadCredential=`) in which a token to join with may be.
+const CREDENTIAL: &str = "join-token";
 /// How long lines that wait have at the end.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -135,7 +137,14 @@ async fn live(
         let voice = voice.clone();
         Arc::new(move |event| voice.tell(event))
     };
-    let mut settings = settings(&arguments, &config, notifier, teller)?;
+    let credentials = variable(&sources.environment, "CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let mut settings = settings(
+        &arguments,
+        &config,
+        credentials.as_deref(),
+        notifier,
+        teller,
+    )?;
     settings.recent = Some(Arc::clone(logs.recent()));
     let progress = Progress::new(
         match arguments.join.is_empty() {
@@ -235,13 +244,14 @@ fn voice(arguments: &Arguments, config: &Config) -> Voice {
 fn settings(
     arguments: &Arguments,
     config: &Config,
+    credentials: Option<&Path>,
     notifier: Option<Notifier>,
     teller: Teller,
 ) -> anyhow::Result<Settings> {
     let network = &config.network;
     let size = config.cluster.expected_size;
     Ok(Settings {
-        belonging: belonging(arguments, config)?,
+        belonging: belonging(arguments, config, credentials)?,
         advertise: network.advertise,
         carriers: if network.udp {
             Carriers::Both
@@ -278,7 +288,11 @@ fn settings(
     })
 }
 
-fn belonging(arguments: &Arguments, config: &Config) -> anyhow::Result<Belonging> {
+fn belonging(
+    arguments: &Arguments,
+    config: &Config,
+    credentials: Option<&Path>,
+) -> anyhow::Result<Belonging> {
     let patience = arguments.patience;
     if let Some(directory) = &arguments.development {
         for place in &arguments.join {
@@ -295,19 +309,26 @@ fn belonging(arguments: &Arguments, config: &Config) -> anyhow::Result<Belonging
         });
     }
     Ok(Belonging::Papers {
-        token: token(arguments, config)?,
+        token: token(arguments, config, credentials)?,
         cluster_name: config.cluster.name.clone(),
         patience: patience.unwrap_or(Duration::from_secs(30)),
     })
 }
 
 /// The token to join with, wherever it was said.
-fn token(arguments: &Arguments, config: &Config) -> anyhow::Result<Option<JoinToken>> {
+fn token(
+    arguments: &Arguments,
+    config: &Config,
+    credentials: Option<&Path>,
+) -> anyhow::Result<Option<JoinToken>> {
     let text = match arguments.join.as_slice() {
         [] => match (&config.cluster.token, &config.cluster.token_file) {
             (Some(token), _) => token.clone(),
             (None, Some(file)) => read_token(file)?,
-            (None, None) => return Ok(None),
+            (None, None) => match credentials.map(handed_token).transpose()?.flatten() {
+                Some(token) => token,
+                None => return Ok(None),
+            },
         },
         [one] if one == "-" => {
             let mut text = String::new();
@@ -325,6 +346,16 @@ fn token(arguments: &Arguments, config: &Config) -> anyhow::Result<Option<JoinTo
     };
     let token: JoinToken = text.parse()?;
     Ok(Some(token))
+}
+
+/// The token that the service manager handed over, if it has one: a unit may name a file that only the first start needs.
+fn handed_token(credentials: &Path) -> anyhow::Result<Option<String>> {
+    let file = credentials.join(CREDENTIAL);
+    if !file.exists() {
+        return Ok(None);
+    }
+    let token = read_token(&file)?;
+    Ok(Some(token).filter(|token| !token.trim().is_empty()))
 }
 
 fn read_token(file: &Path) -> anyhow::Result<String> {
@@ -347,4 +378,20 @@ fn host_name() -> Option<String> {
 fn variable(environment: &[(OsString, OsString)], name: &str) -> Option<String> {
     let mut named = environment.iter().filter(|(known, _)| known == name);
     named.next()?.1.to_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_that_is_empty_or_not_there_is_no_token() {
+        let place = tempfile::tempdir().unwrap();
+        let handed = || handed_token(place.path()).unwrap();
+        assert_eq!(handed(), None);
+        for (text, token) in [("", None), ("\n", None), ("cvk1\n", Some("cvk1\n"))] {
+            std::fs::write(place.path().join(CREDENTIAL), text).unwrap();
+            assert_eq!(handed().as_deref(), token, "{text:?}");
+        }
+    }
 }

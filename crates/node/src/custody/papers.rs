@@ -332,7 +332,7 @@ impl Papers {
 pub fn borrow(directory: &Path) -> Result<(Cluster, Identity, Trust), PaperError> {
     let missing_cluster = || missing(&directory.join(CLUSTER));
     let cluster = read_cluster(directory)?.ok_or_else(missing_cluster)?;
-    let key = NodeKey::load(directory.join(home::KEY)).map_err(HomeError::from)?;
+    let key = NodeKey::borrow(directory.join(home::KEY)).map_err(HomeError::from)?;
     let path = directory.join(CERTIFICATE);
     let identity =
         Identity::new(key, read_certificate(directory)?).map_err(|error| garbled(&path, &error))?;

@@ -36,6 +36,15 @@ impl NodeKey {
         Self::from_file(path, &secret_file::read(path)?)
     }
 
+    /// Reads the key file at `path` to come as that node for a while, beside it: root may do that whoever runs the node.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), but that root may read a file of any user.
+    pub fn borrow(path: impl AsRef<Path>) -> Result<Self, KeyFileError> {
+        let path = path.as_ref();
+        Self::from_file(path, &secret_file::borrow(path)?)
+    }
+
     /// Reads the key file at `path`; when there is none, makes a key and writes it there first (mode 0600).
     ///
     /// Processes that do this at the same time all end with the same key. A file that exists is never changed.

@@ -99,6 +99,25 @@ impl KeyFileError {
 
 /// Reads the secret at `path` when the file keeps the rules.
 pub(super) fn read(path: &Path) -> Result<SecretText, KeyFileError> {
+    read_of(path, |_| me())
+}
+
+/// The same for who comes as the node whose file it is and keeps nothing of it: root may, whoever runs that node.
+///
+/// What root makes of another user's file counts no more than what that user could do, so there is nothing to gain by changing it.
+pub(super) fn borrow(path: &Path) -> Result<SecretText, KeyFileError> {
+    read_of(path, |owner| match me() {
+        0 => owner,
+        me => me,
+    })
+}
+
+fn me() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// `expected` says whose a file has to be that is this user's.
+fn read_of(path: &Path, expected: impl FnOnce(u32) -> u32) -> Result<SecretText, KeyFileError> {
     let file = open_without_following(path)?;
     let metadata = file.metadata().map_err(KeyFileError::io("look at", path))?;
     if !metadata.is_file() {
@@ -106,7 +125,7 @@ pub(super) fn read(path: &Path) -> Result<SecretText, KeyFileError> {
             path: path.to_path_buf(),
         });
     }
-    refuse_others(path, &metadata, 0o600)?;
+    refuse_others(path, &metadata, expected(metadata.uid()), 0o600)?;
     match metadata.len() {
         0 => Err(KeyFileError::Empty {
             path: path.to_path_buf(),
@@ -146,7 +165,7 @@ pub(super) fn private_directory(path: &Path) -> Result<(), KeyFileError> {
         .create(path)
         .map_err(KeyFileError::io("create directory", path))?;
     let metadata = fs::metadata(path).map_err(KeyFileError::io("look at", path))?;
-    refuse_others(path, &metadata, 0o700)
+    refuse_others(path, &metadata, me(), 0o700)
 }
 
 fn open_without_following(path: &Path) -> Result<File, KeyFileError> {
@@ -173,8 +192,12 @@ fn open_without_following(path: &Path) -> Result<File, KeyFileError> {
         })
 }
 
-fn refuse_others(path: &Path, metadata: &fs::Metadata, wanted: u32) -> Result<(), KeyFileError> {
-    let expected = rustix::process::geteuid().as_raw();
+fn refuse_others(
+    path: &Path,
+    metadata: &fs::Metadata,
+    expected: u32,
+    wanted: u32,
+) -> Result<(), KeyFileError> {
     let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
     if owner != expected {
         return Err(KeyFileError::WrongOwner {
@@ -327,6 +350,11 @@ mod tests {
             "{error:?}"
         );
         assert!(error.to_string().contains("run: chown"), "{error}");
+        // Only root came this far.
+        borrow(&path).expect("root may come as any node of its machine");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let error = borrow(&path).unwrap_err();
+        assert!(matches!(error, KeyFileError::TooOpen { .. }), "{error:?}");
     }
 
     #[test]
