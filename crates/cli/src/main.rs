@@ -81,6 +81,9 @@ enum Command {
     Up(up::Arguments),
     /// Says whether the cluster is healthy, and if not, what is wrong and what to do
     Status(api::Status),
+    /// Gives a link with which a browser gets into the dashboard of this machine's node, once
+    #[command(after_help = EXIT_CODES)]
+    Dashboard(api::Dashboard),
     /// Shows what a node wrote down lately
     Logs(api::Logs),
     /// Shows what happened in the cluster
@@ -216,6 +219,7 @@ fn run(command: Command, look: Look) -> anyhow::Result<()> {
         }
         Command::Up(arguments) => up::run(arguments, way::environment()),
         Command::Status(arguments) => api::status(arguments),
+        Command::Dashboard(arguments) => api::dashboard(arguments),
         Command::Logs(arguments) => api::logs(arguments),
         Command::Events(arguments) => api::events(arguments),
         Command::Audit(arguments) => api::audit(arguments),

@@ -24,6 +24,8 @@ use crate::watchers::{NEWS_WAITING, Watcher, Watchers};
 
 /// Commands that wait for the loop; who sends more waits.
 const COMMANDS: usize = 64;
+/// Members whose neighbours are looked up at once; the loop does nothing else meanwhile.
+pub const BESIDE_MOST: usize = 256;
 /// A farewell takes half a second; a loop that needs longer than this is stopped without one.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -263,6 +265,16 @@ impl Gossip {
     /// When it has stopped.
     pub async fn watched(&self) -> Result<Vec<Watched>, GossipError> {
         self.ask(Command::Watched).await
+    }
+
+    /// Who stands beside each of these members, watches it and is watched by it, as this node believes: for each a list, in their order. At most
+    /// [`BESIDE_MOST`] are looked at.
+    ///
+    /// # Errors
+    /// When it has stopped.
+    pub async fn beside(&self, mut of: Vec<NodeId>) -> Result<Vec<Vec<NodeId>>, GossipError> {
+        of.truncate(BESIDE_MOST);
+        self.ask(|answer| Command::Beside(of, answer)).await
     }
 
     /// Whoever decides has confirmed that these members are lost: a freeze of ownership ends.

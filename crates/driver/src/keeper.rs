@@ -85,6 +85,7 @@ pub(crate) enum Command {
     SetAddresses(Vec<SocketAddr>, oneshot::Sender<Result<(), FactError>>),
     Status(oneshot::Sender<NodeStatus>),
     Watched(oneshot::Sender<Vec<Watched>>),
+    Beside(Vec<NodeId>, oneshot::Sender<Vec<Vec<NodeId>>>),
     ConfirmLoss(Vec<(NodeId, Incarnation)>, oneshot::Sender<()>),
     Leave,
 }
@@ -663,6 +664,9 @@ impl Keeper {
             }
             Command::Watched(answer) => {
                 let _ = answer.send(self.machine.watched(now).collect());
+            }
+            Command::Beside(of, answer) => {
+                let _ = answer.send(of.iter().map(|id| self.machine.beside(id)).collect());
             }
             Command::ConfirmLoss(lost, answer) => {
                 self.tell(Input::ConfirmLoss(lost));

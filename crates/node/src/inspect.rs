@@ -344,6 +344,15 @@ pub(crate) async fn report(parts: &Parts) -> SelfReport {
     }
 }
 
+/// Those that this node watches; nobody while it takes no part.
+pub(crate) async fn watched(parts: &Parts) -> Vec<WatchedReport> {
+    let watched = match parts.gossip.get() {
+        Some(gossip) => gossip.watched().await.unwrap_or_default(),
+        None => Vec::new(),
+    };
+    watched.iter().map(watched_report).collect()
+}
+
 fn watched_report(watched: &convoke_driver::Watched) -> WatchedReport {
     let phi = f64::from(watched.phi) * 1_000.0;
     #[expect(

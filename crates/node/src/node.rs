@@ -48,6 +48,7 @@ use crate::logs::Ring;
 use crate::notify::Notifier;
 use crate::parts::{Parts, Slot};
 use crate::roles::wanted;
+use crate::services::api::login_url;
 use crate::services;
 pub use crate::services::api::ApiSettings;
 use crate::services::api::{Happenings, LogClock, Logins};
@@ -553,9 +554,7 @@ impl Node {
     /// Where its API is served over the network, as the beginning of an address; changes when that begins or ends.
     #[must_use]
     pub fn api_address(&self) -> Option<String> {
-        let (address, has_tls) = self.0.parts.api.get()?;
-        let scheme = if has_tls { "https" } else { "http" };
-        Some(format!("{scheme}://{address}"))
+        self.0.parts.api_url()
     }
 
     /// Waits until its API is served over the network, for as long as this node is told to do that.
@@ -586,7 +585,7 @@ impl Node {
         let Some(address) = self.api_address() else {
             return Ok(None);
         };
-        Ok(Some(format!("{address}/#login={}", self.make_login()?)))
+        Ok(Some(login_url(&address, &self.make_login()?)))
     }
 
     /// Has it stop in order; asked again, at once. For signals; [`stopped`](Self::stopped) waits for it.

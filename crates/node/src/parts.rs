@@ -119,6 +119,13 @@ impl Parts {
         self.identity.node_id()
     }
 
+    /// Where the API is served over the network, as the beginning of an address.
+    pub(crate) fn api_url(&self) -> Option<String> {
+        let (address, has_tls) = self.api.get()?;
+        let scheme = if has_tls { "https" } else { "http" };
+        Some(format!("{scheme}://{address}"))
+    }
+
     pub(crate) fn tell(&self, event: &Event) {
         self.happenings.hear(event);
         (self.settings.teller)(event);

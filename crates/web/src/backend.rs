@@ -40,8 +40,8 @@ use convoke_types::RoleSet;
 use crate::model::{
     ApiToken, ApiTokenCreated, AuditEntry, Changed, ConfigVersion, CreateApiToken, CreateToken,
     EventPage, Found, Health, Issuer, JoinToken, KeyEntry, KeyWritten, Level, Lock, LogPage,
-    NodeDetail, NodeSummary, Page, Proposal, Propose, RotateIssuer, Scope, SetAllow, SetDrain,
-    SetRole, Setting, Stamp, Status, TokenCreated, Vote, Voters,
+    LoginCreated, NodeDetail, NodeSummary, Page, Proposal, Propose, RotateIssuer, Scope, SetAllow, SetDrain,
+    SetRole, Setting, Stamp, Status, TokenCreated, Vote, Voters, Watching,
 };
 use crate::problem::Fault;
 
@@ -172,6 +172,9 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// Whose one-time token this is. It counts once: the same again gives nothing.
     fn redeem_login<'a>(&'a self, token: &'a str) -> Reply<'a, Option<Principal>>;
 
+    /// Makes a one-time token, with which a browser logs in as admin.
+    fn create_login<'a>(&'a self, by: &'a Caller) -> Reply<'a, LoginCreated>;
+
     /// Whether the node can be asked. Quick, and asks nobody.
     fn health(&self) -> Reply<'_, Health>;
     /// How the cluster is.
@@ -189,6 +192,8 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     fn nodes(&self, part: Part) -> Reply<'_, Page<NodeSummary>>;
     /// A node by its id, the beginning of it, or its name.
     fn node<'a>(&'a self, node: &'a str) -> Reply<'a, NodeDetail>;
+    /// Who watches whom: at most so many nodes. If there are more, the neighbourhood of one: of `around`, else of the node that answers.
+    fn watching<'a>(&'a self, around: Option<&'a str>, most: u32) -> Reply<'a, Watching>;
     /// Lines of a node's log, of this level and those that matter more.
     fn logs<'a>(&'a self, node: &'a str, level: Level, reading: Reading) -> Reply<'a, LogPage>;
     /// Gives a node a role.

@@ -36,6 +36,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
+use crate::assets::{self, Asset};
 use crate::backend::{Backend, Caller, Principal, Remote};
 use crate::guard::limits::{Buckets, Limits};
 use crate::guard::names::Names;
@@ -118,7 +119,7 @@ pub(crate) struct Call {
 
 /// Which operation an answer is of; for logs and metrics.
 #[derive(Clone, Copy)]
-struct Operation(&'static str);
+pub(crate) struct Operation(pub(crate) &'static str);
 
 #[derive(Clone)]
 struct Context {
@@ -387,11 +388,25 @@ fn router(table: Vec<Route>) -> Router {
     for (path, routes) in paths {
         router = router.route(path, methods(routes));
     }
+    // Beside the table, since they are pages for people and no operations: they hold no data and take no authority.
+    for asset in assets::ALL {
+        router = router.route(asset.path, page(asset));
+    }
     router.fallback(|request: Request<Body>| async move {
         let words = format!("there is no path {:?}", shown(request.uri().path()));
         let fault = Fault::not_found(words).advise("`GET /v1/openapi.json` says which there are");
         refuse_in(&request, &fault)
     })
+}
+
+/// A file of the dashboard.
+fn page(asset: &'static Asset) -> MethodRouter {
+    let tag = asset.tag();
+    let methods = MethodRouter::new().on(
+        MethodFilter::GET,
+        move |request: Request<Body>| std::future::ready(asset.answer(&tag, request.headers())),
+    );
+    refuse_others(methods, "GET, HEAD".to_owned())
 }
 
 fn methods(routes: Vec<Route>) -> MethodRouter {
@@ -409,6 +424,11 @@ fn methods(routes: Vec<Route>) -> MethodRouter {
             async move { carry_out(&route, request).await }
         });
     }
+    refuse_others(methods, allow)
+}
+
+/// Any other method is answered with those that there are.
+fn refuse_others(methods: MethodRouter, allow: String) -> MethodRouter {
     methods.fallback(move |request: Request<Body>| {
         let allow = allow.clone();
         async move {
@@ -764,9 +784,12 @@ fn finish(response: &mut Response, id: &str, tls: bool) {
             "default-src 'none'; frame-ancestors 'none'",
         ),
     ];
+    // What a file of the dashboard says of itself counts more.
     let headers = response.headers_mut();
     for (name, value) in ALWAYS {
-        headers.insert(name, HeaderValue::from_static(value));
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
     }
     if tls {
         let name = HeaderName::from_static("strict-transport-security");

@@ -11,9 +11,10 @@
 //! - `serve`: listeners and connections.
 //! - [`client`]: the other end, for the command line.
 //!
-//! Not here: where answers come from (the node implements [`Backend`]), the dashboard's pages, content.
+//! Not here: where answers come from (the node implements [`Backend`]), content.
 #![forbid(unsafe_code)]
 
+mod assets;
 pub mod backend;
 pub mod client;
 mod dispatch;

@@ -24,9 +24,9 @@ use crate::dispatch::{Call, read_json};
 use crate::model::{
     ApiToken, ApiTokenCreated, AuditEntry, Changed, Check, ConfigVersion, CreateApiToken,
     CreateToken, Event, EventPage, Found, Health, Issuer, JoinToken, KeyEntry, KeyWritten, Level,
-    Lock, LogLine, LogPage, Login, NAME_BYTES, NodeDetail, NodeSummary, OpenApiDocument, Page,
+    Lock, LogLine, LogPage, Login, LoginCreated, NAME_BYTES, NodeDetail, NodeSummary, OpenApiDocument, Page,
     Proposal, Propose, RotateIssuer, Scope, Session, SetAllow, SetDrain, SetRole, Setting, Status,
-    TokenCreated, Vote, Voters,
+    TokenCreated, Vote, Voters, Watching,
 };
 use crate::params::{Param, Place, Type};
 use crate::problem::{Code, Fault};
@@ -40,6 +40,10 @@ pub(crate) const VALUE_BYTES: usize = 4_096;
 const CURSOR_BYTES: usize = 2_048;
 /// How long a page is if nobody says so.
 const PAGE_USUAL: u32 = 100;
+/// The most nodes of a picture of who watches whom, …
+const WATCHING_MOST: u32 = 200;
+/// … and how many it has if nobody says so: more are a tangle.
+const WATCHING_USUAL: u32 = 60;
 
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const OCTETS: &str = "application/octet-stream";
@@ -395,6 +399,15 @@ fn about_the_node() -> Vec<Route> {
             json!({"token": "one-time-token"}),
             |call, login| async move { call.log_in(&login.token).await },
         ),
+        post(
+            "/v1/logins",
+            "createLogin",
+            "Makes a one-time token with which a browser logs in; it is shown this once",
+        )
+        .admin()
+        .answers::<LoginCreated, _, _>(CREATED, |call| async move {
+            call.backend().create_login(call.caller()?).await
+        }),
         get("/v1/session", "getSession", "Who asks")
             .gives::<Session, _, _>(|call| async move { call.session() }),
         delete(
@@ -469,6 +482,32 @@ fn about_nodes() -> Vec<Route> {
         )
         .by_node()
         .gives::<NodeDetail, _, _>(|call| async move { call.backend().node(call.node()?).await }),
+        get(
+            "/v1/watching",
+            "getWatching",
+            "Who watches whom, as this node sees it: everybody, or the neighbourhood of one",
+        )
+        .problem(Code::NotFound)
+        .param(
+            Place::Query,
+            "around",
+            Type::Text(NAME_BYTES),
+            "The node in the middle, by its id, the beginning of it, or its name. Without it, everybody if that is not too many.",
+        )
+        .param(
+            Place::Query,
+            "limit",
+            Type::Integer(1, WATCHING_MOST.into()),
+            "At most so many nodes; 60 without it.",
+        )
+        .gives::<Watching, _, _>(|call| async move {
+            let around = call.arguments.text_if("around");
+            let most = call.arguments.integer_if("limit");
+            let most = most.and_then(|most| u32::try_from(most).ok());
+            call.backend()
+                .watching(around, most.unwrap_or(WATCHING_USUAL))
+                .await
+        }),
         delete("/v1/nodes/{node}", "forgetNode", "Cuts a node off for good")
             .admin()
             .by_node()

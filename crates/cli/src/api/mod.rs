@@ -5,6 +5,7 @@
 //! | `status.rs` | `convoke status` |
 //! | `logs.rs`, `events.rs`, `audit.rs` | what nodes wrote down, what happened, who did what |
 //! | `tokens.rs` | `convoke api-token` |
+//! | `dashboard.rs` | `convoke dashboard` |
 //! | `issuers.rs` | `convoke issuer rotate` |
 //! | `context.rs` | `convoke context` |
 //! | `contexts.rs` | the file with the contexts |
@@ -32,6 +33,7 @@
 mod audit;
 mod context;
 mod contexts;
+mod dashboard;
 mod events;
 mod issuers;
 mod logs;
@@ -60,6 +62,7 @@ use crate::way::{self, data_directory};
 
 pub(crate) use self::audit::{Arguments as Audit, run as audit};
 pub(crate) use self::context::{Command as ContextCommand, run as context};
+pub(crate) use self::dashboard::{Arguments as Dashboard, run as dashboard};
 pub(crate) use self::events::{Arguments as Events, run as events};
 pub(crate) use self::issuers::{Rotate, rotate};
 pub(crate) use self::logs::{Arguments as Logs, run as logs};

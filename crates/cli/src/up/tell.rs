@@ -39,15 +39,25 @@ impl Voice {
         }
     }
 
+    /// The option that names this node's directory, if somebody has named it.
+    fn own_directory(&self) -> &str {
+        let is_named = self.means.starts_with(" --data ");
+        if is_named { &self.means } else { "" }
+    }
+
     /// Where the API is, and the way in for somebody who has not been there yet.
     pub(super) fn invite(&self, address: &str, login: Option<&str>) {
+        let again = format!("convoke dashboard{}", self.own_directory());
         let line = match login {
             _ if self.is_json => json_line(&json!({"kind": "api", "address": address})),
             Some(url) => format!(
-                "The API, for a browser, once, within 15 minutes: {}\n",
+                "The dashboard, for a browser, once, within 15 minutes: {}\nAnother such link later: {again}\n",
                 plain(url)
             ),
-            None => format!("The API is at {}.\n", plain(address)),
+            None => format!(
+                "The API is at {}. A link to the dashboard: {again}\n",
+                plain(address)
+            ),
         };
         let _ = put(&line);
     }

@@ -309,6 +309,22 @@ impl Membership {
         })
     }
 
+    /// Who stands beside a member on the rings, watches it and is watched by it, as this node believes. Nobody, if it knows no such member or
+    /// that one takes no part.
+    #[must_use]
+    pub fn beside(&self, id: &NodeId) -> Vec<NodeId> {
+        let slot = self.roster.slot_of(id);
+        let takes_part = |slot: &Slot| self.roster.get(*slot).state.verdict().takes_part();
+        let Some(slot) = slot.filter(takes_part) else {
+            return Vec::new();
+        };
+        let beside = self.roster.neighbours(slot);
+        beside
+            .into_iter()
+            .map(|slot| *self.roster.get(slot).id())
+            .collect()
+    }
+
     /// This node's own page 0.
     #[must_use]
     pub fn introduction(&self) -> Option<Arc<Sheet>> {

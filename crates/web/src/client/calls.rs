@@ -10,8 +10,8 @@ use crate::backend::{Condition, Consistency, Part};
 use crate::model::{
     ApiToken, ApiTokenCreated, AuditEntry, Changed, ConfigVersion, CreateApiToken, CreateToken,
     Event, EventPage, Found, Health, Issuer, JoinToken, KeyEntry, KeyWritten, Level, Lock, LogLine,
-    LogPage, Login, NodeDetail, NodeSummary, Page, Proposal, Propose, RotateIssuer, Session,
-    SetAllow, SetDrain, SetRole, Setting, Status, TokenCreated, Vote, Voters,
+    LogPage, Login, LoginCreated, NodeDetail, NodeSummary, Page, Proposal, Propose, RotateIssuer, Session,
+    SetAllow, SetDrain, SetRole, Setting, Status, TokenCreated, Vote, Voters, Watching,
 };
 use crate::text::percent_encode;
 
@@ -106,6 +106,11 @@ impl Client {
             .await
     }
 
+    /// Makes a one-time token with which a browser logs in.
+    pub async fn create_login(&self) -> Answered<LoginCreated> {
+        self.json(Ask::new(Method::POST, "/v1/logins")).await
+    }
+
     /// Numbers for Prometheus, as text.
     pub async fn metrics(&self) -> Answered<String> {
         let answer = self.ask(Ask::new(Method::GET, "/metrics")).await?;
@@ -149,6 +154,15 @@ impl Client {
     /// A node by its id, the beginning of it, or its name.
     pub async fn node(&self, node: &str) -> Answered<NodeDetail> {
         self.get(&node_path(node, "")).await
+    }
+
+    /// Who watches whom: everybody, or the neighbourhood of one.
+    pub async fn watching(&self, around: Option<&str>, most: Option<u32>) -> Answered<Watching> {
+        let most = most.map(|most| most.to_string());
+        let target = Target::new("/v1/watching")
+            .with("around", around)
+            .with("limit", most);
+        self.get(&target.0).await
     }
 
     /// Lines of a node's log.

@@ -27,7 +27,7 @@ pub use keys::{KeyEntry, KeyWritten};
 pub use locks::{Lock, LockHolder};
 pub use nodes::{
     Certificate, Fact, NodeDetail, NodeRecord, NodeSummary, PeerPhi, SetAllow, SetDrain, SetRole,
-    Verdict,
+    Verdict, Watching, WatchingLink, WatchingNode,
 };
 pub use status::{
     Health, Members, OpenApiDocument, OpenApiInfo, Service, ServiceState, Status, StatusProblem,
@@ -36,7 +36,7 @@ pub use status::{
 pub(crate) use trust::SECRET_BYTES;
 pub use trust::{
     ApiToken, ApiTokenCreated, AuditEntry, AuditOutcome, CreateApiToken, CreateToken, Issuer,
-    IssuerState, JoinToken, Login, RotateIssuer, Session, TokenCreated,
+    IssuerState, JoinToken, Login, LoginCreated, RotateIssuer, Session, TokenCreated,
 };
 
 use crate::problem::{Code, Fault};

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Check, Role, Service, Stated, roles};
+use super::{Check, Role, Service, Stamp, Stated, roles};
 use crate::problem::Fault;
 
 /// How a member looks from here.
@@ -85,6 +85,47 @@ pub struct PeerPhi {
     /// The round-trip time.
     pub rtt_us: Option<u64>,
     /// When it was last heard.
+    pub heard_ms_ago: Option<u64>,
+}
+
+/// Who watches whom, as the node that answers believes: all that take part, or the neighbourhood of one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Watching {
+    /// Whose neighbourhood it is; null when it is everybody.
+    pub around: Option<String>,
+    /// Those in the picture, in the order of their ids; of a neighbourhood its middle and those beside it.
+    pub nodes: Vec<WatchingNode>,
+    /// Pairs of them that watch each other.
+    pub links: Vec<WatchingLink>,
+    /// How many take part in all.
+    pub total: u64,
+    /// Of what kind of state it is: what was seen from here.
+    pub stamp: Stamp,
+}
+
+/// A node that watches and is watched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WatchingNode {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: Option<String>,
+    /// How it looks from here.
+    pub verdict: Verdict,
+}
+
+/// A pair that watches each other: one exchange serves both.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WatchingLink {
+    /// One, …
+    pub a: String,
+    /// … and the other, whose id is greater.
+    pub b: String,
+    /// Of pairs that the node that answers is one of: its doubt about the other; null when too little was heard to say.
+    pub phi: Option<f64>,
+    /// The round-trip time, and …
+    pub rtt_us: Option<u64>,
+    /// … when it was last heard.
     pub heard_ms_ago: Option<u64>,
 }
 

@@ -180,6 +180,17 @@ pub struct Login {
     pub token: String,
 }
 
+/// A one-time token that was made, with which a browser logs in. It is shown this once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LoginCreated {
+    /// The token.
+    pub token: String,
+    /// Where a browser uses it; null while this node does not serve its API over the network.
+    pub url: Option<String>,
+    /// For how long it counts.
+    pub expires_in_ms: u64,
+}
+
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Session {
@@ -240,4 +251,4 @@ macro_rules! secret {
         }
     )*};
 }
-secret!(TokenCreated ApiTokenCreated Login);
+secret!(TokenCreated ApiTokenCreated Login LoginCreated);

@@ -8,8 +8,8 @@ use convoke_web::backend::{
 use convoke_web::model::{
     ApiToken, ApiTokenCreated, AuditEntry, Changed, ConfigVersion, CreateApiToken, CreateToken,
     EventPage, Found, Health, Issuer, JoinToken, KeyEntry, KeyWritten, Level, Lock, LogPage,
-    NodeDetail, NodeSummary, Page, Proposal, Propose, RotateIssuer, SetAllow, SetDrain, SetRole,
-    Setting, Status, TokenCreated, Vote, Voters,
+    LoginCreated, NodeDetail, NodeSummary, Page, Proposal, Propose, RotateIssuer, SetAllow, SetDrain, SetRole,
+    Setting, Status, TokenCreated, Vote, Voters, Watching,
 };
 
 use super::ask::Desk;
@@ -20,6 +20,10 @@ impl Backend for Desk {
     }
     fn redeem_login<'a>(&'a self, token: &'a str) -> Reply<'a, Option<Principal>> {
         Box::pin(std::future::ready(Ok(self.whose_login(token))))
+    }
+
+    fn create_login<'a>(&'a self, by: &'a Caller) -> Reply<'a, LoginCreated> {
+        Box::pin(std::future::ready(self.make_login(by)))
     }
 
     fn health(&self) -> Reply<'_, Health> {
@@ -46,6 +50,9 @@ impl Backend for Desk {
     }
     fn node<'a>(&'a self, node: &'a str) -> Reply<'a, NodeDetail> {
         Box::pin(self.see_node(node))
+    }
+    fn watching<'a>(&'a self, around: Option<&'a str>, most: u32) -> Reply<'a, Watching> {
+        Box::pin(self.see_watching(around, most))
     }
     fn logs<'a>(&'a self, node: &'a str, level: Level, reading: Reading) -> Reply<'a, LogPage> {
         Box::pin(self.read_logs(node, level, reading))

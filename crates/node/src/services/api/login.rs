@@ -56,6 +56,11 @@ impl Logins {
     }
 }
 
+/// Where a browser uses a token: behind the `#`, which browsers keep to themselves.
+pub(crate) fn login_url(address: &str, token: &str) -> String {
+    format!("{address}/#login={token}")
+}
+
 /// Compares in the same time wherever they differ.
 pub(super) fn is_same(one: &Digest, other: &Digest) -> bool {
     let pairs = one.0.iter().zip(&other.0);

@@ -6,6 +6,7 @@
 //! | `ask.rs` | reading and changing decided state, asking other nodes, and what is said when that does not work |
 //! | `status.rs`, `problems.rs` | how the cluster is; what is wrong and what to do, decided from what was seen |
 //! | `nodes.rs` | nodes: decided records beside observed members |
+//! | `watching.rs` | who watches whom |
 //! | `config.rs`, `kv.rs`, `trust.rs` | configuration by vote; keys and locks; tokens, issuers, the audit log |
 //! | `events.rs` | what happened, kept for a while |
 //! | `metrics.rs` | numbers for Prometheus |
@@ -22,7 +23,7 @@
 //! | events kept | [`events::KEPT`]; the oldest go, and who follows hears that |
 //! | channels to other nodes kept | [`ask::CHANNELS`] |
 //!
-//! Deliberately not here: what HTTP looks like (`convoke-web`), pages of the dashboard, and reading certificates again at a reload.
+//! Deliberately not here: what HTTP looks like and the dashboard (`convoke-web`), and reading certificates again at a reload.
 
 mod ask;
 mod backend;
@@ -36,6 +37,7 @@ mod nodes;
 mod problems;
 mod status;
 mod trust;
+mod watching;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -51,7 +53,7 @@ use self::ask::Desk;
 pub(crate) use self::clock::LogClock;
 pub(crate) use self::events::Happenings;
 pub use self::login::LOGIN_LIFE;
-pub(crate) use self::login::Logins;
+pub(crate) use self::login::{Logins, login_url};
 use crate::config::ApiConfig;
 use crate::home::api_socket;
 use crate::parts::Parts;

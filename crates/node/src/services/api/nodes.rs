@@ -400,7 +400,7 @@ pub(super) fn verdict(seen: Seen) -> Verdict {
     }
 }
 
-fn doubt(observer: NodeId, watched: &WatchedReport) -> PeerPhi {
+pub(super) fn doubt(observer: NodeId, watched: &WatchedReport) -> PeerPhi {
     #[expect(
         clippy::cast_precision_loss,
         reason = "thousandths of a doubt that people look at"

@@ -11,17 +11,17 @@ use convoke_types::{NodeId, RoleSet};
 use convoke_web::backend::{Caller, Consistency, Part, Principal};
 use convoke_web::model::{
     ApiToken, ApiTokenCreated, AuditEntry, AuditOutcome, Changed, CreateApiToken, CreateToken,
-    Issuer, IssuerState, JoinToken, Page, RotateIssuer, Scope, Stamp, TokenCreated, role_set,
+    Issuer, IssuerState, JoinToken, LoginCreated, Page, RotateIssuer, Scope, Stamp, TokenCreated, role_set,
     roles_of,
 };
 use convoke_web::{Code, Fault};
 
 use super::ask::{Desk, actor, strange, unanswered};
 use super::config::{number, page};
-use super::login::is_same;
+use super::login::{LOGIN_LIFE, is_same, login_url};
 use crate::custody::desk::voters_at;
 use crate::custody::token::{self, Wanted};
-use crate::inspect::{self, OnBehalf};
+use crate::inspect::{self, OnBehalf, in_ms};
 
 /// How long a token to join with lives if nobody says so.
 const TOKEN_MS: u64 = 3_600_000;
@@ -58,6 +58,18 @@ impl Desk {
             name: "login".to_owned(),
             scope: Scope::Admin,
             roles: self.own_roles(),
+        })
+    }
+
+    /// Nothing is decided by it, so no audit log knows of it: the node's own log does.
+    pub(super) fn make_login(&self, by: &Caller) -> Result<LoginCreated, Fault> {
+        let token = self.parts.logins.make();
+        let token = token.map_err(|error| Fault::new(Code::Internal, error.to_string()))?;
+        tracing::info!(by = by.principal.name, from = %by.remote, "made a one-time token for a browser");
+        Ok(LoginCreated {
+            url: self.parts.api_url().map(|url| login_url(&url, &token)),
+            token,
+            expires_in_ms: in_ms(LOGIN_LIFE),
         })
     }
 
