@@ -48,9 +48,9 @@ use crate::logs::Ring;
 use crate::notify::Notifier;
 use crate::parts::{Parts, Slot};
 use crate::roles::wanted;
-use crate::services::api::login_url;
 use crate::services;
 pub use crate::services::api::ApiSettings;
+use crate::services::api::login_url;
 use crate::services::api::{Happenings, LogClock, Logins};
 use crate::supervisor::{self, EndReason, Overview, Supervisor};
 

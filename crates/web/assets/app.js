@@ -189,14 +189,15 @@ function frame() {
     here && h('span', { class: 'health' }, health()),
     h('span', { class: 'space' }),
     here && h('span', { class: 'quiet who' }, `${state.session.name} · ${state.session.scope}`),
-    button('Light or dark', 'theme', { class: 'quiet' }),
-    here && button('Log out', 'logout', { class: 'quiet' }),
+    button('Theme', 'theme', { class: 'quiet', 'aria-label': 'Theme: light or dark' }),
+    here && button('Log out', 'logout', { class: 'quiet broad' }),
     here && button('Menu', 'menu', { class: 'quiet narrow', 'aria-expanded': String(element('menu').classList.contains('open')), 'aria-controls': 'menu' }));
   const menu = element('menu');
   menu.hidden = !here;
   const entries = PAGES.filter(([, page]) => !page.needs || may(page.needs));
   morph(menu, h('ul', null, entries.map(([key, page]) => h('li', null,
-    h('a', { href: `#/${key}`, 'aria-current': key === shown?.key ? 'page' : null }, page.title)))));
+    h('a', { href: `#/${key}`, 'aria-current': key === shown?.key ? 'page' : null }, page.title))),
+    h('li', { class: 'narrow' }, button('Log out', 'logout', { class: 'quiet' }))));
 }
 
 function health() {
@@ -374,6 +375,8 @@ document.addEventListener('click', (event) => {
   event.preventDefault();
   act(control, control.dataset);
 });
+// Secrets and what was filled in do not stay behind.
+element('dialog').addEventListener('close', () => element('dialog').replaceChildren());
 document.addEventListener('submit', (event) => {
   event.preventDefault();
   if (event.target.dataset.act) act(event.target, fields(event.target));

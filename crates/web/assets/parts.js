@@ -62,8 +62,8 @@ export function table(caption, columns, rows, empty) {
   const body = rows.map(({ key, cells, tone }) => h('tr', { role: 'row', 'data-key': key, class: tone }, cells.map((cell, at) => {
     const attributes = { class: columns[at].tone, 'data-head': columns[at].head };
     return at === 0
-      ? h('th', { scope: 'row', role: 'rowheader', ...attributes }, cell)
-      : h('td', { role: 'cell', ...attributes }, cell);
+      ? h('th', { scope: 'row', role: 'rowheader', ...attributes }, h('div', null, cell))
+      : h('td', { role: 'cell', ...attributes }, h('div', null, cell));
   })));
   return h('table', { role: 'table' },
     h('caption', { class: 'unseen' }, caption),
@@ -103,9 +103,14 @@ export function select(name, options, chosen, attributes = {}) {
 export function trouble(error) {
   const words = error instanceof Problem
     ? [error.message, error.whatToDo] : [error.message, null];
-  return h('div', { class: 'trouble', role: 'alert' }, h('p', null, h('strong', null, sentence(words[0]))),
-    words[1] && h('p', null, sentence(words[1])),
+  return h('div', { class: 'trouble', role: 'alert' }, h('p', null, h('strong', null, worded(words[0]))),
+    words[1] && h('p', null, worded(words[1])),
     error.code && h('p', { class: 'quiet' }, spaced(error.code), error.instance && [' · ', h('code', null, error.instance)]));
+}
+
+/** A sentence in which what stands between backticks is code. */
+export function worded(text) {
+  return sentence(text).split('`').map((part, at) => at % 2 === 1 ? h('code', null, part) : part);
 }
 
 /** With a capital letter and a full stop. */
@@ -123,7 +128,7 @@ export function open(title, ...children) {
   box.replaceChildren(h('div', { class: 'head' }, h('h2', { id: 'dialog-title' }, title),
     button('Close', 'close', { class: 'quiet' })), h('div', { class: 'inside' }, children));
   if (!box.open) box.showModal();
-  (box.querySelector('.inside input, .inside select, .inside textarea, .inside button') ?? box).focus();
+  (box.querySelector('.inside input:not([type=hidden]), .inside select, .inside textarea, .inside button') ?? box).focus();
 }
 
 export const close = () => dialog().close();

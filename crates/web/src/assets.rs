@@ -118,7 +118,9 @@ mod tests {
         let paths: Vec<&str> = ALL.iter().map(|asset| asset.path).collect();
         for asset in ALL {
             let text = std::str::from_utf8(asset.bytes).expect("files are text");
-            let named = text.split(['"', '\'']).filter(|part| part.starts_with("/assets/"));
+            let named = text
+                .split(['"', '\''])
+                .filter(|part| part.starts_with("/assets/"));
             for path in named {
                 assert!(paths.contains(&path), "{} names {path}", asset.path);
             }
@@ -126,7 +128,10 @@ mod tests {
         let page = ALL.iter().find(|asset| asset.path == "/").expect("a page");
         let page = std::str::from_utf8(page.bytes).expect("text");
         for path in paths.iter().filter(|path| **path != "/") {
-            assert!(page.contains(path), "the page does not name {path} before it is needed");
+            assert!(
+                page.contains(path),
+                "the page does not name {path} before it is needed"
+            );
         }
     }
 
@@ -135,7 +140,17 @@ mod tests {
         for asset in ALL {
             let text = std::str::from_utf8(asset.bytes).expect("files are text");
             let text = text.replace("http://www.w3.org/2000/svg", "");
-            for banned in ["http://", "https://", "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "style=\"", "url("] {
+            for banned in [
+                "http://",
+                "https://",
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacentHTML",
+                "document.write",
+                "eval(",
+                "style=\"",
+                "url(",
+            ] {
                 assert!(!text.contains(banned), "{} has {banned}", asset.path);
             }
         }

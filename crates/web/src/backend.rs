@@ -40,8 +40,8 @@ use convoke_types::RoleSet;
 use crate::model::{
     ApiToken, ApiTokenCreated, AuditEntry, Changed, ConfigVersion, CreateApiToken, CreateToken,
     EventPage, Found, Health, Issuer, JoinToken, KeyEntry, KeyWritten, Level, Lock, LogPage,
-    LoginCreated, NodeDetail, NodeSummary, Page, Proposal, Propose, RotateIssuer, Scope, SetAllow, SetDrain,
-    SetRole, Setting, Stamp, Status, TokenCreated, Vote, Voters, Watching,
+    LoginCreated, NodeDetail, NodeSummary, Page, Proposal, Propose, RotateIssuer, Scope, SetAllow,
+    SetDrain, SetRole, Setting, Stamp, Status, TokenCreated, Vote, Voters, Watching,
 };
 use crate::problem::Fault;
 

@@ -402,10 +402,9 @@ fn router(table: Vec<Route>) -> Router {
 /// A file of the dashboard.
 fn page(asset: &'static Asset) -> MethodRouter {
     let tag = asset.tag();
-    let methods = MethodRouter::new().on(
-        MethodFilter::GET,
-        move |request: Request<Body>| std::future::ready(asset.answer(&tag, request.headers())),
-    );
+    let methods = MethodRouter::new().on(MethodFilter::GET, move |request: Request<Body>| {
+        std::future::ready(asset.answer(&tag, request.headers()))
+    });
     refuse_others(methods, "GET, HEAD".to_owned())
 }
 

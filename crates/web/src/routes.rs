@@ -24,9 +24,9 @@ use crate::dispatch::{Call, read_json};
 use crate::model::{
     ApiToken, ApiTokenCreated, AuditEntry, Changed, Check, ConfigVersion, CreateApiToken,
     CreateToken, Event, EventPage, Found, Health, Issuer, JoinToken, KeyEntry, KeyWritten, Level,
-    Lock, LogLine, LogPage, Login, LoginCreated, NAME_BYTES, NodeDetail, NodeSummary, OpenApiDocument, Page,
-    Proposal, Propose, RotateIssuer, Scope, Session, SetAllow, SetDrain, SetRole, Setting, Status,
-    TokenCreated, Vote, Voters, Watching,
+    Lock, LogLine, LogPage, Login, LoginCreated, NAME_BYTES, NodeDetail, NodeSummary,
+    OpenApiDocument, Page, Proposal, Propose, RotateIssuer, Scope, Session, SetAllow, SetDrain,
+    SetRole, Setting, Status, TokenCreated, Vote, Voters, Watching,
 };
 use crate::params::{Param, Place, Type};
 use crate::problem::{Code, Fault};

@@ -76,6 +76,7 @@ const MAP: &[Place] = &[
         ],
     ),
     acts("ordeal", &["trial", "consensus", "store", "rpc", "types"]),
+    acts("browser", &[]),
     acts("xtask", &[]),
 ];
 

@@ -39,10 +39,12 @@ impl Voice {
         }
     }
 
-    /// The option that names this node's directory, if somebody has named it.
-    fn own_directory(&self) -> &str {
-        let is_named = self.means.starts_with(" --data ");
-        if is_named { &self.means } else { "" }
+    /// The option that names this node's directory, unless it is where everybody looks.
+    fn own_directory(&self) -> String {
+        if self.means.starts_with(" --at ") {
+            return format!(" --data {}", self.data.display());
+        }
+        self.means.clone()
     }
 
     /// Where the API is, and the way in for somebody who has not been there yet.

@@ -80,7 +80,7 @@ export default {
 
 const until = (ms) => ms < Date.now() ? h('span', { class: 'quiet' }, 'over') : time(ms);
 const maker = (who) => /^[0-9a-z]{40,}$/.test(who) ? nodeLink(who) : who;
-const revoke = (kind, id) => button('Revoke', 'revoke', { 'data-id': id, 'data-kind': kind, class: 'quiet', 'aria-label': `Revoke ${id}` });
+const revoke = (kind, id) => button('Revoke', 'revoke', { 'data-id': id, 'data-kind': kind, class: 'link', 'aria-label': `Revoke ${id}` });
 
 /** Shown this once: it is kept nowhere, not even here. */
 function secret(title, words, text, note) {

@@ -42,6 +42,7 @@ export default {
     },
     async default(control) { done(await ask('DELETE', `/v1/config/${encodeURIComponent(control.dataset.key2)}`)); },
   },
+  aside: () => may('operate') && button('Propose a key of your own', 'new'),
   render({ items, stamp: read, at }) {
     const fits = (it) => (!wanted.changed || it.version > 0) && (wanted.search === '' || `${it.key} ${it.description ?? ''}`.toLowerCase().includes(wanted.search));
     const found = items.filter(fits);
@@ -49,7 +50,7 @@ export default {
       h('div', { class: 'filters', 'data-keep': true },
         h('label', null, 'Search ', h('input', { type: 'search', 'data-filter': 'search', autocomplete: 'off', value: wanted.search })),
         h('label', { class: 'tick' }, h('input', { type: 'checkbox', name: 'changed', 'data-filter': 'changed', checked: wanted.changed }), ' Only what differs from its default')),
-      h('p', { class: 'quiet' }, count(found.length, 'key'), ' · ', stamp(read, at), ' ', may('operate') && button('Propose a key of your own', 'new')),
+      h('p', { class: 'quiet' }, count(found.length, 'key'), ' · ', stamp(read, at)),
       table('Configuration', [{ head: 'Key' }, { head: 'Value', tone: 'wide' }, { head: 'Decided' }, { head: 'What it is for', tone: 'wide' }],
         found.map((it) => ({
           key: it.key,

@@ -48,11 +48,12 @@ export default {
       done('The key was removed.');
     },
   },
+  aside: () => may('operate') && button('Write a key', 'new'),
   render({ items, next, stamp: read, at }) {
     return [
       h('div', { class: 'filters', 'data-keep': true },
         h('label', null, 'Begins with ', h('input', { type: 'search', 'data-filter': 'prefix', autocomplete: 'off', spellcheck: 'false', value: prefix }))),
-      h('p', { class: 'quiet' }, count(items.length, 'key'), ' on this page · ', stamp(read, at), ' ', may('operate') && button('Write a key', 'new')),
+      h('p', { class: 'quiet' }, count(items.length, 'key'), ' on this page · ', stamp(read, at)),
       table('Keys', [{ head: 'Key' }, { head: 'Value', tone: 'wide' }, { head: 'Bytes', tone: 'number' }, { head: 'Written', tone: 'number' }], items.map((it) => {
         const bytes = unbase64(it.value_base64);
         const { text, isText } = readable(bytes.slice(0, 96));

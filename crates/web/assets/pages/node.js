@@ -183,7 +183,7 @@ function doubts(phi, at) {
     ],
   }));
   return table('Who watches whom, and how doubtful they are', [
-    { head: 'Observer' }, { head: 'watches' }, { head: 'Doubt (phi)', tone: 'number' }, { head: 'Round trip', tone: 'number' }, { head: 'Heard', tone: 'number' },
+    { head: 'Observer' }, { head: 'Watches' }, { head: 'Doubt (phi)', tone: 'number' }, { head: 'Round trip', tone: 'number' }, { head: 'Heard', tone: 'number' },
   ], rows, 'It told of nobody whom it watches.');
 }
 

@@ -2,7 +2,7 @@
 
 import { get } from '../api.js';
 import { h } from '../dom.js';
-import { age, facts, known, nodeLink, section, sentence, stamp, time } from '../parts.js';
+import { age, facts, known, nodeLink, section, stamp, time, worded } from '../parts.js';
 import { count, short, span, whole } from '../words.js';
 import { readStatus, state } from '../app.js';
 import { eventRows } from './events.js';
@@ -22,7 +22,7 @@ export default {
       verdictOf(status),
       h('div', { class: 'figures' }, figures(status, at)),
       h('div', { class: 'columns' },
-        section('Latest events', h('a', { href: '#/events' }, 'All events'), eventRows(state.events.slice(-8), 'Nothing has happened since this node started.')),
+        section('Latest events', h('a', { href: '#/events' }, 'All events'), eventRows(state.events.slice(-10), 'Nothing has happened since this node started.')),
         h('div', null,
           section('Open proposals', h('a', { href: '#/proposals' }, 'All proposals'), openProposals(open)),
           section('This node', null, thisNode(status, at)))),
@@ -38,8 +38,8 @@ function verdictOf(status) {
   return h('div', { class: 'verdict bad' },
     h('p', null, h('span', { 'aria-hidden': 'true' }, '▲ '), h('strong', null, many === 1 ? 'One thing is wrong.' : `${many} things are wrong, the worst first.`)),
     h('ol', null, status.problems.map((problem) => h('li', { 'data-key': `${problem.code} ${problem.what}` },
-      h('p', null, h('strong', null, sentence(problem.what)), ' ', h('code', { class: 'quiet' }, problem.code)),
-      h('p', null, sentence(problem.what_to_do))))));
+      h('p', null, h('strong', null, worded(problem.what)), ' ', h('code', { class: 'quiet' }, problem.code)),
+      h('p', null, worded(problem.what_to_do))))));
 }
 
 function figures(status, at) {

@@ -9,7 +9,9 @@ import { count, short } from '../words.js';
 import { nameOf } from '../app.js';
 
 const MOST = 60;
-const SIZE = 640, RADIUS = 230;
+const SIZE = 640, RADIUS = 205, NAME = 16;
+/** Up to so many nodes their names stand upright; of more they follow the circle. */
+const UPRIGHT = 16;
 
 export default {
   title: 'Watching',
@@ -54,23 +56,31 @@ function picture({ nodes, links, around }) {
       class: `edge${troubled ? ' troubled' : ''}${near ? ' near' : ''}`,
     });
   });
-  const few = nodes.length <= 36;
   const dots = nodes.map((node) => {
     const { x, y, turn } = places.get(node.id);
-    const isLeft = Math.cos(turn) < -0.01;
-    const degrees = turn * 180 / Math.PI + (isLeft ? 180 : 0);
-    const label = (node.name ?? short(node.id)).slice(0, 18);
+    const name = node.name ?? short(node.id);
+    const label = name.length > NAME ? `${name.slice(0, NAME)}…` : name;
     return s('a', { href: `#/nodes/${encodeURIComponent(node.id)}`, class: `dot ${node.verdict ?? 'unknown'}${node.id === around ? ' chosen' : ''}`, tabindex: -1 },
       s('title', null, `${node.name ?? node.id}: ${node.verdict ?? 'unknown'}`),
       s('circle', { cx: x.toFixed(1), cy: y.toFixed(1), r: node.id === around ? 8 : 6 }),
-      s('text', {
-        transform: `translate(${(x + 13 * Math.cos(turn)).toFixed(1)} ${(y + 13 * Math.sin(turn)).toFixed(1)}) rotate(${degrees.toFixed(1)})`,
-        'text-anchor': isLeft ? 'end' : 'start', dy: '.35em', class: few ? '' : 'small',
-      }, label));
+      s('text', { ...beside(x, y, turn, nodes.length <= UPRIGHT), class: nodes.length > 36 && 'small' }, label));
   });
   return h('figure', { class: 'picture' },
     s('svg', { viewBox: `0 0 ${SIZE} ${SIZE}`, 'aria-hidden': 'true', focusable: 'false' }, edges, dots),
     h('figcaption', { class: 'quiet' }, 'Each line is a pair that watches each other. Dashed lines lead to somebody who does not answer. The table below says the same.'));
+}
+
+/** Where the name of a node stands: outside of the circle, and never on its head. */
+function beside(x, y, turn, isUpright) {
+  const [right, down] = [Math.cos(turn), Math.sin(turn)];
+  const transform = `translate(${(x + 14 * right).toFixed(1)} ${(y + 14 * down).toFixed(1)})`;
+  if (isUpright) {
+    const anchor = Math.abs(right) < 0.3 ? 'middle' : right < 0 ? 'end' : 'start';
+    return { transform, 'text-anchor': anchor, dy: `${(0.35 + 0.4 * down).toFixed(2)}em` };
+  }
+  const isLeft = right < -0.01;
+  const degrees = turn * 180 / Math.PI + (isLeft ? 180 : 0);
+  return { transform: `${transform} rotate(${degrees.toFixed(1)})`, 'text-anchor': isLeft ? 'end' : 'start', dy: '.35em' };
 }
 
 function asTable({ nodes, links }, at) {

@@ -10,8 +10,8 @@ use crate::backend::{Condition, Consistency, Part};
 use crate::model::{
     ApiToken, ApiTokenCreated, AuditEntry, Changed, ConfigVersion, CreateApiToken, CreateToken,
     Event, EventPage, Found, Health, Issuer, JoinToken, KeyEntry, KeyWritten, Level, Lock, LogLine,
-    LogPage, Login, LoginCreated, NodeDetail, NodeSummary, Page, Proposal, Propose, RotateIssuer, Session,
-    SetAllow, SetDrain, SetRole, Setting, Status, TokenCreated, Vote, Voters, Watching,
+    LogPage, Login, LoginCreated, NodeDetail, NodeSummary, Page, Proposal, Propose, RotateIssuer,
+    Session, SetAllow, SetDrain, SetRole, Setting, Status, TokenCreated, Vote, Voters, Watching,
 };
 use crate::text::percent_encode;
 

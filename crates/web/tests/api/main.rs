@@ -5,6 +5,7 @@ mod document;
 mod guards;
 mod memory;
 mod nonsense;
+mod pages;
 mod schema;
 mod scopes;
 mod streams;

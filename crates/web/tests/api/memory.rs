@@ -17,7 +17,7 @@ use convoke_web::{Code, Fault};
 use tokio::sync::watch;
 
 /// Operations that do what they are asked for when everything in the document is asked once.
-pub(crate) const SERVED_LEAST: usize = 31;
+pub(crate) const SERVED_LEAST: usize = 33;
 pub(crate) const NODE: &str = "node-a";
 
 #[derive(Debug)]
@@ -297,6 +297,18 @@ impl Backend for Memory {
         soon(Ok(self.state.lock().logins.remove(token)))
     }
 
+    fn create_login<'a>(&'a self, by: &'a Caller) -> Reply<'a, LoginCreated> {
+        let revision = self.change(by, "createLogin", "").revision;
+        let token = format!("once-{}", revision.unwrap_or_default());
+        let principal = principal("browser", Scope::Admin);
+        self.state.lock().logins.insert(token.clone(), principal);
+        soon(Ok(LoginCreated {
+            url: Some(format!("http://127.0.0.1:1/#login={token}")),
+            token,
+            expires_in_ms: 900_000,
+        }))
+    }
+
     fn health(&self) -> Reply<'_, Health> {
         soon(Ok(Health { ready: true }))
     }
@@ -433,6 +445,33 @@ impl Backend for Memory {
                 },
                 Some(3),
             ),
+        }))
+    }
+
+    fn watching<'a>(&'a self, around: Option<&'a str>, most: u32) -> Reply<'a, Watching> {
+        let node = |id: &str| WatchingNode {
+            id: id.to_owned(),
+            name: None,
+            verdict: Verdict::Reachable,
+        };
+        let all = [node(NODE), node("node-b")];
+        let known = around.map_or(Ok(()), |around| self.known(around));
+        soon(known.map(|()| Watching {
+            around: around.map(str::to_owned),
+            nodes: all.into_iter().take(most as usize).collect(),
+            links: vec![WatchingLink {
+                a: NODE.to_owned(),
+                b: "node-b".to_owned(),
+                phi: Some(0.5),
+                rtt_us: None,
+                heard_ms_ago: Some(4),
+            }],
+            total: 2,
+            stamp: Stamp {
+                kind: Kind::Observed,
+                revision: None,
+                age_ms: Some(0),
+            },
         }))
     }
 

@@ -8,8 +8,8 @@ use convoke_web::backend::{
 use convoke_web::model::{
     ApiToken, ApiTokenCreated, AuditEntry, Changed, ConfigVersion, CreateApiToken, CreateToken,
     EventPage, Found, Health, Issuer, JoinToken, KeyEntry, KeyWritten, Level, Lock, LogPage,
-    LoginCreated, NodeDetail, NodeSummary, Page, Proposal, Propose, RotateIssuer, SetAllow, SetDrain, SetRole,
-    Setting, Status, TokenCreated, Vote, Voters, Watching,
+    LoginCreated, NodeDetail, NodeSummary, Page, Proposal, Propose, RotateIssuer, SetAllow,
+    SetDrain, SetRole, Setting, Status, TokenCreated, Vote, Voters, Watching,
 };
 
 use super::ask::Desk;

@@ -11,8 +11,8 @@ use convoke_types::{NodeId, RoleSet};
 use convoke_web::backend::{Caller, Consistency, Part, Principal};
 use convoke_web::model::{
     ApiToken, ApiTokenCreated, AuditEntry, AuditOutcome, Changed, CreateApiToken, CreateToken,
-    Issuer, IssuerState, JoinToken, LoginCreated, Page, RotateIssuer, Scope, Stamp, TokenCreated, role_set,
-    roles_of,
+    Issuer, IssuerState, JoinToken, LoginCreated, Page, RotateIssuer, Scope, Stamp, TokenCreated,
+    role_set, roles_of,
 };
 use convoke_web::{Code, Fault};
 

@@ -44,7 +44,10 @@ impl Desk {
                 neighbourhood(middle, beside.into_iter().flatten(), most)
             }
             Some(middle) => {
-                let what = format!("node {} takes no part, so nobody watches it", middle.short());
+                let what = format!(
+                    "node {} takes no part, so nobody watches it",
+                    middle.short()
+                );
                 return Err(Fault::not_found(what)
                     .advise("`GET /v1/nodes` shows whether it failed or left"));
             }
