@@ -53,7 +53,7 @@ enum Command {
     Verify,
     /// Repair what can be repaired without thought: lints and format
     Fix,
-    /// Run what CI runs; needs rustc and a C compiler
+    /// Run what CI runs; needs rustc, a C compiler and a browser, which it installs as root
     Test,
     /// Check the repository's own rules
     Tidy,

@@ -20,6 +20,12 @@ pub(crate) struct Surroundings {
     /// Cargo has seen what the benches depend on, so their lock file can be checked offline.
     pub(crate) bench_index: bool,
     pub(crate) fuzz: bool,
+    /// A browser in which the dashboard can be tried.
+    pub(crate) browser: bool,
+    /// This machine lets us install one: it has apt-get, and we are root.
+    pub(crate) installs: bool,
+    /// What looks at pages for those who cannot see them is there, or can be fetched.
+    pub(crate) axe: bool,
 }
 
 impl Surroundings {
@@ -48,8 +54,16 @@ impl Surroundings {
             bench: root.join(BENCH_MANIFEST).is_file(),
             bench_index: false,
             fuzz: root.join("fuzz/Cargo.toml").is_file(),
+            browser: BROWSERS.iter().any(|place| Path::new(place).is_file()),
+            installs: Path::new("/usr/bin/apt-get").is_file() && is_root(),
+            axe: root.join(AXE_FILE).is_file() || Path::new("/usr/bin/npm").is_file(),
         }
     }
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata("/proc/self").is_ok_and(|this| this.uid() == 0)
 }
 
 fn has(cargo_command: &str) -> bool {
@@ -128,7 +142,7 @@ pub(crate) fn verify(here: Surroundings) -> Vec<Step> {
     steps
 }
 
-/// What CI runs; needs rustc, a C compiler and nothing else.
+/// What CI runs; needs rustc, a C compiler, and a browser, which it installs where it may.
 pub(crate) fn test(here: Surroundings) -> Vec<Step> {
     let mut steps = vec![Step {
         name: "tidy",
@@ -162,6 +176,7 @@ fn tests(here: Surroundings) -> Vec<Step> {
             name: "sim",
             action: Action::Run(sim(SHORT_SIM.map(str::to_owned))),
         },
+        browser(here),
         // Last, so that the results of the tests are the last thing to be read. Includes the
         // examples, which are tested by their own tests, and the short end-to-end tests.
         Step {
@@ -169,6 +184,25 @@ fn tests(here: Surroundings) -> Vec<Step> {
             action: Action::Test(Call::cargo("test --workspace --locked --no-fail-fast")),
         },
     ]
+}
+
+/// The tests of the dashboard need a browser: it is said which there is, or it is installed where that can be done.
+fn browser(here: Surroundings) -> Step {
+    let program = |program: &str, args: &[&str]| Call {
+        program: program.to_owned(),
+        args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+        environment: Vec::new(),
+    };
+    let action = match here {
+        Surroundings { axe: false, .. } => Action::Missing(AXE.to_owned()),
+        Surroundings { browser: true, .. } => Action::Run(program("sh", &["-c", WHICH_BROWSER])),
+        Surroundings { installs: true, .. } => Action::Run(program("sh", &["-c", INSTALL_BROWSER])),
+        _ => Action::Missing(BROWSER.to_owned()),
+    };
+    Step {
+        name: "browser",
+        action,
+    }
 }
 
 /// How long each fuzz target runs in `test`: enough to find what a careless change breaks, not
@@ -339,6 +373,21 @@ pub(crate) fn demo(args: Vec<String>) -> Call {
 
 const BENCH_MANIFEST: &str = "bench/Cargo.toml";
 const BENCH_INDEX: &str = "bench-lock (cargo fetch --manifest-path bench/Cargo.toml)";
+/// Where `crates/browser` looks for one, …
+const BROWSERS: [&str; 4] = [
+    "/usr/bin/chromium",
+    "/usr/bin/chromium-browser",
+    "/usr/bin/google-chrome",
+    "/usr/lib/chromium/chromium",
+];
+/// … and the tests of the dashboard for axe.
+const AXE_FILE: &str = "target/axe/axe-4.14.1.min.js";
+const BROWSER: &str = "chromium (apt-get install chromium)";
+const AXE: &str = "axe-core 4.14.1 (npm and a registry that has it)";
+const WHICH_BROWSER: &str = "for it in /usr/bin/chromium /usr/bin/chromium-browser /usr/bin/google-chrome /usr/lib/chromium/chromium; do \
+    if [ -x $it ]; then exec $it --version; fi; done";
+const INSTALL_BROWSER: &str =
+    "apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium";
 const RUSTFMT: &str = "rustfmt (rustup component add rustfmt)";
 const CLIPPY: &str = "clippy (rustup component add clippy)";
 const CARGO_DENY: &str = "cargo-deny (cargo install --locked cargo-deny)";
@@ -385,6 +434,9 @@ mod tests {
         bench: true,
         bench_index: true,
         fuzz: true,
+        browser: true,
+        installs: true,
+        axe: true,
     };
     const NOTHING: Surroundings = Surroundings {
         rustfmt: false,
@@ -394,6 +446,9 @@ mod tests {
         bench: false,
         bench_index: false,
         fuzz: false,
+        browser: false,
+        installs: false,
+        axe: false,
     };
 
     #[test]
@@ -407,7 +462,9 @@ mod tests {
             );
             // Without `--locked`, cargo may write a lock file.
             assert!(
-                shown.contains("cargo fmt") || shown.contains("--locked"),
+                call.program != "cargo"
+                    || shown.contains("cargo fmt")
+                    || shown.contains("--locked"),
                 "{shown}"
             );
         }
@@ -419,15 +476,28 @@ mod tests {
             .into_iter()
             .filter(|step| matches!(step.action, Action::Missing(_)));
         let names: Vec<&str> = missing.map(|step| step.name).collect();
-        assert_eq!(names, ["fmt", "clippy", "deny", "advisories"]);
+        assert_eq!(names, ["fmt", "clippy", "deny", "advisories", "browser"]);
     }
 
     #[test]
-    fn what_ci_runs_needs_no_tool() {
+    fn what_ci_runs_needs_no_tool_but_a_browser_which_it_installs_if_it_may() {
+        let missing = |here: Surroundings| -> Vec<&'static str> {
+            let steps = test(here).into_iter();
+            let missing = steps.filter(|step| matches!(step.action, Action::Missing(_)));
+            missing.map(|step| step.name).collect()
+        };
+        assert_eq!(missing(NOTHING), ["browser"]);
+        let root = Surroundings {
+            installs: true,
+            axe: true,
+            ..NOTHING
+        };
+        assert!(missing(root).is_empty());
+        let calls = calls(test(root));
         assert!(
-            test(NOTHING)
+            calls
                 .iter()
-                .all(|step| !matches!(step.action, Action::Missing(_)))
+                .any(|call| call.shown().contains("apt-get install"))
         );
     }
 

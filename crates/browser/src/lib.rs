@@ -216,7 +216,9 @@ impl Page {
                 return Ok(());
             }
         }
-        let shown = self.evaluate("document.body.innerText").unwrap_or_default();
+        let shown = self
+            .evaluate("document.body.innerText.slice(0, 1500)")
+            .unwrap_or_default();
         Err(format!(
             "not within {} s: {expression}\nthe page shows:\n{}",
             PATIENCE.as_secs(),

@@ -2,6 +2,7 @@
 
 mod api;
 mod cluster;
+mod dashboard;
 mod deciding;
 mod docs;
 mod doctor;

@@ -76,7 +76,7 @@ pub(crate) fn violations(page: &Page, program: &str) -> Result<Vec<String>, Fail
     if page.evaluate("typeof axe")? != "object" {
         page.evaluate(&format!("{program}; true"))?;
     }
-    let found = page.evaluate("axe.run(document, { resultTypes: ['violations'] }).then((it) => it.violations.map((one) => ({ id: one.id, \
+    let found = page.evaluate("axe.run(document, { resultTypes: ['violations'], preload: false, elementRef: false }).then((it) => it.violations.map((one) => ({ id: one.id, \
         help: one.help, where: one.nodes.slice(0, 3).map((node) => `${node.target} — ${node.failureSummary}`) })))")?;
     let tell = |one: &Value| format!("{} ({}): {}", one["id"], one["help"], one["where"]);
     Ok(found

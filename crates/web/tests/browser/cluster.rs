@@ -177,7 +177,7 @@ impl Cluster {
                 br#"{"requests_per_s": 200, "burst": 800}"#,
             ),
             (b"bin/\xff\x00key", b"\x00\x01\x02\xfe\xff"),
-            (b"markup", MARKUP.as_bytes()),
+            (b"html/markup", MARKUP.as_bytes()),
             (b"empty", b""),
         ]
         .into_iter()

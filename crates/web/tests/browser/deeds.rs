@@ -217,7 +217,7 @@ pub(crate) fn roles(stage: &Stage) -> Result<(), Failure> {
     click(&page, "Give another role")?;
     fill(&page, "role", "leecher")?;
     click(&page, "Decide")?;
-    page.until("document.querySelector('dialog[open] .trouble')?.textContent.includes('Let it with `convoke node allow` before.')")?;
+    page.until("document.querySelector('dialog[open] .trouble')?.textContent.includes('Let it with convoke node allow before.')")?;
     fill(&page, "role", "worker")?;
     click(&page, "Decide")?;
     page.until("!document.querySelector('dialog[open]')")?;
@@ -242,7 +242,7 @@ pub(crate) fn looking_on(stage: &Stage) -> Result<(), Failure> {
     }
     // The address alone gets nobody further: the node says no, and the page says what it said.
     go(&page, "#/audit", "main .trouble")?;
-    shows(&page, "has the scope `read`, and this takes `admin`")?;
+    shows(&page, "has the scope read, and this takes admin")?;
     is_quiet(&page, &world)
 }
 
