@@ -11,6 +11,7 @@
 //! | --- | --- |
 //! | waiting for an answer, and for a state of a page | [`PATIENCE`] |
 //! | what a page told and nobody took | [`TOLD_MOST`]; the oldest goes |
+//! | the height of a picture | [`PICTURE_MOST`] |
 //! | one message of the browser | [`MESSAGE_MOST`]; then it is given up |
 //!
 //! Everything blocks: tests that serve pages do so on other threads. Deliberately not here: what a page should be like.
@@ -37,6 +38,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const TOLD_MOST: usize = 100_000;
 /// The longest message.
 pub const MESSAGE_MOST: usize = 64 << 20;
+/// The highest picture.
+pub const PICTURE_MOST: u64 = 2_400;
 /// How long the browser may take to end by itself.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -293,12 +296,15 @@ impl Page {
             .map(drop)
     }
 
-    /// A picture of all of the page, as PNG.
+    /// A picture of the page, as PNG: all of it, or its first [`PICTURE_MOST`] pixels.
     ///
     /// # Errors
     /// When the browser does not make one.
     pub fn picture(&self) -> Result<Vec<u8>, Failure> {
-        let how = json!({"format": "png", "captureBeyondViewport": true});
+        let size = self.evaluate("[innerWidth, document.documentElement.scrollHeight]")?;
+        let height = size[1].as_u64().unwrap_or_default().min(PICTURE_MOST);
+        let clip = json!({"x": 0, "y": 0, "width": size[0], "height": height, "scale": 1});
+        let how = json!({"format": "png", "captureBeyondViewport": true, "clip": clip});
         let answer = self.call("Page.captureScreenshot", how)?;
         base64::decode(answer["data"].as_str().unwrap_or_default())
             .ok_or_else(|| "the picture is no base64".to_owned())

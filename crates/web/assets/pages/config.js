@@ -3,7 +3,7 @@
 import { all, ask, get } from '../api.js';
 import { h } from '../dom.js';
 import { button, close, field, open, say, select, stamp, table, time } from '../parts.js';
-import { count } from '../words.js';
+import { count, plain } from '../words.js';
 import { draw, may, reload } from '../app.js';
 import { valueText } from './proposals.js';
 
@@ -22,7 +22,7 @@ export default {
   },
   acts: {
     async look(control) {
-      const key = control.dataset.key2;
+      const key = control.dataset.setting;
       const [{ item }, history] = await Promise.all([
         get(`/v1/config/${encodeURIComponent(key)}`), get(`/v1/config/${encodeURIComponent(key)}/history?limit=20`)]);
       open(key,
@@ -35,12 +35,12 @@ export default {
     },
     new() { open('Propose a key of your own', h('p', null, 'Keys of other programs begin with ', h('code', null, 'app.'), '.'), form(null)); },
     async propose(control, data) {
-      const key = control.dataset.key2 ?? data.key.trim();
+      const key = control.dataset.setting ?? data.key.trim();
       const json = { key, value: typed(data), rule: data.rule, voting_ms: Number(data.voting_ms) };
       if (control.dataset.version) json.expect_version = Number(control.dataset.version);
       done(await ask('POST', '/v1/proposals', { json }));
     },
-    async default(control) { done(await ask('DELETE', `/v1/config/${encodeURIComponent(control.dataset.key2)}`)); },
+    async default(control) { done(await ask('DELETE', `/v1/config/${encodeURIComponent(control.dataset.setting)}`)); },
   },
   aside: () => may('operate') && button('Propose a key of your own', 'new'),
   render({ items, stamp: read, at }) {
@@ -55,7 +55,7 @@ export default {
         found.map((it) => ({
           key: it.key,
           cells: [
-            button(it.key, 'look', { class: 'link', 'data-key2': it.key }),
+            button(it.key, 'look', { class: 'link', 'data-setting': it.key }),
             [valueText(it.value), it.open_proposal !== null && [' ', h('a', { href: '#/proposals', class: 'tag' }, `proposal ${it.open_proposal}`)]],
             it.version === 0 ? h('span', { class: 'quiet' }, 'default') : h('span', { class: 'mark changed' }, `version ${it.version}, r${it.revision}`),
             it.description ?? '',
@@ -69,15 +69,15 @@ export default {
 function form(item) {
   const kind = item === null ? 'text' : { boolean: 'flag', number: 'number', string: 'text' }[typeof item.value];
   const control = kind === 'flag' ? select('value', [['true', 'true'], ['false', 'false']], String(!item.value))
-    : h('input', { name: 'value', type: kind === 'number' ? 'number' : 'text', step: kind === 'number' ? 1 : null, required: kind === 'number', value: item?.value ?? '', maxlength: 2048 });
-  return h('form', { 'data-act': 'propose', 'data-key2': item?.key, 'data-version': item === null ? null : String(item.version) },
+    : h('input', { name: 'value', type: kind === 'number' ? 'number' : 'text', step: kind === 'number' ? 1 : null, required: kind === 'number', value: item !== null && plain(String(item.value)) === String(item.value) ? item.value : '', maxlength: 2048 });
+  return h('form', { 'data-act': 'propose', 'data-setting': item?.key, 'data-version': item === null ? null : String(item.version) },
     item === null && field('Key', h('input', { name: 'key', required: true, maxlength: 128, placeholder: 'app.colour' })),
     item === null ? field('Kind', select('kind', [['text', 'text'], ['number', 'whole number'], ['flag', 'true or false']], 'text')) : h('input', { type: 'hidden', name: 'kind', value: kind }),
     field('New value', control),
     field('It takes', select('rule', RULES, 'majority')),
     field('Votes count for', select('voting_ms', TIMES, '600000')),
     h('div', { class: 'row' }, h('button', { type: 'submit', class: 'main' }, 'Propose'),
-      item !== null && item.version > 0 && button('Propose its default', 'default', { 'data-key2': item.key })));
+      item !== null && item.version > 0 && button('Propose its default', 'default', { 'data-setting': item.key })));
 }
 
 function typed({ kind, value }) {

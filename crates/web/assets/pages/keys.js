@@ -3,7 +3,7 @@
 import { ask, get } from '../api.js';
 import { h } from '../dom.js';
 import { button, close, confirm, field, open, say, select, stamp, table } from '../parts.js';
-import { count, keyText, readable, unbase64, whole } from '../words.js';
+import { count, keyText, plain, readable, unbase64, whole } from '../words.js';
 import { draw, may, reload } from '../app.js';
 
 const PAGE = 100;
@@ -73,9 +73,11 @@ async function look(key) {
   const { bytes, headers } = await ask('GET', path(key));
   const revision = (headers.get('etag') ?? '').replaceAll('"', '');
   const { text, isText } = readable(bytes);
+  const isEditable = isText && plain(text) === text;
   open(keyText(key),
     h('p', { class: 'quiet' }, count(bytes.length, 'byte'), isText ? '' : ', which are no text', ' · written in ', h('span', { class: 'stamp decided' }, `decided · r${revision}`)),
-    may('operate') && isText ? form(key, text, revision) : h('pre', { tabindex: 0 }, text),
+    may('operate') && isEditable ? form(key, text, revision) : h('pre', { tabindex: 0 }, text),
+    may('operate') && isText && !isEditable && h('p', { class: 'note' }, 'It has characters that cannot be seen, which writing it here would lose. ', h('code', null, 'convoke kv put'), ' keeps them.'),
     may('operate') && h('div', { class: 'row' }, button('Remove', 'remove', { 'data-entry': key, 'data-revision': revision, class: 'bad' })));
 }
 

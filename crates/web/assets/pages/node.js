@@ -120,7 +120,7 @@ export default {
         ]) : h('p', { class: 'empty' }, 'Nothing: it is not enrolled, or this node does not know.'),
         record.value && (may('operate')
           ? h('div', { class: 'row' }, button('Give another role', 'role'),
-            button(record.value.drained ? 'Take into use' : 'Drain', 'drain', { 'data-drain': !record.value.drained }),
+            button(record.value.drained ? 'Take into use' : 'Drain', 'drain', { 'data-drain': String(!record.value.drained) }),
             may('admin') && button('Forget', 'forget', { class: 'bad' }))
           : h('p', { class: 'quiet' }, `This session may look (${state.session.scope}) and decide nothing.`)))),
       section('Services', stamp(node.services, at), services(node.services, at)),

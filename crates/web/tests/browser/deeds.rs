@@ -110,7 +110,7 @@ pub(crate) fn voting(stage: &Stage) -> Result<(), Failure> {
         Some(false)
     );
 
-    go(&page, "#/config", "[data-key2='voters.most']")?;
+    go(&page, "#/config", "[data-setting='voters.most']")?;
     click(&page, "voters.most")?;
     fill(&page, "value", "7")?;
     click(&page, "Propose")?;
