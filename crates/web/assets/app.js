@@ -202,6 +202,8 @@ function frame() {
 
 function health() {
   if (!state.status) return '';
+  // What was is not what is.
+  if (line.silentSince !== null) return h('a', { href: '#/', class: 'mark quiet' }, 'no answer');
   if (state.status.healthy) return h('a', { href: '#/', class: 'mark good' }, h('span', { 'aria-hidden': 'true' }, '●'), ' healthy');
   const many = state.status.problems.length;
   return h('a', { href: '#/', class: 'mark bad' }, h('span', { 'aria-hidden': 'true' }, '▲'), many === 1 ? ' 1 problem' : ` ${many} problems`);
@@ -308,7 +310,11 @@ function notice() {
       ' says how to get in: ', others.map((it, at) => [at > 0 && ', ', h('b', null, it.name ?? it.id.slice(0, 10)), ' (', it.addresses.value?.[0] ?? 'address unknown', ')']), '.')));
 }
 
-line.addEventListener('silent', notice);
+line.addEventListener('silent', () => {
+  notice();
+  frame();
+  draw();
+});
 line.addEventListener('waiting', notice);
 line.addEventListener('back', () => {
   notice();

@@ -1,6 +1,6 @@
 // The cluster at a glance: is it well, and if not, what is wrong and what to do.
 
-import { get } from '../api.js';
+import { get, line } from '../api.js';
 import { h } from '../dom.js';
 import { age, facts, known, nodeLink, section, stamp, time, worded } from '../parts.js';
 import { count, short, span, whole } from '../words.js';
@@ -31,6 +31,9 @@ export default {
 };
 
 function verdictOf(status) {
+  if (status.healthy && line.silentSince !== null) {
+    return h('div', { class: 'verdict old' }, h('p', null, h('strong', null, 'The cluster was healthy when this node last answered.')));
+  }
   if (status.healthy) {
     return h('div', { class: 'verdict good' }, h('p', null, h('span', { 'aria-hidden': 'true' }, '● '), h('strong', null, 'The cluster is healthy.')));
   }
