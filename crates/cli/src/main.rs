@@ -81,8 +81,7 @@ enum Command {
     Up(up::Arguments),
     /// Says whether the cluster is healthy, and if not, what is wrong and what to do
     Status(api::Status),
-    /// Gives a link with which a browser gets into the dashboard of this machine's node, once
-    #[command(after_help = EXIT_CODES)]
+    /// Gives a link into the dashboard of this machine's node, for a browser, once
     Dashboard(api::Dashboard),
     /// Shows what a node wrote down lately
     Logs(api::Logs),

@@ -57,7 +57,7 @@ pub use convoke_membership::{
     Member, Params, Roll, Status, Verdict, Watched,
 };
 pub use error::{End, GossipError, StartError};
-pub use gossip::{Gossip, NodeStatus};
+pub use gossip::{BESIDE_MOST, Gossip, NodeStatus};
 pub use home::{Boot, BootError, Home};
 pub use seeds::{SEEDS_MOST, Seed, SeedError};
 pub use settings::Settings;

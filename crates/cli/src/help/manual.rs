@@ -31,7 +31,15 @@ pub(crate) const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["up", "demo"]),
     (
         "Look",
-        &["status", "logs", "events", "audit", "doctor", "debug"],
+        &[
+            "status",
+            "dashboard",
+            "logs",
+            "events",
+            "audit",
+            "doctor",
+            "debug",
+        ],
     ),
     ("Decide", &["config", "kv", "lock", "locks"]),
     ("Nodes", &["node", "raft", "token", "issuer"]),
@@ -78,6 +86,7 @@ pub(crate) const PAGES: &[Page] = &[
             "convoke status --context cellar    # of a cluster elsewhere",
         ],
     ),
+    page("dashboard", exits::ASKS, &["convoke dashboard"]),
     page(
         "logs",
         exits::OF_A_NODE,

@@ -580,7 +580,7 @@ impl Cluster {
 
 fn summary(number: usize, name: String) -> NodeSummary {
     let role = match number {
-        0 | 1 | 2 => Role::Master,
+        0..=2 => Role::Master,
         4 => Role::Gateway,
         _ if number % 9 == 8 => Role::Observer,
         _ => Role::Worker,

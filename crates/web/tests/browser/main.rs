@@ -12,6 +12,11 @@
 //! One browser for all of it. Pictures are below `target/screenshots`. Where the browser or axe is missing nothing is tried, and the last line
 //! says so; with `CI=true` that is a failure.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "this is the runner, and it says what was measured"
+)]
+
 mod axe;
 mod cluster;
 mod deeds;
