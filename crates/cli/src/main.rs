@@ -23,6 +23,7 @@ mod names;
 mod near;
 mod node;
 mod output;
+mod picture;
 mod progress;
 mod raft;
 mod recover;
@@ -69,10 +70,10 @@ enum When {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Shows a server with its clients on this machine, and a crash that they survive
+    /// Shows a whole cluster on this machine, and what it promises
     ///
-    /// Starts real processes of this program in a temporary directory, ends the server in the middle as a crash would, starts
-    /// it again, and says what its clients noticed. Leaves nothing behind.
+    /// Starts real nodes in a temporary directory and shows one promise after the other, with what came of it: a node that leads is killed, one
+    /// stands still, one leaves, and nothing that was acknowledged is lost. Leaves nothing behind.
     Demo(demo::Arguments),
     /// Runs a node of a cluster
     ///
@@ -83,6 +84,10 @@ enum Command {
     Status(api::Status),
     /// Gives a link into the dashboard of this machine's node, for a browser, once
     Dashboard(api::Dashboard),
+    /// Shows the cluster as it goes, in a terminal: nodes, who leads, what is wrong, what happens
+    ///
+    /// Keys: q ends, arrows and page keys scroll, s sorts by name, role, state or how far behind, / filters: Enter keeps it, Escape shows all again.
+    Top(api::Top),
     /// Shows what a node wrote down lately
     Logs(api::Logs),
     /// Shows what happened in the cluster
@@ -163,12 +168,6 @@ enum Command {
     Completions(help::Completions),
     /// Prints a page of the manual, or writes all of them
     Man(help::Man),
-    /// The server of the demo
-    #[command(hide = true)]
-    DemoServer(demo::ServerArguments),
-    /// One client of the demo
-    #[command(hide = true)]
-    DemoClient(demo::ClientArguments),
 }
 
 fn main() -> ExitCode {
@@ -204,14 +203,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command, look: Look) -> anyhow::Result<()> {
     match command {
-        Command::Demo(arguments) => {
-            let look = demo::Look {
-                redraws: look.width.is_some(),
-                colours: look.colours,
-            };
-            let screen = demo::Screen::new(look, arguments.json);
-            demo::run(&arguments, screen)
-        }
+        Command::Demo(arguments) => demo::run(&arguments, picture_look(look)),
         Command::Rpc(command) => {
             let is_terminal = stdout().is_terminal();
             rpc::run(command, output::Screen { is_terminal })
@@ -219,6 +211,7 @@ fn run(command: Command, look: Look) -> anyhow::Result<()> {
         Command::Up(arguments) => up::run(arguments, way::environment()),
         Command::Status(arguments) => api::status(arguments),
         Command::Dashboard(arguments) => api::dashboard(arguments),
+        Command::Top(arguments) => api::top(arguments, picture_look(look)),
         Command::Logs(arguments) => api::logs(arguments),
         Command::Events(arguments) => api::events(arguments),
         Command::Audit(arguments) => api::audit(arguments),
@@ -246,8 +239,6 @@ fn run(command: Command, look: Look) -> anyhow::Result<()> {
         Command::Gen(arguments) => generate::run(&arguments),
         Command::Completions(arguments) => help::completions(&arguments),
         Command::Man(arguments) => help::man(&arguments),
-        Command::DemoServer(arguments) => demo::serve(&arguments),
-        Command::DemoClient(arguments) => demo::call(&arguments),
     }
 }
 
@@ -268,13 +259,29 @@ fn look(color: When) -> Look {
     }
 }
 
+/// A picture is drawn again on a terminal only, and if it can do more than print.
+fn picture_look(look: Look) -> picture::Look {
+    picture::Look {
+        redraws: look.width.is_some() && !is_dumb(),
+        colours: look.colours,
+    }
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "the command line reads the environment, here and nowhere else"
 )]
 fn refuses_colours() -> bool {
-    let is_dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-    is_dumb || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+    is_dumb() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+/// Whether the terminal can do nothing but print.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command line reads the environment, here and nowhere else"
+)]
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|value| value == "dumb")
 }
 
 /// What was said of colours, for help and complaints, which come before the command line is read. They look at the terminal themselves.
@@ -295,7 +302,7 @@ fn help_colour() -> clap::ColorChoice {
     }
 }
 
-/// Warnings of the library go to the error output; the conductor of the demo passes on those of its children.
+/// Warnings of the library go to the error output.
 ///
 /// The engine of the log warns of every message that a dead node does not answer, dozens in a second. What people should know of that,
 /// `convoke up` and `convoke raft status` say.

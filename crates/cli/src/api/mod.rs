@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `status.rs` | `convoke status` |
+//! | `top.rs` | `convoke top` |
 //! | `logs.rs`, `events.rs`, `audit.rs` | what nodes wrote down, what happened, who did what |
 //! | `tokens.rs` | `convoke api-token` |
 //! | `dashboard.rs` | `convoke dashboard` |
@@ -40,6 +41,7 @@ mod logs;
 mod reach;
 mod status;
 mod tokens;
+mod top;
 
 use std::collections::VecDeque;
 use std::io;
@@ -68,6 +70,7 @@ pub(crate) use self::issuers::{Rotate, rotate};
 pub(crate) use self::logs::{Arguments as Logs, run as logs};
 pub(crate) use self::status::{Arguments as Status, run as status};
 pub(crate) use self::tokens::{Command as TokenCommand, run as tokens};
+pub(crate) use self::top::{Arguments as Top, run as top};
 
 /// What the node of this machine is called among contexts.
 const LOCAL: &str = "local";

@@ -128,7 +128,7 @@ async fn watch(asked: &Asked, is_json: bool) -> anyhow::Result<()> {
 }
 
 /// Looking again would not help.
-fn is_final(error: &ClientError) -> bool {
+pub(super) fn is_final(error: &ClientError) -> bool {
     match error.problem() {
         Some(problem) => !matches!(
             problem.code,

@@ -1,97 +1,94 @@
-//! A child process: started with its input, output and errors piped, heard line by line, ended by its own handle.
+//! A node as a child process: started with its output and errors piped, heard line by line, ended by its own handle.
 //!
-//! A child ends when its input is closed, by [`Child::dismiss`] or because this process is gone. It is in a process group of
-//! its own, so that Ctrl-C reaches only us and we can end it in order.
+//! It is in a process group of its own, so that Ctrl-C reaches only us and we can end it in order, and the kernel kills it when we are gone
+//! (`--tied-to`). It has no variable of our environment, so nothing that is meant for a node of this machine changes it.
 
 use std::ffi::OsString;
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::Context;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::process::{self, ChildStdin, Command};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
+use tokio::process::{self, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
-
-/// How long a child may take to end once it was dismissed.
-const GRACE: Duration = Duration::from_secs(5);
-
-/// Who speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Who {
-    /// The server.
-    Server,
-    /// A client, by number from 0.
-    Client(usize),
-}
-
-impl std::fmt::Display for Who {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Server => write!(f, "server"),
-            Self::Client(index) => write!(f, "client {}", index + 1),
-        }
-    }
-}
+use tokio::time::timeout_at;
 
 /// A line of a child.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(super) struct Heard {
+    /// Which node.
+    pub(super) who: usize,
+    /// Which of its lives, from 1.
+    pub(super) life: u32,
+    /// When it was heard.
+    pub(super) at: Instant,
+    pub(super) said: Said,
+}
+
+#[derive(Debug)]
+pub(super) enum Said {
     /// On its output.
-    Said(Who, String),
+    Line(String),
     /// On its error output.
-    Complained(Who, String),
+    Complaint(String),
 }
 
 /// A running child.
 #[derive(Debug)]
 pub(super) struct Child {
-    who: Who,
     process: process::Child,
-    input: Option<ChildStdin>,
-    was_killed: bool,
     listening: JoinSet<()>,
 }
 
+/// This very program, with nothing of our environment.
+pub(super) fn convoke(arguments: &[OsString]) -> anyhow::Result<Command> {
+    let program = std::env::current_exe().context("find this program")?;
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    Ok(command)
+}
+
 impl Child {
-    /// Starts this very program as `who`; its lines go to `ears`, which makes it wait when they are full.
-    pub(super) fn start(
-        who: Who,
+    /// Starts the node, and gives it something to read; its lines go to `ears`, which makes it wait when they are full.
+    pub(super) async fn start(
+        who: usize,
+        life: u32,
         arguments: &[OsString],
+        input: Option<&str>,
         ears: &mpsc::Sender<Heard>,
     ) -> anyhow::Result<Self> {
-        let program = std::env::current_exe().context("find this program")?;
-        let mut process = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("start the {who}"))?;
-        let (said, complained) = (process.stdout.take(), process.stderr.take());
+        let mut command = convoke(arguments)?;
+        command.stdin(Stdio::piped());
+        let mut process = command.spawn().context("start a node")?;
         let mut listening = JoinSet::new();
+        let said = process.stdout.take();
+        let complained = process.stderr.take();
+        let heard = move |said| Heard {
+            who,
+            life,
+            at: Instant::now(),
+            said,
+        };
         listening.spawn(listen(said, ears.clone(), move |line| {
-            Heard::Said(who, line)
+            heard(Said::Line(line))
         }));
         listening.spawn(listen(complained, ears.clone(), move |line| {
-            Heard::Complained(who, line)
+            heard(Said::Complaint(line))
         }));
-        let input = process.stdin.take();
-        Ok(Self {
-            who,
-            process,
-            input,
-            was_killed: false,
-            listening,
-        })
-    }
-
-    /// Which child it is.
-    pub(super) fn who(&self) -> Who {
-        self.who
+        if let (Some(mut pipe), Some(input)) = (process.stdin.take(), input) {
+            // Fits into the pipe. A node that is gone already is noticed as such.
+            let _ = pipe.write_all(input.as_bytes()).await;
+        }
+        Ok(Self { process, listening })
     }
 
     /// Its process id, as long as it has not been seen to end.
@@ -101,43 +98,40 @@ impl Child {
 
     /// How it ended, if it did.
     pub(super) fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
-        let who = self.who;
-        self.process
-            .try_wait()
-            .with_context(|| format!("look after the {who}"))
+        self.process.try_wait().context("look after a node")
+    }
+
+    /// Nothing happens to one that has ended.
+    pub(super) fn signal(&self, signal: Signal) {
+        let pid = self.pid().map(u32::cast_signed).and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            let _ = kill_process(pid, signal);
+        }
     }
 
     /// Ends it as a crash would, and waits for it. What it said and nobody heard yet is lost.
     pub(super) async fn kill(&mut self) -> anyhow::Result<()> {
-        let who = self.who;
-        self.was_killed = true;
-        self.process
-            .kill()
-            .await
-            .with_context(|| format!("kill the {who}"))?;
+        self.process.kill().await.context("kill a node")?;
         self.listening.shutdown().await;
         Ok(())
     }
 
-    /// Tells it to end.
-    pub(super) fn dismiss(&mut self) {
-        self.input = None;
+    /// Tells it to end, also when it stands still.
+    pub(super) fn dismiss(&self) {
+        self.signal(Signal::TERM);
+        self.signal(Signal::CONT);
     }
 
-    /// Waits until it has ended and its last line was taken, so somebody must be hearing; one that does not is killed, which is an error.
-    pub(super) async fn wait(&mut self) -> anyhow::Result<()> {
-        let who = self.who;
-        let Ok(ended) = timeout(GRACE, self.process.wait()).await else {
-            self.kill().await?;
-            anyhow::bail!("the {who} did not end within {GRACE:?} and was killed");
-        };
-        while self.listening.join_next().await.is_some() {}
-        let status = ended.with_context(|| format!("wait for the {who}"))?;
-        anyhow::ensure!(
-            status.success() || self.was_killed,
-            "the {who} ended with {status}"
-        );
-        Ok(())
+    /// Waits until it has ended, and ends it if it does not in time.
+    pub(super) async fn wait(&mut self, deadline: Instant) -> anyhow::Result<()> {
+        match timeout_at(deadline.into(), self.process.wait()).await {
+            Ok(ended) => {
+                ended.context("wait for a node")?;
+                self.listening.shutdown().await;
+                Ok(())
+            }
+            Err(_elapsed) => self.kill().await,
+        }
     }
 }
 

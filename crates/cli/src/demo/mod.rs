@@ -1,78 +1,71 @@
-//! `convoke demo`: a server and its clients as real processes on this machine, and a crash in the middle.
+//! `convoke demo`: a whole cluster of real processes on this machine, and what it promises, shown and checked one after the other.
 //!
 //! ```text
-//! convoke demo ─ conductor ─┬─ convoke demo-server   killed and started again, on the same port with the same key
-//!                           └─ convoke demo-client   × n, each tells how it fares, four times a second
+//! convoke demo ─ conductor ─ stage ─┬─ convoke up      × n, killed, stopped, started again
+//!                                   ├─ convoke lock    while a lock is shown
+//!                                   ├─ a writer        writes all the time, and remembers what was acknowledged
+//!                                   └─ a looker        asks a node how things are, for the picture
 //! ```
 //!
 //! | file | what it does | kind |
 //! | --- | --- | --- |
-//! | `script.rs` | when the server dies, when it returns, when it is over | decides |
-//! | `stats.rs` | latencies, what a client tells, sums and windows of it | decides |
-//! | `show.rs` | the same as lines and JSON; and the screen they go to | decides, and a thin writer |
-//! | `conductor.rs` | clock, children, signals, screen: carries out what was decided | acts |
+//! | `cast.rs` | which nodes there are, with which roles | decides |
+//! | `script.rs` | the acts: what each promises, when it is due, what it needs | decides |
+//! | `chaos.rs` | who is killed, stopped and healed, by chance | decides |
+//! | `show.rs` | what is known as a picture, as sentences and as JSON; and where that goes | decides, and a thin writer |
+//! | `ledger.rs` | what was acknowledged, and whether it is still there | decides |
+//! | `writer.rs`, `watcher.rs` | write, and look, all the time | acts |
 //! | `children.rs` | one process: started, heard, ended | acts |
-//! | `desk.rs` | the RPC service, the server and the client | acts |
+//! | `stage.rs` | the nodes and what is heard of them; waits while the picture goes on | acts |
+//! | `acts.rs` | carries the acts out, and finds what came of them | acts |
+//! | `conductor.rs` | begins, goes through the script, reads back, ends | acts |
 //!
-//! Children end when their input ends, so none outlives the conductor, however that ends.
+//! A node ends with the process that started it, also one that is stopped and also when the demo is killed: the kernel sees to that (`convoke up
+//! --tied-to`). Of a demo that is killed its directory stays.
 //!
-//! Deliberately not here: more than one server, and anything that needs a cluster.
+//! | bound | |
+//! | --- | --- |
+//! | nodes | 30 |
+//! | a promise is waited for | [`PATIENCE`](script::PATIENCE) |
+//! | keys that are written | [`KEYS`](ledger::KEYS), again and again |
+//!
+//! Deliberately not here: more than one machine, and disks and networks that fail (`cargo xtask ordeal`).
 
+mod acts;
+mod cast;
+mod chaos;
 mod children;
 mod conductor;
-mod desk;
+mod ledger;
 mod script;
 mod show;
-mod stats;
-
-use std::net::SocketAddr;
-use std::path::PathBuf;
+mod stage;
+mod watcher;
+mod writer;
 
 use clap::Args;
-use convoke_rpc::NodeId;
 
 pub(crate) use conductor::run;
-pub(crate) use desk::{call, serve};
-pub(crate) use show::{Look, Screen};
 
 /// What `convoke demo` takes.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// How long it takes, about; a client that is slow to return makes it longer
-    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u64).range(3..=3600))]
+    /// How many nodes there are; roles are spread over them
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..=30))]
+    pub(crate) nodes: u8,
+    /// How long it takes, about; a promise that takes its time makes it longer
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) seconds: u64,
-    /// How many clients call the server
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub(crate) clients: u32,
-    /// Prints one JSON object per second, and a last one that sums up
+    /// Kills, stops and heals nodes at random instead of going through the script
+    #[arg(long)]
+    pub(crate) chaos: bool,
+    /// Where chance begins with --chaos; by default anywhere, and printed
+    #[arg(long, value_name = "S", requires = "chaos")]
+    pub(crate) seed: Option<u64>,
+    /// Leaves the cluster running after the script, until Ctrl-C
+    #[arg(long, conflicts_with = "chaos")]
+    pub(crate) keep: bool,
+    /// Prints a line of JSON for everything that happens, and a last one that sums up
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-/// What the server of the demo takes.
-#[derive(Args)]
-pub(crate) struct ServerArguments {
-    /// The directory with the issuer and the server's key
-    #[arg(long)]
-    pub(crate) dir: PathBuf,
-    /// Where to listen
-    #[arg(long)]
-    pub(crate) address: SocketAddr,
-    /// Which of its lives this is, from 1
-    #[arg(long)]
-    pub(crate) life: u32,
-}
-
-/// What a client of the demo takes.
-#[derive(Args)]
-pub(crate) struct ClientArguments {
-    /// The directory with the issuer
-    #[arg(long)]
-    pub(crate) dir: PathBuf,
-    /// Where the server is
-    #[arg(long)]
-    pub(crate) address: SocketAddr,
-    /// Who must be there
-    #[arg(long)]
-    pub(crate) server: NodeId,
 }

@@ -1,99 +1,113 @@
-//! What happens when: the server dies, returns, and the demo ends. Time comes in, acts come out.
-//!
-//! ```text
-//! Steady ──► Down ──► Returning ──► Recovered ──► Over
-//!      kill     start       every client       time is up
-//!                           was answered
-//! ```
+//! The acts: what each promises, what it needs, and when it is due. Time comes in, the next act comes out.
 
 use std::time::Duration;
 
-/// How long clients may take to find the server again before the demo calls it a failure.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-/// What is shown of the time after the recovery, at least.
-const AFTERMATH: Duration = Duration::from_secs(1);
+/// How long a promise may take before it counts as broken. Machines that do much else are slow.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Where the demo stands.
+/// Something that is shown, and found to be so or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// The server of the first life answers.
-    Steady,
-    /// It was killed.
-    Down,
-    /// It was started again; not every client has heard from it.
-    Returning,
-    /// Every client is answered again.
-    Recovered,
-    /// Nothing more happens.
-    Over,
+pub(super) enum Act {
+    Form,
+    ReadElsewhere,
+    Vote,
+    Lock,
+    Kill,
+    Return,
+    Stop,
+    Leave,
+    /// With chance in place of the other acts.
+    Heal,
+    /// Always the last one.
+    ReadBack,
 }
 
-/// What is to be done now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Act {
-    /// End the server as a crash would.
-    KillServer,
-    /// Start it again.
-    StartServer,
-    /// End everything in order.
-    Finish,
-    /// End everything: the clients did not find the server again.
-    GiveUp,
+/// The acts of a demo without chance, in their order.
+const ALL: [Act; 8] = [
+    Act::Form,
+    Act::ReadElsewhere,
+    Act::Vote,
+    Act::Lock,
+    Act::Kill,
+    Act::Return,
+    Act::Stop,
+    Act::Leave,
+];
+
+impl Act {
+    /// What programs call it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Form => "form",
+            Self::ReadElsewhere => "read-elsewhere",
+            Self::Vote => "vote",
+            Self::Lock => "lock",
+            Self::Kill => "kill",
+            Self::Return => "return",
+            Self::Stop => "stop",
+            Self::Leave => "leave",
+            Self::Heal => "heal",
+            Self::ReadBack => "read-back",
+        }
+    }
+
+    /// What is promised, in a sentence.
+    pub(super) fn promise(self, nodes: usize) -> String {
+        match self {
+            Self::Form if nodes == 1 => "A single node makes a cluster and is ready.".to_owned(),
+            Self::Form => format!("{nodes} nodes make one cluster, each let in by a token of its own."),
+            Self::ReadElsewhere => "What is written through one node is read through another, at once.".to_owned(),
+            Self::Vote => "A setting of the cluster is changed by a proposal and votes.".to_owned(),
+            Self::Lock => "A lock that somebody holds is given to nobody else, and its fence grows.".to_owned(),
+            Self::Kill => "The node that leads is killed with kill -9: another one leads, and writing goes on.".to_owned(),
+            Self::Return => "The node that was killed comes back and has all it missed.".to_owned(),
+            Self::Stop => "A node that stands still is suspected, held for unreachable, and welcome again.".to_owned(),
+            Self::Leave => "A worker is taken out of use and leaves in order; nobody misses it.".to_owned(),
+            Self::Heal => "However nodes were killed and stopped, all are well again.".to_owned(),
+            Self::ReadBack => "Nothing that was acknowledged is lost.".to_owned(),
+        }
+    }
+
+    /// How many nodes it takes.
+    pub(super) fn needs(self) -> usize {
+        match self {
+            Self::Form | Self::Vote | Self::Heal | Self::ReadBack => 1,
+            Self::ReadElsewhere | Self::Lock => 2,
+            Self::Kill | Self::Return | Self::Stop | Self::Leave => 3,
+        }
+    }
 }
 
 /// The plan of one demo.
 #[derive(Debug)]
-pub(crate) struct Script {
-    phase: Phase,
-    since: Duration,
+pub(super) struct Script {
     length: Duration,
+    nodes: usize,
+    next: usize,
 }
 
 impl Script {
-    /// A demo of about this length.
-    pub(crate) fn new(length: Duration) -> Self {
+    /// A demo of about this length with so many nodes.
+    pub(super) fn new(length: Duration, nodes: usize) -> Self {
         Self {
-            phase: Phase::Steady,
-            since: Duration::ZERO,
             length,
+            nodes,
+            next: 0,
         }
     }
 
-    /// Where it stands.
-    pub(crate) fn phase(&self) -> Phase {
-        self.phase
-    }
-
-    /// What is due `elapsed` after the start, when all clients have or have not been answered by the second life.
-    pub(crate) fn next(&mut self, elapsed: Duration, all_are_answered: bool) -> Option<Act> {
-        let waited = elapsed.saturating_sub(self.since);
-        match self.phase {
-            Phase::Steady if elapsed >= self.length * 2 / 5 => {
-                self.enter(Phase::Down, elapsed, Some(Act::KillServer))
+    /// The next act for which there are enough nodes, and how long after the beginning it is due: so that people can read what came of the
+    /// one before.
+    pub(super) fn next(&mut self) -> Option<(Act, Duration)> {
+        loop {
+            let act = *ALL.get(self.next)?;
+            let place = u32::try_from(self.next).expect("there are few");
+            self.next += 1;
+            if act.needs() <= self.nodes {
+                let acts = u32::try_from(ALL.len()).expect("there are few");
+                return Some((act, self.length * place / (acts + 1)));
             }
-            Phase::Down if waited >= self.downtime() => {
-                self.enter(Phase::Returning, elapsed, Some(Act::StartServer))
-            }
-            Phase::Returning if all_are_answered => self.enter(Phase::Recovered, elapsed, None),
-            Phase::Returning if waited >= PATIENCE => {
-                self.enter(Phase::Over, elapsed, Some(Act::GiveUp))
-            }
-            Phase::Recovered if elapsed >= self.length && waited >= AFTERMATH => {
-                self.enter(Phase::Over, elapsed, Some(Act::Finish))
-            }
-            Phase::Steady | Phase::Down | Phase::Returning | Phase::Recovered | Phase::Over => None,
         }
-    }
-
-    fn enter(&mut self, phase: Phase, now: Duration, act: Option<Act>) -> Option<Act> {
-        self.phase = phase;
-        self.since = now;
-        act
-    }
-
-    /// How long the server stays away: long enough to be seen.
-    fn downtime(&self) -> Duration {
-        (self.length / 20).clamp(Duration::from_millis(200), Duration::from_secs(1))
     }
 }
 
@@ -101,47 +115,29 @@ impl Script {
 mod tests {
     use super::*;
 
-    fn at(ms: u64) -> Duration {
-        Duration::from_millis(ms)
+    #[test]
+    fn acts_are_spread_over_the_time_and_begin_at_once() {
+        let mut script = Script::new(Duration::from_secs(90), 6);
+        let plan: Vec<_> = std::iter::from_fn(|| script.next()).collect();
+        assert_eq!(plan.len(), 8);
+        assert_eq!(plan[0], (Act::Form, Duration::ZERO));
+        assert_eq!(plan[1], (Act::ReadElsewhere, Duration::from_secs(10)));
+        assert_eq!(plan[7], (Act::Leave, Duration::from_secs(70)));
     }
 
     #[test]
-    fn the_server_dies_in_the_middle_returns_and_all_ends_in_time() {
-        let mut script = Script::new(at(10_000));
-        assert_eq!(script.next(at(3_999), false), None);
-        assert_eq!(script.next(at(4_000), false), Some(Act::KillServer));
-        assert_eq!(script.next(at(4_400), false), None);
-        assert_eq!(script.next(at(4_500), false), Some(Act::StartServer));
-        assert_eq!(script.next(at(4_600), false), None);
-        assert_eq!(script.phase(), Phase::Returning);
-        assert_eq!(script.next(at(4_700), true), None);
-        assert_eq!(script.phase(), Phase::Recovered);
-        assert_eq!(script.next(at(9_999), true), None);
-        assert_eq!(script.next(at(10_000), true), Some(Act::Finish));
-        assert_eq!(script.next(at(20_000), true), None);
-    }
-
-    #[test]
-    fn a_late_recovery_is_still_shown() {
-        let mut script = returning(at(3_000));
-        assert_eq!(script.next(at(6_000), true), None);
-        assert_eq!(script.next(at(6_900), true), None);
-        assert_eq!(script.next(at(7_000), true), Some(Act::Finish));
-    }
-
-    #[test]
-    fn clients_that_never_return_end_the_demo() {
-        let mut script = returning(at(3_000));
-        assert_eq!(script.next(at(21_000), false), None);
-        assert_eq!(script.next(at(22_000), false), Some(Act::GiveUp));
-        assert_eq!(script.next(at(50_000), false), None);
-    }
-
-    /// The server was started again before second 2.
-    fn returning(length: Duration) -> Script {
-        let mut script = Script::new(length);
-        assert_eq!(script.next(at(1_500), false), Some(Act::KillServer));
-        assert_eq!(script.next(at(1_900), false), Some(Act::StartServer));
-        script
+    fn what_takes_more_nodes_than_there_are_is_left_out() {
+        let acts = |nodes| {
+            let mut script = Script::new(Duration::from_secs(1), nodes);
+            std::iter::from_fn(|| script.next())
+                .map(|(act, _)| act)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(acts(1), [Act::Form, Act::Vote]);
+        assert_eq!(
+            acts(2),
+            [Act::Form, Act::ReadElsewhere, Act::Vote, Act::Lock]
+        );
+        assert_eq!(acts(3).len(), 8);
     }
 }

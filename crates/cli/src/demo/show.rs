@@ -1,445 +1,481 @@
-//! What a person or a program sees: a line that lives, lines that stay, JSON, and the sum at the end.
+//! What a person or a program sees of the demo: a picture that lives, sentences that stay, lines of JSON, and the sum at the end.
 //!
-//! Formatting is pure; [`Screen`] writes. Text that came from another process has been through [`text::plain`] before it
-//! gets here or is put through it here.
+//! Making them is pure; [`Screen`] writes. Text of nodes has been through [`text::plain`](crate::text::plain) when it gets to a terminal.
+//!
+//! | the output is | and there is |
+//! | --- | --- |
+//! | a terminal | the picture, on the terminal's other screen; at the end what was promised and what came of it |
+//! | something else | a line for each promise and for what came of it |
+//! | JSON | an object a line, each with its `kind`: `start`, `process`, `api`, `act`, `result`, `chaos`, `event`, `summary` |
 
-use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::io;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde_json::{Map, Value, json};
 
-use super::script::Phase;
-use super::stats::Tally;
-use crate::text::{self, grouped, human};
+use super::script::Act;
+use crate::output::{json_line, put};
+use crate::picture::{Cluster, Line, Look, NodeRow, Size, Terminal, Tone, folded, head, row, size};
+use crate::text::{grouped, human, plain};
 
-/// Who is there at the start.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Cast {
-    /// Where the server is.
-    pub(super) address: SocketAddr,
-    /// The server's process.
-    pub(super) server_pid: Option<u32>,
-    /// The clients' processes.
-    pub(super) client_pids: Vec<u32>,
+/// What came of an act.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Outcome {
+    /// Whether it is as was promised.
+    pub(super) is_kept: bool,
+    /// What was found, in sentences.
+    pub(super) says: Vec<String>,
+    /// The same for programs.
+    pub(super) facts: Map<String, Value>,
 }
 
-/// One look at the demo.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct View<'a> {
-    /// Whole seconds since the start.
-    pub(super) second: u64,
-    /// Where it stands.
-    pub(super) phase: Phase,
-    /// Answered calls per second, of late.
-    pub(super) rate: f64,
-    /// What happened of late.
-    pub(super) lately: &'a Tally,
-    /// How often the server was started again.
-    pub(super) restarts: u32,
-    /// The server's process, when there is one.
-    pub(super) server_pid: Option<u32>,
-}
-
-/// What came of it all.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Summary<'a> {
-    /// How long it took.
-    pub(super) length: Duration,
-    /// How many clients called.
-    pub(super) clients: usize,
-    /// How often the server was started again.
-    pub(super) restarts: u32,
-    /// How long the server was away.
-    pub(super) downtime: Option<Duration>,
-    /// Everything that happened to calls.
-    pub(super) total: &'a Tally,
-}
-
-/// How the output looks.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Look {
-    /// It is a terminal, where a line can be drawn again.
-    pub(crate) redraws: bool,
-    /// It may have colours.
-    pub(crate) colours: bool,
-}
-
-/// Where all of it goes.
-#[derive(Debug)]
-pub(crate) struct Screen {
-    look: Look,
-    json: bool,
-    shown_second: u64,
-    line_is_open: bool,
-}
-
-impl Screen {
-    /// The output of this process.
-    pub(crate) fn new(look: Look, json: bool) -> Self {
+impl Outcome {
+    pub(super) fn kept(says: impl Into<String>) -> Self {
         Self {
-            look,
-            json,
-            shown_second: 0,
-            line_is_open: false,
+            is_kept: true,
+            says: vec![says.into()],
+            facts: Map::new(),
         }
     }
 
-    /// Says who is there.
-    pub(super) fn introduce(&mut self, cast: &Cast) -> io::Result<()> {
-        if self.json {
-            return put(&format!("{}\n", json_cast(cast)));
-        }
-        put(&introduction(cast))
-    }
-
-    /// Shows how things are: on a terminal at once, elsewhere once a second.
-    pub(super) fn show(&mut self, view: &View<'_>) -> io::Result<()> {
-        let is_new = view.second > self.shown_second;
-        self.shown_second = view.second;
-        if self.json {
-            return if is_new {
-                put(&format!("{}\n", json_line(view)))
-            } else {
-                Ok(())
-            };
-        }
-        if self.look.redraws {
-            self.line_is_open = true;
-            return put(&format!("\r\u{1b}[K{}", line(view, self.look.colours)));
-        }
-        if is_new {
-            put(&format!("{}\n", line(view, false)))
-        } else {
-            Ok(())
+    pub(super) fn broken(why: impl Into<String>) -> Self {
+        Self {
+            is_kept: false,
+            ..Self::kept(why)
         }
     }
 
-    /// Says what happened, for people.
-    pub(super) fn tell(&mut self, what: &str) -> io::Result<()> {
-        if self.json {
-            return Ok(());
-        }
-        self.close_line()?;
-        put(&format!("{what}\n"))
+    pub(super) fn and(mut self, says: impl Into<String>) -> Self {
+        self.says.push(says.into());
+        self
     }
 
-    /// Passes on what a child complained of.
-    #[expect(
-        clippy::print_stderr,
-        reason = "complaints do not belong among the results"
-    )]
-    pub(super) fn complain(&mut self, who: &str, what: &str) -> io::Result<()> {
-        self.close_line()?;
-        eprintln!("{who}: {}", text::plain(what));
-        Ok(())
+    pub(super) fn fact(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.facts.insert(name.to_owned(), value.into());
+        self
     }
 
-    /// Shows what came of it.
-    pub(super) fn sum_up(&mut self, summary: &Summary<'_>) -> io::Result<()> {
-        self.close_line()?;
-        if self.json {
-            return put(&format!("{}\n", json_summary(summary)));
-        }
-        put(&sentences(summary))
-    }
-
-    fn close_line(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.line_is_open) {
-            put("\n")
-        } else {
-            Ok(())
-        }
+    pub(super) fn fact_ms(self, name: &str, time: Duration) -> Self {
+        self.fact(name, u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
     }
 }
 
-fn put(text: &str) -> io::Result<()> {
-    let mut output = io::stdout().lock();
-    output.write_all(text.as_bytes())?;
-    output.flush()
+/// What was promised, and what came of it.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    pub(super) act: Act,
+    pub(super) promise: String,
+    /// Nothing as long as it is being shown.
+    pub(super) outcome: Option<Outcome>,
 }
 
-fn introduction(cast: &Cast) -> String {
-    let pids = |pids: &mut dyn Iterator<Item = &u32>| {
-        pids.map(u32::to_string).collect::<Vec<_>>().join(", ")
-    };
-    format!(
-        "A server at {} (process {}) and {} (process {}) that call it all the time.\n",
-        cast.address,
-        pids(&mut cast.server_pid.iter()),
-        counted(cast.client_pids.len(), "client"),
-        pids(&mut cast.client_pids.iter()),
-    )
+/// Everything that is known to be shown.
+#[derive(Debug, Default)]
+pub(super) struct View<'a> {
+    pub(super) elapsed: Duration,
+    pub(super) cluster: Option<&'a Cluster>,
+    /// The nodes in the order of the cast, with what is known of their processes.
+    pub(super) rows: Vec<NodeRow>,
+    pub(super) told: &'a [Told],
+    /// What happened lately, the oldest first.
+    pub(super) events: Vec<String>,
+    pub(super) acknowledged: u64,
+    /// Where a browser sees the same.
+    pub(super) link: Option<&'a str>,
+    /// Where chance began.
+    pub(super) seed: Option<u64>,
 }
 
-fn json_cast(cast: &Cast) -> String {
-    let mut line = serde_json::to_value(cast).expect("plain data encodes");
-    line["kind"] = "start".into();
-    line.to_string()
-}
-
-fn line(view: &View<'_>, colours: bool) -> String {
-    let quantile = |share| {
-        view.lately
-            .latencies
-            .quantile(share)
-            .map_or_else(|| "–".to_owned(), human)
-    };
-    let phase = format!("{:<9}", phase_name(view.phase));
-    let phase = match (colours, view.phase) {
-        (false, _) => phase,
-        (true, Phase::Down) => format!("\u{1b}[31m{phase}\u{1b}[0m"),
-        (true, Phase::Returning) => format!("\u{1b}[33m{phase}\u{1b}[0m"),
-        (true, Phase::Steady | Phase::Recovered | Phase::Over) => {
-            format!("\u{1b}[32m{phase}\u{1b}[0m")
-        }
-    };
-    format!(
-        "{:>4} s  {phase}  {:>9} calls/s  p50 {:>7}  p99 {:>7}  restarts {}",
-        view.second,
-        grouped(whole(view.rate)),
-        quantile(0.5),
-        quantile(0.99),
-        view.restarts,
-    )
-}
-
-#[derive(Serialize)]
-struct Second {
-    kind: &'static str,
-    second: u64,
-    phase: &'static str,
-    calls_per_s: u64,
-    p50_us: Option<u128>,
-    p99_us: Option<u128>,
-    restarts: u32,
-    server_pid: Option<u32>,
-    lost: u64,
-    in_doubt: u64,
-}
-
-fn json_line(view: &View<'_>) -> String {
-    let second = Second {
-        kind: "second",
-        second: view.second,
-        phase: phase_name(view.phase),
-        calls_per_s: whole(view.rate),
-        p50_us: micros(view.lately, 0.5),
-        p99_us: micros(view.lately, 0.99),
-        restarts: view.restarts,
-        server_pid: view.server_pid,
-        lost: view.lately.lost,
-        in_doubt: view.lately.in_doubt,
-    };
-    serde_json::to_string(&second).expect("plain data encodes")
-}
-
-#[derive(Serialize)]
-struct WholeDemo {
-    kind: &'static str,
-    seconds: f64,
-    clients: usize,
-    calls: u64,
-    p50_us: Option<u128>,
-    p99_us: Option<u128>,
-    restarts: u32,
-    downtime_ms: Option<u128>,
-    gap_ms: Option<u64>,
-    carried_over: u64,
-    lost: u64,
-    in_doubt: u64,
-}
-
-fn json_summary(summary: &Summary<'_>) -> String {
-    let total = summary.total;
-    let whole = WholeDemo {
-        kind: "summary",
-        seconds: (summary.length.as_secs_f64() * 10.0).round() / 10.0,
-        clients: summary.clients,
-        calls: total.answered,
-        p50_us: micros(total, 0.5),
-        p99_us: micros(total, 0.99),
-        restarts: summary.restarts,
-        downtime_ms: summary.downtime.map(|downtime| downtime.as_millis()),
-        gap_ms: total.gap_ms,
-        carried_over: total.carried_over,
-        lost: total.lost,
-        in_doubt: total.in_doubt,
-    };
-    serde_json::to_string(&whole).expect("plain data encodes")
-}
-
-fn sentences(summary: &Summary<'_>) -> String {
-    let total = summary.total;
-    let quantile = |share| {
-        total
-            .latencies
-            .quantile(share)
-            .map_or_else(|| "–".to_owned(), human)
-    };
-    let mut text = format!(
-        "\n{} calls were answered for {} in {}: half within {}, 99 % within {}.\n",
-        grouped(total.answered),
-        counted(summary.clients, "client"),
-        human(summary.length),
-        quantile(0.5),
-        quantile(0.99),
+/// The picture, in this size.
+pub(super) fn picture(view: &View<'_>, size: Size) -> Vec<Line> {
+    let width = size.columns;
+    let mut lines = title(view);
+    let now = current(view, width);
+    let link = link(view, width);
+    let fixed = lines.len() + now.len() + link.len() + 2;
+    let room = size.rows.saturating_sub(fixed);
+    // Nodes come first, but leave some room for what happens.
+    let shown = view.rows.len().min(room.saturating_sub(4).max(room / 2));
+    lines.push(head(width, true));
+    lines.extend(
+        view.rows
+            .iter()
+            .take(shown)
+            .map(|node| row(node, width, true)),
     );
-    if let Some(downtime) = summary.downtime {
-        text += &format!(
-            "The server was killed and started again; it was away for {}.\n",
-            human(downtime)
-        );
+    lines.push(Line::default());
+    lines.extend(now);
+    let room = room.saturating_sub(shown);
+    let done = done(view, width);
+    let events = view.events.len().min(room / 2);
+    let kept = done.len().min(room.saturating_sub(events));
+    lines.extend(done.into_iter().rev().take(kept).rev());
+    let latest = view.events.iter().skip(view.events.len() - events);
+    lines.extend(latest.map(|event| Line::of(Tone::Faint, event)));
+    while lines.len() + link.len() < size.rows {
+        lines.push(Line::default());
     }
-    if let Some(gap_ms) = total.gap_ms {
-        let gap = human(Duration::from_millis(gap_ms));
-        text += &format!(
-            "The longest gap between two answers to one client was {gap}.\n  \
-             Calls that may be repeated: {} began before the crash and were answered after it, {} lost.\n  \
-             Calls that may not: {} whose caller was told that it may have run.\n",
-            grouped(total.carried_over),
-            grouped(total.lost),
-            grouped(total.in_doubt),
-        );
+    lines.extend(link);
+    lines
+}
+
+fn title(view: &View<'_>) -> Vec<Line> {
+    let (tone, how) = match view.cluster {
+        None => (Tone::Faint, "starting".to_owned()),
+        Some(cluster) => match cluster.problems.len() {
+            0 => (Tone::Good, "healthy".to_owned()),
+            1 => (Tone::Bad, "1 problem".to_owned()),
+            count => (Tone::Bad, format!("{count} problems")),
+        },
+    };
+    let leads = view.cluster.and_then(|cluster| {
+        let leader = cluster.called(cluster.leader.as_deref()?);
+        Some(format!(
+            "   {leader} leads (term {}), {} vote",
+            cluster.term?, cluster.voters?
+        ))
+    });
+    let seed = view
+        .seed
+        .map_or_else(String::new, |seed| format!("   seed {seed}"));
+    let rest = format!(
+        "{}   {} writes{seed}   {} s",
+        leads.unwrap_or_default(),
+        grouped(view.acknowledged),
+        view.elapsed.as_secs()
+    );
+    vec![
+        Line::of(Tone::Strong, "convoke demo")
+            .with(Tone::Plain, "   ")
+            .with(tone, &how)
+            .with(Tone::Plain, &rest),
+    ]
+}
+
+/// What is promised just now.
+fn current(view: &View<'_>, width: usize) -> Vec<Line> {
+    match view.told.last() {
+        Some(told) if told.outcome.is_none() => {
+            folded(Tone::Strong, &format!("Now: {}", told.promise), width, 2)
+        }
+        Some(_) | None => Vec::new(),
+    }
+}
+
+/// What was promised before, and what came of it.
+fn done(view: &View<'_>, width: usize) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for told in view.told {
+        let Some(outcome) = &told.outcome else {
+            continue;
+        };
+        let (tone, mark) = if outcome.is_kept {
+            (Tone::Good, "ok  ")
+        } else {
+            (Tone::Bad, "NOT ")
+        };
+        for (index, says) in outcome.says.iter().enumerate() {
+            for (fold, line) in folded(Tone::Plain, says, width.saturating_sub(4), 2)
+                .into_iter()
+                .enumerate()
+            {
+                let mark = if index + fold == 0 { mark } else { "    " };
+                let mut pieces = Line::of(tone, mark);
+                pieces.pieces.extend(line.pieces);
+                lines.push(pieces);
+            }
+        }
+    }
+    lines
+}
+
+fn link(view: &View<'_>, width: usize) -> Vec<Line> {
+    let address = match view.link {
+        Some(link) => format!("In a browser, once, within 15 minutes: {link}"),
+        None => String::new(),
+    };
+    let mut lines = folded(Tone::Plain, &address, width, 2);
+    lines.push(Line::of(
+        Tone::Faint,
+        "q or Ctrl-C ends it and removes everything",
+    ));
+    lines
+}
+
+/// A promise before it is shown.
+fn promised(told: &Told) -> String {
+    format!("\n{}\n", told.promise)
+}
+
+/// What came of it.
+fn found(told: &Told) -> String {
+    let Some(outcome) = &told.outcome else {
+        return String::new();
+    };
+    let mark = if outcome.is_kept { "ok" } else { "NOT KEPT:" };
+    let mut text = String::new();
+    for (index, says) in outcome.says.iter().enumerate() {
+        let mark = if index == 0 { mark } else { "  " };
+        text.push_str(&format!("  {mark} {}\n", plain(says)));
     }
     text
 }
 
-fn phase_name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Steady => "steady",
-        Phase::Down => "down",
-        Phase::Returning => "returning",
-        Phase::Recovered => "recovered",
-        Phase::Over => "over",
+fn as_json(told: &Told) -> Value {
+    match &told.outcome {
+        None => json!({"kind": "act", "act": told.act.name(), "promise": told.promise}),
+        Some(outcome) => {
+            let mut line = outcome.facts.clone();
+            line.insert("kind".to_owned(), "result".into());
+            line.insert("act".to_owned(), told.act.name().into());
+            line.insert("kept".to_owned(), outcome.is_kept.into());
+            line.insert("says".to_owned(), outcome.says.clone().into());
+            Value::Object(line)
+        }
     }
 }
 
-fn micros(tally: &Tally, share: f64) -> Option<u128> {
-    tally
-        .latencies
-        .quantile(share)
-        .map(|latency| latency.as_micros())
+/// What came of all of it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Summary {
+    pub(super) length: Duration,
+    pub(super) is_interrupted: bool,
+    pub(super) acknowledged: u64,
+    /// The longest time without a write that was acknowledged.
+    pub(super) longest: Duration,
+    pub(super) seed: Option<u64>,
+    /// Changes of who leads that were forced, each with how long it took.
+    pub(super) failovers: Vec<Duration>,
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a rate is a small number above zero"
-)]
-fn whole(rate: f64) -> u64 {
-    rate.round() as u64
+impl Summary {
+    fn text(&self, told: &[Told]) -> String {
+        let (kept, broken) = counted(told);
+        let mut text = match (broken, self.is_interrupted) {
+            (0, false) => format!(
+                "\nAll {kept} promises were kept, in {}.\n",
+                human(self.length)
+            ),
+            (0, true) => format!(
+                "\nInterrupted after {}; {kept} promises were shown, and kept.\n",
+                human(self.length)
+            ),
+            (broken, _) => format!("\n{broken} of {} promises were NOT kept.\n", kept + broken),
+        };
+        if self.acknowledged > 0 {
+            text += &format!(
+                "{} writes were acknowledged; the longest time without one was {}.\n",
+                grouped(self.acknowledged),
+                human(self.longest)
+            );
+        }
+        if let Some(seed) = self.seed {
+            text += &format!("The same chance again: convoke demo --chaos --seed {seed}\n");
+        }
+        text
+    }
+
+    fn json(&self, told: &[Told]) -> Value {
+        let (kept, broken) = counted(told);
+        let ms = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        json!({
+            "kind": "summary", "kept": kept, "broken": broken, "interrupted": self.is_interrupted, "after_ms": ms(&self.length),
+            "acknowledged": self.acknowledged, "longest_without_ms": ms(&self.longest), "seed": self.seed,
+            "failovers_ms": self.failovers.iter().map(ms).collect::<Vec<_>>(),
+        })
+    }
 }
 
-fn counted(number: usize, what: &str) -> String {
-    if number == 1 {
-        format!("1 {what}")
-    } else {
-        format!("{number} {what}s")
+/// How many promises were kept, and how many not.
+pub(super) fn counted(told: &[Told]) -> (usize, usize) {
+    let ended = told.iter().filter_map(|it| it.outcome.as_ref());
+    let (kept, broken): (Vec<_>, Vec<_>) = ended.partition(|it| it.is_kept);
+    (kept.len(), broken.len())
+}
+
+/// Where all of it goes.
+#[derive(Debug)]
+pub(super) enum Screen {
+    Terminal(Terminal),
+    Lines,
+    Json,
+}
+
+impl Screen {
+    /// The output of this process.
+    pub(super) fn new(look: Look, is_json: bool) -> io::Result<Self> {
+        Ok(match (is_json, look.redraws) {
+            (true, _) => Self::Json,
+            (false, true) => Self::Terminal(Terminal::take(look.colours)?),
+            (false, false) => Self::Lines,
+        })
+    }
+
+    /// Shows how things are, where a picture can be drawn.
+    pub(super) fn draw(&mut self, view: &View<'_>) -> io::Result<()> {
+        let Self::Terminal(terminal) = self else {
+            return Ok(());
+        };
+        let size = size();
+        terminal.show(picture(view, size), size)
+    }
+
+    /// What is promised, and later what came of it.
+    pub(super) fn tell(&mut self, told: &Told) -> io::Result<()> {
+        match self {
+            Self::Terminal(_) => Ok(()),
+            Self::Lines if told.outcome.is_none() => put(&promised(told)),
+            Self::Lines => put(&found(told)),
+            Self::Json => put(&json_line(&as_json(told))),
+        }
+    }
+
+    /// Something that happens, as a sentence and for programs.
+    pub(super) fn say(&mut self, sentence: &str, line: &Value) -> io::Result<()> {
+        match self {
+            Self::Terminal(_) => Ok(()),
+            Self::Lines if sentence.is_empty() => Ok(()),
+            Self::Lines => put(&format!("{}\n", plain(sentence))),
+            Self::Json => put(&json_line(line)),
+        }
+    }
+
+    /// Shows what came of it all. A terminal is given back before.
+    pub(super) fn sum_up(self, told: &[Told], summary: &Summary) -> io::Result<()> {
+        match self {
+            Self::Json => put(&json_line(&summary.json(told))),
+            Self::Lines => put(&summary.text(told)),
+            Self::Terminal(terminal) => {
+                drop(terminal);
+                let all = told.iter().filter(|it| it.outcome.is_some());
+                let texts: String = all.map(|it| promised(it) + &found(it)).collect();
+                put(&format!("{texts}{}", summary.text(told)))
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::picture::tests::crowd;
 
-    fn view(lately: &Tally, phase: Phase) -> View<'_> {
-        View {
-            second: 7,
-            phase,
-            rate: 12_345.6,
-            lately,
-            restarts: 1,
-            server_pid: None,
+    fn told(act: Act, outcome: Option<Outcome>) -> Told {
+        Told {
+            act,
+            promise: act.promise(6),
+            outcome,
         }
     }
 
-    fn some_calls() -> Tally {
-        let mut tally = Tally {
-            answered: 1_234_567,
-            carried_over: 9,
-            in_doubt: 3,
-            gap_ms: Some(1_250),
-            ..Tally::default()
-        };
-        tally.latencies.record(Duration::from_micros(12));
-        tally
+    fn some() -> Vec<Told> {
+        let long = "the node that was killed was master-1, and worker-2 leads in term 2, 480 ms after the kill; status says so";
+        vec![
+            told(
+                Act::Form,
+                Some(Outcome::kept("6 nodes were ready 3.1 s after the start")),
+            ),
+            told(
+                Act::Kill,
+                Some(Outcome::kept(long).and("what to do: start it again")),
+            ),
+            told(Act::Lock, Some(Outcome::broken("it was given to another"))),
+            told(Act::Stop, None),
+        ]
+    }
+
+    fn view<'a>(told: &'a [Told], cluster: &'a Cluster) -> View<'a> {
+        View {
+            elapsed: Duration::from_secs(12),
+            cluster: Some(cluster),
+            rows: cluster.nodes.clone(),
+            told,
+            events: (0..20)
+                .map(|it| format!("12:00:{it:02}  node x\u{1b}[2J is there"))
+                .collect(),
+            acknowledged: 1_234,
+            link: Some(
+                "http://127.0.0.1:40000/#login=abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrstuvwxyz",
+            ),
+            seed: Some(7),
+        }
     }
 
     #[test]
-    fn a_line_fits_the_narrowest_terminal_and_says_what_it_knows() {
-        let line = line(&view(&some_calls(), Phase::Steady), false);
-        assert_eq!(
-            line,
-            "   7 s  steady        12,346 calls/s  p50   12 µs  p99   12 µs  restarts 1"
+    fn the_picture_fits_what_everybody_has_and_shows_all_that_matters() {
+        let (told, cluster) = (some(), crowd(6));
+        let lines: Vec<String> = picture(&view(&told, &cluster), Size::default())
+            .iter()
+            .map(Line::text)
+            .collect();
+        assert_eq!(lines.len(), 24, "{lines:#?}");
+        let all = lines.join("\n");
+        for part in [
+            "convoke demo   healthy   node-1 leads (term 3), 3 vote   1,234 writes   seed 7",
+            "node-5",
+            "Now: A node that stands still is suspected",
+            "NOT it was given to another",
+            "#login=abc",
+            "12:00:19",
+            "q or Ctrl-C",
+        ] {
+            assert!(all.contains(part), "{part}: {lines:#?}");
+        }
+        assert!(!all.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn in_every_size_the_picture_has_no_more_lines_than_that() {
+        let told = some();
+        for count in [0, 1, 6, 30] {
+            let cluster = crowd(count);
+            for columns in [1, 40, 80, 200] {
+                for rows in [10, 24, 60] {
+                    let lines = picture(&view(&told, &cluster), Size { columns, rows });
+                    let most = rows.max(12);
+                    assert!(
+                        lines.len() <= most,
+                        "{count} nodes, {columns} × {rows}: {}",
+                        lines.len()
+                    );
+                }
+            }
+        }
+        picture(
+            &View::default(),
+            Size {
+                columns: 0,
+                rows: 0,
+            },
         );
-        assert!(line.chars().count() < 80);
     }
 
     #[test]
-    fn what_is_unknown_is_not_shown_as_zero() {
-        let nothing = Tally::default();
-        assert!(line(&view(&nothing, Phase::Down), false).contains("p50       –"));
-        assert!(json_line(&view(&nothing, Phase::Down)).contains(r#""p50_us":null"#));
+    fn a_promise_that_was_not_kept_is_said_so_plainly() {
+        let told = some();
+        assert_eq!(counted(&told), (2, 1));
+        assert_eq!(found(&told[2]), "  NOT KEPT: it was given to another\n");
+        let summary = Summary::default();
+        assert!(
+            summary
+                .text(&told)
+                .contains("1 of 3 promises were NOT kept")
+        );
+        assert_eq!(summary.json(&told)["broken"], 1);
+        assert_eq!(as_json(&told[2])["kept"], false);
+        assert_eq!(as_json(&told[3])["kind"], "act");
     }
 
     #[test]
-    fn colours_are_an_addition() {
-        let tally = some_calls();
-        let coloured = line(&view(&tally, Phase::Down), true);
-        let plain = coloured.replace("\u{1b}[31m", "").replace("\u{1b}[0m", "");
-        assert_eq!(plain, line(&view(&tally, Phase::Down), false));
-    }
-
-    #[test]
-    fn the_sum_tells_the_gap_and_what_became_of_calls_in_it() {
-        let total = some_calls();
+    fn the_sum_says_how_to_have_the_same_chance_again() {
         let summary = Summary {
-            length: Duration::from_secs(15),
-            clients: 3,
-            restarts: 1,
-            downtime: Some(Duration::from_millis(800)),
-            total: &total,
+            is_interrupted: true,
+            seed: Some(7),
+            acknowledged: 12,
+            ..Summary::default()
         };
-        let said = sentences(&summary);
-        assert!(
-            said.contains("1,234,567 calls were answered for 3 clients in 15.0 s"),
-            "{said}"
-        );
-        assert!(
-            said.contains("longest gap between two answers to one client was 1.2 s"),
-            "{said}"
-        );
-        assert!(
-            said.contains("9 began before the crash and were answered after it, 0 lost"),
-            "{said}"
-        );
-        assert!(json_summary(&summary).contains(r#""gap_ms":1250"#));
-    }
-
-    #[test]
-    fn the_introduction_names_every_process() {
-        let cast = Cast {
-            address: SocketAddr::from(([127, 0, 0, 1], 4700)),
-            server_pid: Some(10),
-            client_pids: vec![11, 12],
-        };
-        assert_eq!(
-            introduction(&cast),
-            "A server at 127.0.0.1:4700 (process 10) and 2 clients (process 11, 12) that call it all the time.\n"
-        );
-        let json: serde_json::Value = serde_json::from_str(&json_cast(&cast)).unwrap();
-        assert_eq!(
-            (&json["kind"], &json["client_pids"][1]),
-            (&"start".into(), &12.into())
-        );
-    }
-
-    #[test]
-    fn numbers_are_grouped_by_three() {
-        assert_eq!(
-            [0, 999, 1_000, 1_234_567].map(grouped),
-            ["0", "999", "1,000", "1,234,567"]
-        );
+        let text = summary.text(&some()[..2]);
+        assert!(text.contains("2 promises were shown, and kept"), "{text}");
+        assert!(text.ends_with("convoke demo --chaos --seed 7\n"), "{text}");
     }
 }

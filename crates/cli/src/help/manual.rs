@@ -33,6 +33,7 @@ pub(crate) const GROUPS: &[(&str, &[&str])] = &[
         "Look",
         &[
             "status",
+            "top",
             "dashboard",
             "logs",
             "events",
@@ -75,7 +76,12 @@ pub(crate) const PAGES: &[Page] = &[
     page(
         "demo",
         exits::PLAIN,
-        &["convoke demo", "convoke demo --seconds 30 --clients 8"],
+        &[
+            "convoke demo                        # six nodes, and what a cluster promises",
+            "convoke demo --keep                 # and then leave them to look at, until Ctrl-C",
+            "convoke demo --nodes 12 --chaos     # nodes are killed, stopped and healed at random",
+            "convoke demo --chaos --seed 7       # the same chance again",
+        ],
     ),
     page(
         "status",
@@ -84,6 +90,15 @@ pub(crate) const PAGES: &[Page] = &[
             "convoke status",
             "convoke status --follow",
             "convoke status --context cellar    # of a cluster elsewhere",
+        ],
+    ),
+    page(
+        "top",
+        exits::ASKS,
+        &[
+            "convoke top",
+            "convoke top --data /var/lib/convoke",
+            "convoke top --context cellar    # of a cluster elsewhere",
         ],
     ),
     page("dashboard", exits::ASKS, &["convoke dashboard"]),

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use convoke_driver::Params;
 use convoke_node::api::ApiSettings;
@@ -33,6 +33,7 @@ use convoke_node::notify::Notifier;
 use convoke_node::supervisor;
 use convoke_rpc::{Carriers, Limits, RoleSet};
 use convoke_types::wire::enrol::{JoinToken, TOKEN_CHARACTERS};
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use self::flags::Flags;
@@ -80,6 +81,9 @@ pub(crate) struct Arguments {
     /// Prints a line of JSON for everything that happens
     #[arg(long)]
     json: bool,
+    /// Ends when the process with this id is gone, which started it and hears what it says
+    #[arg(long, value_name = "PID", hide = true, requires = "json")]
+    tied_to: Option<i32>,
 }
 
 /// Runs a node until it is told to stop.
@@ -87,6 +91,9 @@ pub(crate) fn run(
     arguments: Arguments,
     environment: Vec<(OsString, OsString)>,
 ) -> anyhow::Result<()> {
+    if let Some(parent) = arguments.tied_to {
+        tie(parent)?;
+    }
     let notify = variable(&environment, "NOTIFY_SOCKET");
     let notifier = notify.and_then(|path| Notifier::new(&path).ok());
     let sources = sources(&arguments, environment);
@@ -96,6 +103,18 @@ pub(crate) fn run(
     let done = output::run(live(arguments, sources, loaded, &logs, notifier));
     logs.close(LAST_LINES);
     done
+}
+
+/// The kernel kills this process when its parent is gone, also while it stands still.
+fn tie(parent: i32) -> anyhow::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .context("tie the node to who started it")?;
+    // It may have gone before.
+    ensure!(
+        getppid() == Pid::from_raw(parent),
+        "whoever started this node is gone"
+    );
+    Ok(())
 }
 
 /// Flags, environment and file.
@@ -167,7 +186,7 @@ async fn live(
             address = node.api_served(), if !is_shown => {
                 is_shown = true;
                 // What goes into a file or a journal is read by others than the one who started this.
-                let is_seen = std::io::stdout().is_terminal() && !arguments.json;
+                let is_seen = std::io::stdout().is_terminal() && !arguments.json || arguments.tied_to.is_some();
                 let url = if is_seen { node.login_url()? } else { None };
                 voice.invite(&address, url.as_deref());
             }

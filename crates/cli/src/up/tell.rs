@@ -51,7 +51,10 @@ impl Voice {
     pub(super) fn invite(&self, address: &str, login: Option<&str>) {
         let again = format!("convoke dashboard{}", self.own_directory());
         let line = match login {
-            _ if self.is_json => json_line(&json!({"kind": "api", "address": address})),
+            None if self.is_json => json_line(&json!({"kind": "api", "address": address})),
+            Some(url) if self.is_json => {
+                json_line(&json!({"kind": "api", "address": address, "login": url}))
+            }
             Some(url) => format!(
                 "The dashboard, for a browser, once, within 15 minutes: {}\nAnother such link later: {again}\n",
                 plain(url)
