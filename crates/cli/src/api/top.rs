@@ -629,7 +629,7 @@ mod tests {
             processor: None,
             requests: None,
         };
-        let rates = super::rates(&seen(0, 100.0), &seen(2, 150.0), 4);
+        let rates = rates(&seen(0, 100.0), &seen(2, 150.0), 4);
         assert_eq!(
             (rates.entries, rates.changes, rates.events),
             (Some(25.0), Some(0.0), Some(2.0))

@@ -229,7 +229,7 @@ pub(crate) mod tests {
             drained: number % 13 == 1,
             leads: number == 1,
             votes: number < 3,
-            behind: (number % 5 == 0).then_some(number as u64),
+            behind: number.is_multiple_of(5).then_some(number as u64),
             version: Some("0.0.0".to_owned()),
             process: None,
         };

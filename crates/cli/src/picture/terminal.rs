@@ -102,6 +102,10 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
+    #[expect(
+        deprecated,
+        reason = "the safe form; the standard input stays what it is and open for as long as the program runs"
+    )]
     pub(crate) fn listen() -> io::Result<Self> {
         let input = match stdin().is_terminal() {
             true => Some(AsyncFd::with_interest(stdin(), Interest::READABLE)?),
