@@ -93,7 +93,7 @@ async fn live(asked: &Asked, looker: Looker, mut state: State, look: Look) -> an
     let mut signals = Signals::listen()?;
     let mut resized = signal(SignalKind::window_change()).context("listen for signals")?;
     let mut terminal = Terminal::take(look.colours).context("take the terminal")?;
-    let mut keys = Keys::listen().context("listen for keys")?;
+    let mut keys = Keys::listen();
     let mut looking = Box::pin(later(looker));
     let mut clock = interval(EVERY);
     loop {
@@ -578,7 +578,7 @@ mod tests {
             }
         }
         let narrow = texts(&mut state, 40, 24).join("\n");
-        assert!(narrow.contains("node-1       worker   drained"), "{narrow}");
+        assert!(narrow.contains("node-1      worker   drained"), "{narrow}");
     }
 
     #[test]
@@ -609,7 +609,7 @@ mod tests {
         assert!(
             lines
                 .iter()
-                .filter(|line| line.starts_with("node-"))
+                .filter(|line| line.starts_with("node-12 "))
                 .count()
                 == 1,
             "{lines:#?}"

@@ -206,12 +206,9 @@ async fn vote(stage: &mut Stage) -> anyhow::Result<Outcome> {
     };
     let client = stage.client(proposer);
     let begun = Instant::now();
-    let proposal = stage
-        .meanwhile(client.propose(&propose))
-        .await?
-        .context("propose")?;
+    let proposing = patiently(|| proposed(&client, &propose));
+    let mut proposal = stage.meanwhile(proposing).await?.context("propose")?;
     let masters = stage.those(|node| node.life == Life::Ready && node.part.role == Role::Master);
-    let mut proposal = proposal;
     let mut voters = Vec::new();
     for master in masters {
         if proposal.state != ProposalState::Open {
@@ -258,6 +255,19 @@ async fn vote(stage: &mut Stage) -> anyhow::Result<Outcome> {
     ))
     .fact_ms("passed_ms", took)
     .fact("votes", voters))
+}
+
+/// Proposes it, or finds that it was proposed, by a try of which nothing was known.
+async fn proposed(client: &Client, what: &Propose) -> Result<Proposal, ClientError> {
+    let part = Part {
+        after: None,
+        limit: PAGE_MOST,
+    };
+    let known = client.proposals(&part).await?.items;
+    match known.into_iter().find(|it| it.key == what.key) {
+        Some(known) => Ok(known),
+        None => client.propose(what).await,
+    }
 }
 
 fn has_voted(proposal: &Proposal, id: &str) -> bool {
@@ -638,9 +648,12 @@ async fn leave(stage: &mut Stage) -> anyhow::Result<Outcome> {
         .until("it hears that it is out, and ends", ended)
         .await?;
     let ended = ended.saturating_duration_since(begun);
-    let is_forgotten =
-        |stage: &mut Stage| (stage.row(index).is_none() && is_well(stage)).then_some(());
-    stage.until("nobody misses it", is_forgotten).await?;
+    let looks = stage.looks();
+    let is_missed_by_nobody =
+        |stage: &mut Stage| (stage.looks() > looks + 1 && is_well(stage)).then_some(());
+    stage
+        .until("the others are well without it", is_missed_by_nobody)
+        .await?;
     let voters = stage.cluster().voters.unwrap_or_default();
     let vote = if voters == 1 {
         "1 votes".to_owned()

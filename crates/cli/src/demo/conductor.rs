@@ -48,7 +48,7 @@ async fn conduct(arguments: &Arguments, look: Look) -> anyhow::Result<()> {
     let cast = cast(arguments.nodes.into());
     let screen = Screen::new(look, arguments.json).context("take the terminal")?;
     interruption.keys = match screen {
-        Screen::Terminal(_) => Some(Keys::listen().context("listen for keys")?),
+        Screen::Terminal(_) => Some(Keys::listen()),
         Screen::Lines | Screen::Json => None,
     };
     let mut stage = Stage::new(cast, directory.path().to_owned(), screen, seed);

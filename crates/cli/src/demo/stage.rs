@@ -20,7 +20,7 @@ use anyhow::{Context, bail};
 use convoke_node::api::api_socket;
 use convoke_types::Timestamp;
 use convoke_web::client::{Client, Endpoint};
-use convoke_web::model::Role;
+use convoke_web::model::{Role, Verdict};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
@@ -653,6 +653,16 @@ impl Actor {
         let pid = pid.map_or_else(String::new, |pid| pid.to_string());
         NodeRow {
             name: Some(self.part.name.clone()),
+            // Who was put out hears of nobody, and nobody of it.
+            verdict: match self.life {
+                Life::Gone => Some(Verdict::Left),
+                Life::Absent
+                | Life::Starting
+                | Life::Ready
+                | Life::Killed
+                | Life::Stopped
+                | Life::Leaving => row.verdict,
+            },
             process: Some(match self.life {
                 Life::Absent => String::new(),
                 Life::Starting => "starting".to_owned(),

@@ -5,7 +5,7 @@ use convoke_web::model::Verdict;
 use super::cluster::{NodeRow, role_name};
 use super::line::{Line, Tone};
 
-/// The columns, from the one that goes last to the one that goes first; each with a space behind it.
+/// The columns, from the one that goes last to the one that goes first; with a space between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Column {
     Name,
@@ -61,7 +61,7 @@ impl Column {
 
     fn width(self) -> usize {
         match self {
-            Self::Name => 12,
+            Self::Name => 11,
             Self::State => 11,
             Self::Log => 7,
             Self::Role => 8,
@@ -81,7 +81,8 @@ fn chosen(width: usize, has_process: bool) -> Vec<Column> {
         if column == Column::Process && !has_process {
             continue;
         }
-        let needed = column.width() + 1;
+        // A space in front of each but the first.
+        let needed = column.width() + usize::from(!chosen.is_empty());
         if needed > left {
             break;
         }
@@ -98,7 +99,8 @@ fn chosen(width: usize, has_process: bool) -> Vec<Column> {
 pub(crate) fn head(width: usize, has_process: bool) -> Line {
     let columns = chosen(width, has_process);
     let line = columns.into_iter().fold(Line::default(), |line, column| {
-        line.cell(Tone::Faint, column.title(), column.width() + 1)
+        line.cell(Tone::Faint, column.title(), column.width())
+            .with(Tone::Plain, " ")
     });
     line.cut(width)
 }
@@ -194,12 +196,12 @@ mod tests {
         let cluster = crowd(2);
         let shown =
             |width| head(width, true).text() + "\n" + &row(&cluster.nodes[1], width, true).text();
-        let forty = "NODE         ROLE     STATE       LOG\n\
-                     node-1       worker   drained     leads";
-        assert_eq!(shown(42), forty);
+        let forty = "NODE        ROLE     STATE       LOG\n\
+                     node-1      worker   drained     leads";
+        assert_eq!(shown(40), forty);
         assert_eq!(
-            shown(32),
-            "NODE         STATE       LOG\nnode-1       drained     leads"
+            shown(39),
+            "NODE        STATE       LOG\nnode-1      drained     leads"
         );
         assert!(
             shown(80).contains("BEHIND") && shown(80).contains("SEEN") && !shown(80).contains("ID")

@@ -6,19 +6,21 @@
 //! Deliberately not here: what is drawn, and what keys mean.
 
 use std::collections::VecDeque;
-use std::io::{self, IsTerminal as _, Stdin, stdin, stdout};
+use std::io::{self, IsTerminal as _, stdin, stdout};
+use std::time::Duration;
 
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr,
 };
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::differ::{Size, changes, fitted, whole};
 use super::keys::{Key, keys};
 use super::line::Line;
 use crate::output::put;
 
+/// Between two looks for keys.
+const LOOK: Duration = Duration::from_millis(40);
 /// The other screen, without a cursor, and lines that are too long are cut.
 const TAKE: &str = "\u{1b}[?1049h\u{1b}[?25l\u{1b}[?7l";
 /// Back.
@@ -94,27 +96,25 @@ pub(crate) fn size() -> Size {
     }
 }
 
-/// What is pressed, while the terminal is taken.
+/// What is pressed, while the terminal is taken: looked for often enough that nobody waits for it.
+#[derive(Debug)]
 pub(crate) struct Keys {
     /// Nothing where the input is no terminal.
-    input: Option<AsyncFd<Stdin>>,
+    look: Option<Interval>,
     pressed: VecDeque<Key>,
 }
 
 impl Keys {
-    #[expect(
-        deprecated,
-        reason = "the safe form; the standard input stays what it is and open for as long as the program runs"
-    )]
-    pub(crate) fn listen() -> io::Result<Self> {
-        let input = match stdin().is_terminal() {
-            true => Some(AsyncFd::with_interest(stdin(), Interest::READABLE)?),
-            false => None,
-        };
-        Ok(Self {
-            input,
+    pub(crate) fn listen() -> Self {
+        let look = stdin().is_terminal().then(|| {
+            let mut look = interval(LOOK);
+            look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            look
+        });
+        Self {
+            look,
             pressed: VecDeque::new(),
-        })
+        }
     }
 
     /// The next key; where there are none, never.
@@ -123,21 +123,13 @@ impl Keys {
             if let Some(key) = self.pressed.pop_front() {
                 return key;
             }
-            let Some(input) = &self.input else {
+            let Some(look) = &mut self.look else {
                 return std::future::pending().await;
             };
-            let Ok(mut ready) = input.readable().await else {
-                self.input = None;
-                continue;
-            };
+            look.tick().await;
             let mut bytes = [0; 64];
-            let read = rustix::io::read(input.get_ref(), &mut bytes);
-            // What is left makes it ready again, as the next key does.
-            match read {
-                Ok(count) if count == bytes.len() => {}
-                Ok(_) | Err(_) => ready.clear_ready(),
-            }
-            let count = read.unwrap_or(0);
+            // The terminal was told not to let us wait; one that is gone has no keys.
+            let count = rustix::io::read(stdin(), &mut bytes).unwrap_or(0);
             self.pressed.extend(keys(&bytes[..count]));
         }
     }
