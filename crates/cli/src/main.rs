@@ -84,7 +84,7 @@ enum Command {
     Status(api::Status),
     /// Gives a link into the dashboard of this machine's node, for a browser, once
     Dashboard(api::Dashboard),
-    /// Shows the cluster as it goes, in a terminal: nodes, who leads, what is wrong, what happens
+    /// Shows the cluster as it goes: nodes, who leads, what is wrong, what happens
     ///
     /// Keys: q ends, arrows and page keys scroll, s sorts by name, role, state or how far behind, / filters: Enter keeps it, Escape shows all again.
     Top(api::Top),
