@@ -26,7 +26,6 @@ struct Seen {
 }
 
 impl Seen {
-    #[expect(deprecated, reason = "the safe form; it owns the descriptor")]
     fn start(mut command: Command, (columns, rows): (u16, u16)) -> Self {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&ours).unwrap();
