@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn whatever_was_shown_before_the_terminal_shows_what_is_new() {
         let mut random = Random::from_seed(7);
-        for round in 0..2_000 {
+        for round in 0..300 {
             let size = Size {
                 columns: 1 + random.below(50) as usize,
                 rows: 1 + random.below(8) as usize,
