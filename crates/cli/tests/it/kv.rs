@@ -91,8 +91,8 @@ async fn keys_are_put_read_swapped_listed_and_removed() {
     for key in ["a/1", "a/2", "a/3", "b"] {
         nodes.say(&["kv", "put", key, "v\n"]).await;
     }
-    let table = "KEY  CREATED  CHANGED  VERSION  VALUE\na/1  10       10       1        v\\n\n\
-                 a/2  11       11       1        v\\n\n";
+    let table = "KEY  CREATED  CHANGED  VERSION  VALUE\na/1       10       10        1  v\\n\n\
+                 a/2       11       11        1  v\\n\n";
     assert_eq!(
         nodes
             .say(&["kv", "ls", "a/", "--values", "--limit", "2"])

@@ -68,7 +68,7 @@ fn has(tool: &str) -> bool {
 async fn nothing_at_all_says_where_to_begin() {
     let place = TempDir::new().unwrap();
     let text = said(&place, &[]).await;
-    for says in ["To begin:", "convoke up --join TOKEN", "status, logs"] {
+    for says in ["To begin:", "convoke up --join TOKEN", "status, top"] {
         assert!(text.contains(says), "{says}: {text}");
     }
 }
