@@ -311,6 +311,8 @@ function notice() {
 }
 
 line.addEventListener('silent', () => {
+  // Once, and not each time the ages at the top grow.
+  say('This node does not answer.');
   notice();
   frame();
   draw();

@@ -21,6 +21,10 @@ pub(crate) fn lost_and_found(stage: &Stage) -> Result<(), Failure> {
 
     way.cut();
     shows(&page, "This node does not answer since")?;
+    assert_eq!(
+        page.evaluate("document.getElementById('said').textContent")?,
+        "This node does not answer."
+    );
     shows(&page, "What you see is")?;
     shows(&page, "Other nodes have this page, too.")?;
     assert_eq!(
