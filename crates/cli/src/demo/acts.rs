@@ -102,11 +102,7 @@ async fn form(stage: &mut Stage) -> anyhow::Result<Outcome> {
     let ready = stage.until("all nodes are ready", all).await?;
     let last = ready.into_iter().max().unwrap_or_else(Instant::now);
     let took = last.saturating_duration_since(stage.began());
-    stage
-        .until("the cluster is healthy", |stage| {
-            is_well(stage).then_some(())
-        })
-        .await?;
+    until_well(stage).await?;
     let settled = stage.elapsed();
     let cluster = stage.cluster();
     let leader = cluster
@@ -130,6 +126,22 @@ async fn form(stage: &mut Stage) -> anyhow::Result<Outcome> {
     .fact_ms("settled_ms", settled)
     .fact("leader", leader)
     .fact("voters", voters))
+}
+
+/// Waits until all is well, as seen from now on; if that does not come, says what is wrong.
+async fn until_well(stage: &mut Stage) -> anyhow::Result<()> {
+    let looks = stage.looks();
+    // Of a look that is under way nobody knows what it saw.
+    let is_so = |stage: &mut Stage| (stage.looks() > looks + 1 && is_well(stage)).then_some(());
+    let waited = stage.until("all is well", is_so).await;
+    waited.map_err(|error| {
+        let problems = stage.cluster().problems;
+        let problems: Vec<String> = problems.into_iter().map(|it| it.what).collect();
+        match problems.as_slice() {
+            [] => error,
+            problems => error.context(problems.join("; ")),
+        }
+    })
 }
 
 /// All that should vote do, everybody who runs is seen, and whoever is asked knows of no problem.
@@ -493,11 +505,7 @@ async fn come_back(stage: &mut Stage, memory: &mut Memory) -> anyhow::Result<Out
         .until("it votes and has all of the log", has_all)
         .await?;
     let caught_up = begun.elapsed();
-    stage
-        .until("the cluster is healthy", |stage| {
-            is_well(stage).then_some(())
-        })
-        .await?;
+    until_well(stage).await?;
     let well = begun.elapsed();
     let took = ready.saturating_duration_since(begun);
     Ok(Outcome::kept(format!(
@@ -531,11 +539,7 @@ async fn stop(stage: &mut Stage) -> anyhow::Result<Outcome> {
     let continued = stage.go_on(index)?;
     let back = heard(stage, index, &id, "NodeReachable", continued).await?;
     let back = back.saturating_duration_since(continued);
-    stage
-        .until("the cluster is healthy", |stage| {
-            is_well(stage).then_some(())
-        })
-        .await?;
+    until_well(stage).await?;
     let after = roles(stage);
     ensure!(
         before == during && before == after,
@@ -648,12 +652,7 @@ async fn leave(stage: &mut Stage) -> anyhow::Result<Outcome> {
         .until("it hears that it is out, and ends", ended)
         .await?;
     let ended = ended.saturating_duration_since(begun);
-    let looks = stage.looks();
-    let is_missed_by_nobody =
-        |stage: &mut Stage| (stage.looks() > looks + 1 && is_well(stage)).then_some(());
-    stage
-        .until("the others are well without it", is_missed_by_nobody)
-        .await?;
+    until_well(stage).await?;
     let voters = stage.cluster().voters.unwrap_or_default();
     let vote = if voters == 1 {
         "1 votes".to_owned()

@@ -194,7 +194,8 @@ fn link(view: &View<'_>, width: usize) -> Vec<Line> {
         Some(link) => format!("In a browser, once, within 15 minutes: {link}"),
         None => String::new(),
     };
-    let mut lines = folded(Tone::Plain, &address, width, 2);
+    // Cut it would be worth nothing.
+    let mut lines = folded(Tone::Plain, &address, width, 4);
     lines.push(Line::of(
         Tone::Faint,
         "q or Ctrl-C ends it and removes everything",
@@ -415,7 +416,7 @@ mod tests {
             "node-5",
             "Now: A node that stands still is suspected",
             "NOT it was given to another",
-            "#login=abc",
+            "\nstuvwxyz\nq or Ctrl-C",
             "12:00:19",
             "q or Ctrl-C",
         ] {

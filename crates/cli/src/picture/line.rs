@@ -81,21 +81,40 @@ impl Line {
     }
 }
 
-/// A sentence in lines no wider than this, broken between words where that can be; at most so many, the last one cut.
+/// A sentence in lines no wider than this, broken between words where that can be, and in a word that is longer than a line; at most so many, the
+/// last one cut.
 pub(crate) fn folded(tone: Tone, text: &str, width: usize, most: usize) -> Vec<Line> {
     let mut lines: Vec<String> = Vec::new();
-    for word in plain(text).split(' ') {
+    for (word, is_next) in words(&plain(text), width) {
+        let space = usize::from(is_next);
         let is_last = lines.len() >= most;
         match lines.last_mut() {
-            Some(line) if is_last || columns(line) + 1 + columns(word) <= width => {
-                line.push(' ');
-                line.push_str(word);
+            Some(line) if is_last || columns(line) + space + columns(&word) <= width => {
+                line.push_str(&" ".repeat(space));
+                line.push_str(&word);
             }
-            Some(_) | None => lines.push(word.to_owned()),
+            Some(_) | None => lines.push(word),
         }
     }
     let lines = lines.iter().take(most);
     lines.map(|line| Line::of(tone, line).cut(width)).collect()
+}
+
+/// The words of a text, those that are longer than a line in parts; each with whether it stands apart from what is before it.
+fn words(text: &str, width: usize) -> Vec<(String, bool)> {
+    let mut words = Vec::new();
+    for word in text.split(' ') {
+        let (mut part, mut is_next) = (String::new(), true);
+        for character in word.chars() {
+            if !part.is_empty() && columns(&part) + columns_of(character) > width {
+                words.push((std::mem::take(&mut part), is_next));
+                is_next = false;
+            }
+            part.push(character);
+        }
+        words.push((part, is_next));
+    }
+    words
 }
 
 /// The beginning of a text that has room, with a mark where it was cut.
@@ -183,6 +202,9 @@ mod tests {
         );
         assert_eq!(folded(Tone::Plain, text, 100, 3).len(), 1);
         assert!(folded(Tone::Plain, text, 24, 0).is_empty());
+        let link = folded(Tone::Plain, "at http://127.0.0.1/#login=abc", 12, 4);
+        let texts: Vec<String> = link.iter().map(Line::text).collect();
+        assert_eq!(texts, ["at", "http://127.0", ".0.1/#login=", "abc"]);
         assert!(
             folded(Tone::Plain, text, 0, 9)
                 .iter()
