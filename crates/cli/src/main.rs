@@ -77,8 +77,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Runs a node of a cluster
     ///
-    /// The first one makes the cluster, the others join it with a token; started again, a node needs none. Its key and all it knows are in the data directory, so started
-    /// again it is the same node. It ends in order on SIGINT and SIGTERM, and hands leadership over before; at once on the second.
+    /// The first one makes the cluster, the others join it with a token. Its key and all it knows are in the data directory, so started again it is the same node and
+    /// needs no token. It ends in order on SIGINT and SIGTERM, and hands leadership over before; at once on the second.
     Up(up::Arguments),
     /// Says whether the cluster is healthy, and if not, what is wrong and what to do
     Status(api::Status),

@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-use crate::table::{columns, cut};
-use crate::text::plain;
+use crate::text::{columns, cut, plain};
 
 /// Whoever waits for less wants to hear nothing.
 const PATIENCE: Duration = Duration::from_secs(1);

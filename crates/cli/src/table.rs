@@ -2,10 +2,11 @@
 //!
 //! What says what it is by itself has no head. Numbers stand on the right of their column. On a terminal that is narrower than the table, the
 //! columns that were named for it give way, the first one first, and end with `…`; where nobody's eyes are, nothing is cut. Where every word
-//! matters the last column goes on in the next line instead. A wide character counts as two columns and a combining one as none, as terminals
-//! have it.
+//! matters the last column goes on in the next line instead.
 //!
 //! Deliberately not here: what is shown, and finding out what it is shown on (`main.rs`).
+
+use crate::text::{columns, cut};
 
 /// No column is cut to less.
 const LEAST: usize = 8;
@@ -216,24 +217,6 @@ impl Table {
     }
 }
 
-/// The text in no more than so many columns.
-pub(crate) fn cut(text: &str, width: usize) -> String {
-    if columns(text) <= width {
-        return text.to_owned();
-    }
-    let mut kept = String::new();
-    let mut used = 1;
-    for character in text.chars() {
-        used += columns_of(character);
-        if used > width {
-            break;
-        }
-        kept.push(character);
-    }
-    kept.push('…');
-    kept
-}
-
 /// The text in pieces of so many columns, broken between words; a word that is longer stays whole. At least one piece.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut pieces = vec![String::new()];
@@ -254,32 +237,6 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
         }
     }
     pieces
-}
-
-/// How many columns of a terminal a text takes.
-pub(crate) fn columns(text: &str) -> usize {
-    text.chars().map(columns_of).sum()
-}
-
-/// The blocks that terminals show wide or not at all; within them, nearly every character is.
-fn columns_of(character: char) -> usize {
-    match u32::from(character) {
-        0x300..=0x36f | 0x200b..=0x200d | 0x20d0..=0x20ff | 0xfe00..=0xfe0f => 0,
-        0x1100..=0x115f
-        | 0x2e80..=0x303e
-        | 0x3041..=0x4dbf
-        | 0x4e00..=0xa4cf
-        | 0xac00..=0xd7a3
-        | 0xf900..=0xfaff
-        | 0xfe30..=0xfe6f
-        | 0xff00..=0xff60
-        | 0xffe0..=0xffe6
-        | 0x1f300..=0x1f64f
-        | 0x1f680..=0x1f6ff
-        | 0x1f900..=0x1f9ff
-        | 0x20000..=0x3fffd => 2,
-        _ => 1,
-    }
 }
 
 #[cfg(test)]
@@ -343,12 +300,9 @@ mod tests {
     }
 
     #[test]
-    fn wide_characters_take_two_columns_and_combining_ones_none() {
-        assert_eq!(columns("你好"), 4);
-        assert_eq!(columns("e\u{301}"), 1);
+    fn wide_characters_do_not_shift_what_stands_beside_them() {
         let rows = Table::new(["A", "B"]).rows([vec!["你好", "x"], vec!["abcd", "y"]]);
         assert_eq!(rows.text(PIPED), "A     B\n你好  x\nabcd  y\n");
-        assert_eq!(cut("你好你好", 6), "你好…");
     }
 
     #[test]

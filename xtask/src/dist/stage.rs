@@ -130,11 +130,11 @@ impl Told {
     }
 }
 
-/// Whether a command is among those that `--help` lists.
+/// Whether a command is among those that `--help` lists, in groups, before the options.
 fn has_command(help: &str, name: &str) -> bool {
-    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands = help.lines().take_while(|line| *line != "Options:");
     commands
-        .take_while(|line| line.starts_with("  "))
+        .filter(|line| line.starts_with("  "))
         .any(|line| line.split_whitespace().next() == Some(name))
 }
 
@@ -366,7 +366,7 @@ fn set_time(path: &Path, seconds: u64) -> Result<()> {
 mod tests {
     use super::*;
 
-    const HELP: &str = "Does things\n\nUsage: convoke <COMMAND>\n\nCommands:\n  up    Runs a node; see man\n  man   Pages\n\nOptions:\n  completions\n";
+    const HELP: &str = "Does things\n\nUsage: convoke <COMMAND>\n\nStart:\n  up    Runs a node; see man\n\nProgram:\n  man   Pages\n\nOptions:\n  completions\n";
 
     #[test]
     fn only_what_stands_among_the_commands_is_one() {

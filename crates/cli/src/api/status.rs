@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use clap::Args;
 use convoke_web::client::ClientError;
-use convoke_web::model::{Members, Role, Service, ServiceState, Status, StatusProblem};
+use convoke_web::model::{Members, Service, ServiceState, Status, StatusProblem};
 use convoke_web::problem::Code;
 
 use super::{Asked, Doing, Where, marked, short, span};
@@ -228,10 +228,7 @@ fn facts(status: &Status) -> Vec<Vec<String>> {
     let mut rows = vec![
         fact("cluster", cluster),
         fact("node", node),
-        fact(
-            "role",
-            marked(&status.role, |role| name_of(*role).to_owned()),
-        ),
+        fact("role", marked(&status.role, |role| role.name().to_owned())),
         fact("leader", marked(&status.leader, |leader| short(leader))),
         fact("term", marked(&status.term, u64::to_string)),
         fact("voters", marked(&status.voters, voters)),
@@ -250,16 +247,6 @@ fn counted(members: &Members) -> String {
         "{} reachable, {} unreachable, {} failed, {} left",
         members.reachable, members.unreachable, members.failed, members.left
     )
-}
-
-fn name_of(role: Role) -> &'static str {
-    match role {
-        Role::Master => "master",
-        Role::Worker => "worker",
-        Role::Gateway => "gateway",
-        Role::Leecher => "leecher",
-        Role::Observer => "observer",
-    }
 }
 
 /// Services that the role wants, or that do something all the same.

@@ -62,22 +62,11 @@ pub(super) fn cast(count: usize) -> Vec<Part> {
         let number = numbers.entry(role).or_insert(0);
         *number += 1;
         Part {
-            name: format!("{}-{number}", word(role)),
+            name: format!("{}-{number}", role.name()),
             role,
         }
     };
     roles.take(count).map(part).collect()
-}
-
-/// What a role is called.
-pub(super) fn word(role: Role) -> &'static str {
-    match role {
-        Role::Master => "master",
-        Role::Worker => "worker",
-        Role::Gateway => "gateway",
-        Role::Leecher => "leecher",
-        Role::Observer => "observer",
-    }
 }
 
 #[cfg(test)]

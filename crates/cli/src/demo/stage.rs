@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::cast::{Part, word};
+use super::cast::Part;
 use super::children::{Child, Heard, Said};
 use super::ledger::Ledger;
 use super::script::{Act, PATIENCE};
@@ -161,7 +161,7 @@ impl Stage {
         (node.ready, node.leads) = (None, None);
         node.verdicts.clear();
         let child = Child::start(index, node.lives, &arguments, token, &self.ears).await?;
-        let line = json!({"kind": "process", "node": node.part.name, "role": word(node.part.role), "pid": child.pid(), "is": "started"});
+        let line = json!({"kind": "process", "node": node.part.name, "role": node.part.role.name(), "pid": child.pid(), "is": "started"});
         node.child = Some(child);
         self.screen.say("", &line)?;
         self.place();
@@ -194,7 +194,7 @@ impl Stage {
         if index == 0 {
             add("--cluster", "demo");
         } else {
-            add("--role", word(node.part.role));
+            add("--role", node.part.role.name());
         }
         if joins {
             add("--join", "-");

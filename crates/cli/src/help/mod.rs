@@ -295,9 +295,7 @@ mod tests {
                 ("-h", command.render_help().to_string()),
                 ("--help", command.render_long_help().to_string()),
             ] {
-                let wide = help
-                    .lines()
-                    .find(|line| crate::table::columns(line) > WIDTH);
+                let wide = help.lines().find(|line| crate::text::columns(line) > WIDTH);
                 told.extend(wide.map(|line| format!("{path:?} {flag}: is too wide: {line}")));
             }
             for option in command.get_arguments() {

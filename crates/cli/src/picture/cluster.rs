@@ -141,7 +141,7 @@ impl Cluster {
 impl NodeRow {
     fn is_about(&self, filter: &str) -> bool {
         let name = self.name.as_deref().unwrap_or_default();
-        let role = self.role.map_or("", role_name);
+        let role = self.role.map_or("", Role::name);
         [name, self.id.as_str(), role, self.state()]
             .iter()
             .any(|it| it.contains(filter))
@@ -189,16 +189,6 @@ fn natural(row: &NodeRow) -> (String, u64) {
     let stem = name.trim_end_matches(|it: char| it.is_ascii_digit());
     let number = name[stem.len()..].parse().unwrap_or(0);
     (stem.to_owned(), number)
-}
-
-pub(crate) fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Master => "master",
-        Role::Worker => "worker",
-        Role::Gateway => "gateway",
-        Role::Leecher => "leecher",
-        Role::Observer => "observer",
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
 //!
 //! Deliberately not here: writing.
 
-use super::line::{Line, Piece, Tone, columns};
+use super::line::{Line, Piece, Tone};
+use crate::text::columns;
 
 /// How large a terminal is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +92,7 @@ mod tests {
     use convoke_trial::Random;
 
     use super::*;
-    use crate::picture::line::columns_of;
+    use crate::text::columns_of;
 
     /// A terminal as far as it is used here; it panics where a real one would scroll.
     struct Fake {

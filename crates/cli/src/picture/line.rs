@@ -2,7 +2,7 @@
 //!
 //! Deliberately not here: what tones look like, which is for whoever writes to a terminal.
 
-use crate::text::plain;
+use crate::text::{columns, columns_of, cut, plain};
 
 /// What a piece of a line wants to say beside its words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,52 +115,6 @@ fn words(text: &str, width: usize) -> Vec<(String, bool)> {
         words.push((part, is_next));
     }
     words
-}
-
-/// The beginning of a text that has room, with a mark where it was cut.
-fn cut(text: &str, width: usize) -> String {
-    if columns(text) <= width {
-        return text.to_owned();
-    }
-    let mut left = width.saturating_sub(1);
-    let mut kept = String::new();
-    for character in text.chars() {
-        let taken = columns_of(character);
-        if taken > left {
-            break;
-        }
-        left -= taken;
-        kept.push(character);
-    }
-    if width > 0 {
-        kept.push('…');
-    }
-    kept
-}
-
-/// How many columns a text takes.
-pub(crate) fn columns(text: &str) -> usize {
-    text.chars().map(columns_of).sum()
-}
-
-/// How many columns a terminal gives a character: two for the wide ones of East Asia and pictures, none for what stands on another one. What a
-/// terminal sees otherwise shifts its own line and nothing else, since every piece is put where it belongs.
-pub(crate) fn columns_of(character: char) -> usize {
-    match u32::from(character) {
-        0x0300..=0x036f | 0x200b..=0x200d | 0x20d0..=0x20ff | 0xfe00..=0xfe0f => 0,
-        0x1100..=0x115f
-        | 0x2e80..=0xa4cf
-        | 0xac00..=0xd7a3
-        | 0xf900..=0xfaff
-        | 0xfe30..=0xfe6f
-        | 0xff00..=0xff60
-        | 0xffe0..=0xffe6
-        | 0x1f300..=0x1f64f
-        | 0x1f680..=0x1f6ff
-        | 0x1f900..=0x1faff
-        | 0x20000..=0x3fffd => 2,
-        _ => 1,
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Nodes as lines under a head, in whatever width there is: what matters least goes first.
 
-use convoke_web::model::Verdict;
+use convoke_web::model::{Role, Verdict};
 
-use super::cluster::{NodeRow, role_name};
+use super::cluster::NodeRow;
 use super::line::{Line, Tone};
 
 /// The columns, from the one that goes last to the one that goes first; with a space between them.
@@ -130,7 +130,7 @@ fn cell(node: &NodeRow, column: Column) -> (Tone, String) {
         }
         Column::Role => (
             Tone::Plain,
-            node.role.map_or("unknown", role_name).to_owned(),
+            node.role.map_or("unknown", Role::name).to_owned(),
         ),
         Column::State => (tone_of(node), node.state().to_owned()),
         Column::Log => {

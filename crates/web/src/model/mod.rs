@@ -154,6 +154,14 @@ pub enum Role {
     Observer,
 }
 
+impl Role {
+    /// What it is called.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        convoke_types::Role::from(self).name()
+    }
+}
+
 impl From<Role> for convoke_types::Role {
     fn from(role: Role) -> Self {
         match role {
