@@ -79,8 +79,8 @@ pub(super) struct Seen {
     pub(super) uptime: Duration,
     pub(super) version: String,
     pub(super) now: Timestamp,
-    /// By how many milliseconds the clock of this machine is ahead of another node's, and of whose.
-    pub(super) clock: Option<(NodeId, i64)>,
+    /// By how many milliseconds the clock of this machine is ahead of those of other voters that said in time.
+    pub(super) clocks: Vec<(NodeId, i64)>,
     /// From when on and until when the certificate counts, …
     pub(super) certificate: (Timestamp, Timestamp),
     /// … and from when on it should have been renewed.
@@ -483,20 +483,7 @@ fn of_custody(seen: &Seen, found: &mut Found) {
             "look whether it reaches a voter, which renews it; its log says why not",
         );
     }
-    if let Some((other, ahead_ms)) = seen.clock
-        && Duration::from_millis(ahead_ms.unsigned_abs()) > CLOCK
-    {
-        let how = if ahead_ms > 0 { "ahead of" } else { "behind" };
-        found.add(
-            Code::ClockDiffers,
-            format!(
-                "the clock of this machine is {} s {how} that of {}: one of them is wrong",
-                ahead_ms.unsigned_abs() / 1_000,
-                seen.called(other)
-            ),
-            "compare both with a clock that is right, and have them kept (NTP): certificates count by these clocks",
-        );
-    }
+    of_clocks(seen, found);
     if let (Some(signers), Some(log)) = (&seen.signers, &seen.log) {
         let signing = log
             .voters
@@ -514,6 +501,37 @@ fn of_custody(seen: &Seen, found: &mut Found) {
                 "look at the logs of the other voters, which make their issuers by themselves",
             );
         }
+    }
+}
+
+/// Whose clock is wrong is for people to find; who is alone with what it says is told.
+fn of_clocks(seen: &Seen, found: &mut Found) {
+    let is_apart =
+        |(_, ahead_ms): &&(NodeId, i64)| Duration::from_millis(ahead_ms.unsigned_abs()) > CLOCK;
+    let apart: Vec<_> = seen.clocks.iter().filter(is_apart).collect();
+    let agree = seen.clocks.len() - apart.len();
+    let what_to_do = match (agree, apart.len()) {
+        (0, 2..) => {
+            "set the clock of this machine, with which no other agrees, and have it kept (NTP): certificates count by it"
+        }
+        (1.., 1) => {
+            "set the clock of the other machine, as more agree with this one, and have it kept (NTP): certificates count by it"
+        }
+        _ => {
+            "compare both with a clock that is right, and have them kept (NTP): certificates count by these clocks"
+        }
+    };
+    for (other, ahead_ms) in apart {
+        let how = if *ahead_ms > 0 { "ahead of" } else { "behind" };
+        found.add(
+            Code::ClockDiffers,
+            format!(
+                "the clock of this machine is {} s {how} that of {}: one of them is wrong",
+                ahead_ms.unsigned_abs() / 1_000,
+                seen.called(*other)
+            ),
+            what_to_do,
+        );
     }
 }
 
@@ -594,7 +612,7 @@ mod tests {
             uptime: Duration::from_secs(100),
             version: "1".to_owned(),
             now: at(10_000),
-            clock: Some((node(2), -900)),
+            clocks: vec![(node(2), -900), (node(3), 1_200)],
             certificate: (at(9_000), at(20_000)),
             overdue_at: at(18_000),
             log: Some(SeenLog {
@@ -749,14 +767,6 @@ mod tests {
         );
         assert_eq!(one(|seen| seen.now = at(5)), ["clock-behind"], "as in 1970");
         assert_eq!(
-            one(|seen| seen.clock = Some((node(2), 3_600_000))),
-            ["clock-differs"]
-        );
-        assert_eq!(
-            one(|seen| seen.clock = Some((node(2), -3_600_000))),
-            ["clock-differs"]
-        );
-        assert_eq!(
             one(|seen| seen.signers = Some(vec![node(1)])),
             ["issuers-too-few"]
         );
@@ -798,6 +808,34 @@ mod tests {
             one(|seen| seen.services = vec![service("not built", 60_000)]),
             [""; 0]
         );
+    }
+
+    #[test]
+    fn clocks_that_are_apart_are_all_told_and_who_is_alone_is_set() {
+        const HOUR: i64 = 3_600_000;
+        let told = |clocks: &[(NodeId, i64)]| {
+            let clocks = clocks.to_vec();
+            let seen = Seen { clocks, ..well() };
+            let told = problems(&seen).into_iter();
+            told.map(|it| (it.code, it.what, it.what_to_do))
+                .collect::<Vec<_>>()
+        };
+        // Also of one that does not lead, and is not the first to be asked.
+        for (ahead_ms, how) in [(HOUR, "ahead of that of"), (-HOUR, "behind that of")] {
+            let found = told(&[(node(2), 900), (node(3), ahead_ms)]);
+            let [(code, what, what_to_do)] = &*found else {
+                panic!("{found:?}");
+            };
+            assert_eq!(code, "clock-differs");
+            assert!(what.contains(how) && what.contains("(c)"), "{what}");
+            assert!(what_to_do.contains("of the other"), "{what_to_do}");
+        }
+        let found = told(&[(node(2), HOUR), (node(3), HOUR + 10)]);
+        assert_eq!(found.len(), 2);
+        assert!(found.iter().all(|it| it.2.contains("of this machine")));
+        // Of two, nobody knows.
+        let found = told(&[(node(2), HOUR)]);
+        assert!(found[0].2.contains("compare both"), "{found:?}");
     }
 
     #[test]

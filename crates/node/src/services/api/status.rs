@@ -102,13 +102,13 @@ impl Desk {
                 Stated::unknown(Kind::Decided),
             ),
         };
-        let clock = self.clock_differs(log.as_ref(), members.as_ref()).await;
+        let clocks = self.clocks(log.as_ref(), members.as_ref()).await;
         let seen = Seen {
             me: parts.me(),
             uptime,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             now: now(),
-            clock,
+            clocks,
             certificate: (claims.not_before, claims.not_after),
             overdue_at: certificate.overdue_at(),
             log: log.map(|log| log.seen),
@@ -200,20 +200,25 @@ impl Desk {
         })
     }
 
-    /// By how much this machine's clock is ahead of another one's: the leader's, or that of a voter, as long as one answers.
-    async fn clock_differs(
+    /// By how much this machine's clock is ahead of those of the voters that answer: of all of them, as any may be the one that is wrong.
+    async fn clocks(
         &self,
         log: Option<&OfTheLog>,
         members: Option<&BTreeMap<NodeId, SeenMember>>,
-    ) -> Option<(NodeId, i64)> {
+    ) -> Vec<(NodeId, i64)> {
         let is_reachable = |node: &NodeId| {
             let member = members.and_then(|members| members.get(node));
             member.is_some_and(|member| member.verdict == Verdict::Reachable)
         };
-        let log = log?;
-        let leader = log.seen.leader.into_iter();
-        let mut asked = leader.chain(log.seen.voters.iter().copied());
-        let other = asked.find(is_reachable)?;
+        let voters = log.into_iter().flat_map(|log| &log.seen.voters).copied();
+        let asked = voters
+            .filter(is_reachable)
+            .map(|other| self.clock_ahead_of(other));
+        let told = futures_util::future::join_all(asked).await;
+        told.into_iter().flatten().collect()
+    }
+
+    async fn clock_ahead_of(&self, other: NodeId) -> Option<(NodeId, i64)> {
         let begun = now().unix_ms();
         let theirs = tokio::time::timeout(CLOCK_ASKED, self.report_of(other)).await;
         let theirs = theirs.ok()??.clock_unix_ms;
