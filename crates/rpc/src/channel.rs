@@ -187,6 +187,15 @@ impl Channel {
         Ok(self.link(None).await?.link.peer_id())
     }
 
+    /// The same, for a caller that has others to turn to. A handshake that takes longer goes on, and serves who comes next.
+    ///
+    /// # Errors
+    /// When no link is open in that time, with what stood in the way last.
+    pub async fn connect_within(&self, time: Duration) -> Result<NodeId, Problem> {
+        let link = self.link(Some(Instant::now() + time)).await?;
+        Ok(link.link.peer_id())
+    }
+
     /// What carries the first of its links that is open now.
     #[must_use]
     pub fn carrier(&self) -> Option<CarrierKind> {

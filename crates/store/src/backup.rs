@@ -38,7 +38,14 @@ impl Store {
     pub async fn backup(&self) -> Result<Backup, Error> {
         let mut why = "no node was asked".to_owned();
         for _ in 0..self.places() {
-            let (place, client) = self.first();
+            let (place, client) = match self.first().await {
+                Ok(reached) => reached,
+                Err((place, problem)) => {
+                    why = problem.to_string();
+                    self.turn_from(place, None);
+                    continue;
+                }
+            };
             match client.with(CallOptions::new().attempts(1)).backup().await {
                 Ok(stream) => return Backup::begin(stream).await,
                 Err(CallError::App(Refused::NoRight(no_right))) => {

@@ -41,6 +41,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// A node that did not answer is asked again by one call in this time while another one can be, whoever says that it leads, until it
 /// answers: the others go on naming a dead leader until they have elected somebody, and each visit to it costs an attempt.
 const AVOIDED: Duration = Duration::from_millis(250);
+/// A node to which no link opens in this time is left for another one, if there is one. The handshake goes on meanwhile, so that far
+/// nodes are reached in the next round.
+const REACHED: Duration = Duration::from_millis(250);
 
 /// How a client behaves.
 #[derive(Debug, Clone)]
@@ -125,6 +128,7 @@ struct Nodes {
 #[derive(Debug, Clone)]
 struct Node {
     target: Target,
+    channel: Channel,
     client: KeeperClient,
     /// It did not answer when it was last asked, and is not asked before.
     avoided_until: Option<Instant>,
@@ -383,7 +387,7 @@ impl Store {
         attempt: &mut Attempt,
     ) -> Result<Outcome, Error> {
         loop {
-            let (place, client) = self.0.favourite();
+            let (place, client) = self.next(attempt).await?;
             let request = CommandRequest {
                 ticket: numbered.and_then(Numbered::ticket),
                 command: command.clone(),
@@ -409,7 +413,7 @@ impl Store {
         let mut attempt = Attempt::new(self.0.config.timeout);
         let request = QueryRequest { query, freshness };
         loop {
-            let (place, client) = self.0.favourite();
+            let (place, client) = self.next(&mut attempt).await?;
             let options = attempt.options(self.0.config.attempt);
             match client.with(options).query(&request).await {
                 Ok(answer) => {
@@ -433,7 +437,7 @@ impl Store {
     pub async fn status(&self) -> Result<LogStatus, Error> {
         let mut attempt = Attempt::new(self.0.config.timeout);
         loop {
-            let (place, client) = self.0.favourite();
+            let (place, client) = self.next(&mut attempt).await?;
             let options = attempt.options(self.0.config.attempt);
             match client.with(options).status().await {
                 Ok(status) => return Ok(status),
@@ -453,7 +457,7 @@ impl Store {
     pub async fn voters(&self) -> Result<Voters, Error> {
         let mut attempt = Attempt::new(self.0.config.timeout);
         loop {
-            let (place, client) = self.0.favourite();
+            let (place, client) = self.next(&mut attempt).await?;
             let options = attempt.options(self.0.config.attempt);
             match client.with(options).voters().await {
                 Ok(voters) => {
@@ -476,7 +480,7 @@ impl Store {
     pub async fn transfer(&self, to: NodeId) -> Result<(), Error> {
         let mut attempt = Attempt::new(self.0.config.timeout);
         loop {
-            let (place, client) = self.0.favourite();
+            let (place, client) = self.next(&mut attempt).await?;
             let options = attempt.options(self.0.config.attempt);
             match client.with(options).transfer(&to).await {
                 Ok(()) => return Ok(()),
@@ -510,9 +514,20 @@ impl Store {
         self.0.nodes.lock().known.len()
     }
 
-    /// A client for the node asked first, and which one that is.
-    pub(crate) fn first(&self) -> (usize, KeeperClient) {
-        self.0.favourite()
+    /// A client for the node asked first, and which one that is, or who was not reached.
+    pub(crate) async fn first(&self) -> Result<(usize, KeeperClient), (usize, Problem)> {
+        self.0.reach(REACHED).await
+    }
+
+    /// The same, trying each until one is reached.
+    async fn next(&self, attempt: &mut Attempt) -> Result<(usize, KeeperClient), Error> {
+        loop {
+            match self.0.reach(REACHED.min(attempt.left())).await {
+                Ok(reached) => return Ok(reached),
+                // Nothing was asked of it.
+                Err((place, problem)) => self.pass_over(place, &problem, attempt).await?,
+            }
+        }
     }
 
     /// Another node is asked first from now on.
@@ -569,6 +584,15 @@ impl Store {
         attempt: &mut Attempt,
     ) -> Result<(), Error> {
         attempt.may_have_run |= problem.changed != convoke_types::Changed::No;
+        self.pass_over(place, problem, attempt).await
+    }
+
+    async fn pass_over(
+        &self,
+        place: usize,
+        problem: &Problem,
+        attempt: &mut Attempt,
+    ) -> Result<(), Error> {
         debug!(%problem, "a node did not answer; trying another");
         self.0.avoid(place);
         self.0.turn(place, None);
@@ -702,10 +726,24 @@ impl Nodes {
 }
 
 impl Inner {
-    fn favourite(&self) -> (usize, KeeperClient) {
+    /// Who is asked next.
+    fn favourite(&self) -> usize {
         let mut nodes = self.nodes.lock();
-        let place = nodes.trial.take().unwrap_or(nodes.favourite);
-        (place, nodes.known[place].client.clone())
+        nodes.trial.take().unwrap_or(nodes.favourite)
+    }
+
+    /// Who is asked next, with an open link. Who is known alone is not left for another, so its link may take as long as its answer.
+    async fn reach(&self, time: Duration) -> Result<(usize, KeeperClient), (usize, Problem)> {
+        let place = self.favourite();
+        let (node, is_alone) = {
+            let nodes = self.nodes.lock();
+            (nodes.known[place].clone(), nodes.known.len() == 1)
+        };
+        if !is_alone {
+            let reached = node.channel.connect_within(time).await;
+            reached.map_err(|problem| (place, problem))?;
+        }
+        Ok((place, node.client))
     }
 
     /// Asks somebody else than `place` first: the leader, if one is named. Whoever turned before us has done so for us.
@@ -778,7 +816,8 @@ fn node(endpoint: &Endpoint, target: Target, config: &StoreConfig) -> Node {
     let channel = Channel::new(endpoint, target.clone(), config.channel.clone());
     Node {
         target,
-        client: KeeperClient::new(channel),
+        client: KeeperClient::new(channel.clone()),
+        channel,
         avoided_until: None,
     }
 }
@@ -793,9 +832,14 @@ impl Attempt {
         }
     }
 
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
     fn options(&self, longest: Duration) -> CallOptions {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        CallOptions::new().timeout(left.min(longest)).attempts(1)
+        CallOptions::new()
+            .timeout(self.left().min(longest))
+            .attempts(1)
     }
 
     /// Waits before the next attempt, if there will be one.
@@ -880,7 +924,7 @@ mod tests {
         let endpoint = Endpoint::development(&Development::new()).expect("loopback is there");
         let store = Store::new(&endpoint, [1, 2, 3].map(target), StoreConfig::default());
         let inner = &store.0;
-        let favourite = || inner.favourite().0;
+        let favourite = || inner.favourite();
         inner.turn(0, Some(&whereabouts(3)));
         assert_eq!(favourite(), 2, "a hint is followed");
         inner.avoid(2);
@@ -921,7 +965,7 @@ mod tests {
         let given = [1, 2, 3].map(|number| Target::from(whereabouts(number).addresses[0]));
         let store = Store::new(&endpoint, given, StoreConfig::default());
         store.0.turn(0, Some(&whereabouts(3)));
-        assert_eq!(store.0.favourite().0, 2);
+        assert_eq!(store.0.favourite(), 2);
     }
 
     #[tokio::test(start_paused = true)]
@@ -930,6 +974,6 @@ mod tests {
         let store = Store::new(&endpoint, [target(1)], StoreConfig::default());
         store.0.avoid(0);
         store.0.turn(0, None);
-        assert_eq!(store.0.favourite().0, 0);
+        assert_eq!(store.0.favourite(), 0);
     }
 }

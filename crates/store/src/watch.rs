@@ -13,7 +13,7 @@ use convoke_types::wire::store::{Change, News, Revision};
 use tracing::debug;
 
 use crate::client::{Error, Store};
-use crate::service::{Heard, Refused, Scope, WatchRequest};
+use crate::service::{Heard, KeeperClient, Refused, Scope, WatchRequest};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -126,7 +126,24 @@ impl Watch {
     }
 
     async fn open(&mut self) -> Result<(), Error> {
-        let (place, client) = self.store.first();
+        match self.store.first().await {
+            Ok((place, client)) => {
+                if self.open_at(place, &client).await? {
+                    return Ok(());
+                }
+            }
+            Err((place, problem)) => {
+                debug!(%problem, "a node cannot be watched; trying another");
+                self.store.turn_from(place, None);
+            }
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Ok(())
+    }
+
+    /// Whether that node tells.
+    async fn open_at(&mut self, place: usize, client: &KeeperClient) -> Result<bool, Error> {
         let request = WatchRequest {
             prefix: self.prefix.clone(),
             after: self.after,
@@ -136,7 +153,7 @@ impl Watch {
         match client.with(options).watch(&request).await {
             Ok(stream) => {
                 self.stream = Some(stream);
-                return Ok(());
+                return Ok(true);
             }
             Err(CallError::App(Refused::Senseless { why })) => return Err(Error::Failed { why }),
             Err(CallError::App(Refused::NoRight(no_right))) => {
@@ -150,8 +167,6 @@ impl Watch {
                 self.store.turn_from(place, None);
             }
         }
-        tokio::time::sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        Ok(())
+        Ok(false)
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use convoke_decided::{Batch, Changed, Decided, KeyChanged};
 use convoke_rpc::identity::Development;
-use convoke_rpc::{Context, Endpoint, Server, Streaming, Target};
+use convoke_rpc::{ChannelConfig, Context, Endpoint, Server, Streaming, Target};
 use convoke_store::{
     Answer, CommandRequest, Error, Event, Heard, Keeper, KeeperServer, LogStatus, QueryRequest,
     Refused, Saved, Snapshotted, Store, StoreConfig, Voters, WatchRequest, Whereabouts,
@@ -258,6 +258,45 @@ async fn the_leader_is_found_by_way_of_any_node() {
     cluster.shared.lock().leader = Some(1);
     assert_eq!(store.delete("a").await, Ok(Some(Revision(3))));
     assert_eq!(store.delete("a").await, Ok(None));
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_there_holds_nobody_up() {
+    let mut cluster = Cluster::new(2);
+    let gone = cluster.servers.pop().expect("there are two");
+    let targets = [&gone, &cluster.servers[0]].map(|it| it.target().expect("it listens"));
+    gone.shutdown(Duration::ZERO).await;
+    // Whoever waits for a link or an answer from it waits for longer than this test.
+    let config = StoreConfig {
+        timeout: 10 * LONG,
+        attempt: 10 * LONG,
+        channel: ChannelConfig {
+            patience: 10 * LONG,
+            ..ChannelConfig::default()
+        },
+        ..StoreConfig::default()
+    };
+    let within = |put| tokio::time::timeout(LONG, put);
+    let store = Store::new(&cluster.client, targets, config);
+    let put = within(store.put("a", "1")).await;
+    assert_eq!(put.expect("another one is asked"), Ok(Revision(1)));
+    // Nor when the others name it, as they do until they have elected somebody.
+    cluster.shared.lock().leader = Some(1);
+    let electing = async {
+        let asked = &cluster.nodes[0].asked;
+        let before = asked.load(Ordering::Relaxed);
+        while asked.load(Ordering::Relaxed) < before + 10 {
+            tokio::time::sleep(Duration::from_millis(1)).await; // tidy: between two looks at a state, with a deadline
+        }
+        cluster.shared.lock().leader = Some(0);
+    };
+    let (put, elected) = tokio::join!(
+        within(store.put("a", "2")),
+        tokio::time::timeout(LONG, electing)
+    );
+    elected.expect("it is asked again and again");
+    assert_eq!(put.expect("the new leader is asked"), Ok(Revision(2)));
     cluster.end().await;
 }
 
