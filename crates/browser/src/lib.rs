@@ -296,11 +296,15 @@ impl Page {
             .map(drop)
     }
 
-    /// A picture of the page, as PNG: all of it, or its first [`PICTURE_MOST`] pixels.
+    /// A picture of the page, as PNG: all of it, or its first [`PICTURE_MOST`] pixels, once nothing fades any more.
     ///
     /// # Errors
     /// When the browser does not make one.
     pub fn picture(&self) -> Result<Vec<u8>, Failure> {
+        self.evaluate(
+            "Promise.allSettled(document.getAnimations().filter((it) => it.effect.getComputedTiming().endTime !== Infinity)\
+             .map((it) => it.finished)).then(() => null)",
+        )?;
         let size = self.evaluate("[innerWidth, document.documentElement.scrollHeight]")?;
         let height = size[1].as_u64().unwrap_or_default().min(PICTURE_MOST);
         let clip = json!({"x": 0, "y": 0, "width": size[0], "height": height, "scale": 1});
