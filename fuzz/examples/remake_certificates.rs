@@ -1,6 +1,6 @@
 //! Makes the committed certificates anew, for when what we write into certificates changes.
 //!
-//! `cargo run --manifest-path fuzz/Cargo.toml --example remake_certificates`
+//! `cargo run -p convoke-fuzz --example remake_certificates`
 
 use std::error::Error;
 use std::fs;

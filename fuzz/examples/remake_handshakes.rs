@@ -1,6 +1,6 @@
 //! Records the flights of handshakes anew, for when what we say in handshakes changes.
 //!
-//! `cargo run --manifest-path fuzz/Cargo.toml --example remake_handshakes`
+//! `cargo run -p convoke-fuzz --example remake_handshakes`
 
 use std::error::Error;
 use std::fs;

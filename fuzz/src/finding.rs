@@ -39,7 +39,7 @@ pub(crate) fn folder() -> io::Result<PathBuf> {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const COMMAND: &str = "cargo run --release --manifest-path fuzz/Cargo.toml --";
+        const COMMAND: &str = "cargo run --profile fuzz -p convoke-fuzz --";
         let Self {
             target,
             seed,

@@ -33,13 +33,14 @@ use self::table::FAULTS;
 
 /// How long a test may take. None of the table takes a tenth of it on a machine that is not loaded.
 const LIMIT: Duration = Duration::from_secs(300);
-/// What is copied; benches and the fuzzer are workspaces of their own.
+/// What is copied; benches are a workspace of their own.
 const COPIED: &[&str] = &[
     "Cargo.toml",
     "Cargo.lock",
     "clippy.toml",
     "crates",
     "examples",
+    "fuzz",
     "stand-ins",
     "xtask",
     "docs",

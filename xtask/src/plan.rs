@@ -19,7 +19,6 @@ pub(crate) struct Surroundings {
     pub(crate) bench: bool,
     /// Cargo has seen what the benches depend on, so their lock file can be checked offline.
     pub(crate) bench_index: bool,
-    pub(crate) fuzz: bool,
     /// A browser in which the dashboard can be tried.
     pub(crate) browser: bool,
     /// This machine lets us install one: it has apt-get, and we are root.
@@ -53,7 +52,6 @@ impl Surroundings {
             advisories: false,
             bench: root.join(BENCH_MANIFEST).is_file(),
             bench_index: false,
-            fuzz: root.join("fuzz/Cargo.toml").is_file(),
             browser: BROWSERS.iter().any(|place| Path::new(place).is_file()),
             installs: Path::new("/usr/bin/apt-get").is_file() && is_root(),
             axe: root.join(AXE_FILE).is_file() || Path::new("/usr/bin/npm").is_file(),
@@ -126,17 +124,6 @@ pub(crate) fn verify(here: Surroundings) -> Vec<Step> {
                 ),
             ),
         ),
-        exists(
-            here.fuzz,
-            needs(
-                here.rustfmt,
-                RUSTFMT,
-                step(
-                    "fuzz-fmt",
-                    "fmt --manifest-path fuzz/Cargo.toml --all --check",
-                ),
-            ),
-        ),
     ];
     steps.extend(tests(here));
     steps
@@ -154,34 +141,22 @@ pub(crate) fn test(here: Surroundings) -> Vec<Step> {
 
 fn tests(here: Surroundings) -> Vec<Step> {
     vec![
-        // In release like the fuzzing after it, so that both share one build.
-        exists(
-            here.fuzz,
-            step(
-                "fuzz-seeds",
-                "test --release --locked --manifest-path fuzz/Cargo.toml",
-            ),
-        ),
-        exists(
-            here.fuzz,
-            step(
-                "fuzz",
-                &format!(
-                    "run --release --locked --manifest-path fuzz/Cargo.toml -- --seconds \
-                     {SHORT_FUZZ_SECONDS}"
-                ),
-            ),
-        ),
-        Step {
-            name: "sim",
-            action: Action::Run(sim(SHORT_SIM.map(str::to_owned))),
-        },
+        // All of it at once: packages that are built alone take other features of what they stand on, and with them another build.
+        step("build", "test --workspace --locked --no-run"),
+        built("fuzz", "convoke-fuzz", &["--seconds", SHORT_FUZZ_SECONDS]),
+        built("sim", "convoke-sim", &SHORT_SIM),
         browser(here),
         // Last, so that the results of the tests are the last thing to be read. Includes the
         // examples, which are tested by their own tests, and the short end-to-end tests.
         Step {
+            name: "doc-tests",
+            action: Action::Test(vec![Call::cargo(
+                "test --workspace --locked --no-fail-fast --doc",
+            )]),
+        },
+        Step {
             name: "tests",
-            action: Action::Test(Call::cargo("test --workspace --locked --no-fail-fast")),
+            action: Action::Test(SIDE_BY_SIDE.map(Call::cargo).to_vec()),
         },
     ]
 }
@@ -205,12 +180,32 @@ fn browser(here: Surroundings) -> Step {
     }
 }
 
-/// How long each fuzz target runs in `test`: enough to find what a careless change breaks, not
-/// more.
-const SHORT_FUZZ_SECONDS: u32 = 5;
+/// All tests but those of the documentation, in two halves that take about as long: real nodes of the command line mostly wait, for
+/// each other and for time to pass, and leave the processors to the rest meanwhile. Nothing else may be named like theirs.
+const SIDE_BY_SIDE: [&str; 2] = [
+    "test --workspace --locked --no-fail-fast --lib --bins --examples --test [!i]* --test i[!t]*",
+    "test --workspace --locked --no-fail-fast --test it",
+];
 
-/// What `test` tells of the stories: what takes a release build about twenty seconds.
+/// How long each fuzz target runs in `test`: enough to find what a careless change breaks, not more.
+const SHORT_FUZZ_SECONDS: &str = "5";
+
+/// What `test` tells of the stories: what takes about a minute.
 const SHORT_SIM: [&str; 4] = ["--story", "seeds", "--seeds", "150"];
+
+/// Runs a program that a step before has built. It is beside this one.
+fn built(name: &'static str, program: &str, args: &[&str]) -> Step {
+    let this = std::env::current_exe().unwrap_or_default();
+    let program = this.with_file_name(program);
+    Step {
+        name,
+        action: Action::Run(Call {
+            program: program.display().to_string(),
+            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            environment: Vec::new(),
+        }),
+    }
+}
 
 /// Repairs what can be repaired without thought.
 pub(crate) fn fix(here: Surroundings) -> Vec<Step> {
@@ -223,10 +218,6 @@ pub(crate) fn fix(here: Surroundings) -> Vec<Step> {
         exists(
             here.bench,
             step("bench-fmt", "fmt --manifest-path bench/Cargo.toml --all"),
-        ),
-        exists(
-            here.fuzz,
-            step("fuzz-fmt", "fmt --manifest-path fuzz/Cargo.toml --all"),
         ),
     ]
 }
@@ -307,7 +298,7 @@ pub(crate) fn end_to_end(root: &Path) -> Vec<Step> {
                     is_there,
                     Step {
                         name,
-                        action: Action::Test(call),
+                        action: Action::Test(vec![call]),
                     },
                 )
             },
@@ -359,7 +350,7 @@ pub(crate) fn fuzz(
     let option = |name: &str, value: Option<u64>| {
         value.map(|value| [format!("--{name}"), value.to_string()])
     };
-    Call::cargo("run --release --locked --manifest-path fuzz/Cargo.toml --")
+    Call::cargo("run --profile fuzz --locked --package convoke-fuzz --")
         .with(target)
         .with(option("seconds", seconds).into_iter().flatten())
         .with(option("seed", seed).into_iter().flatten())
@@ -433,7 +424,6 @@ mod tests {
         advisories: true,
         bench: true,
         bench_index: true,
-        fuzz: true,
         browser: true,
         installs: true,
         axe: true,
@@ -445,7 +435,6 @@ mod tests {
         advisories: false,
         bench: false,
         bench_index: false,
-        fuzz: false,
         browser: false,
         installs: false,
         axe: false,
@@ -514,6 +503,31 @@ mod tests {
         }
     }
 
+    /// The two halves choose by name.
+    #[test]
+    fn no_test_is_in_neither_half() {
+        let folders = ["crates", "examples"].into_iter().flat_map(|folder| {
+            let entries = std::fs::read_dir(crate::root().join(folder)).unwrap();
+            entries.map(|entry| entry.unwrap().path())
+        });
+        let own = ["xtask", "fuzz"].map(|folder| crate::root().join(folder));
+        let mut names = Vec::new();
+        for folder in folders.chain(own) {
+            let entries = std::fs::read_dir(folder.join("tests"));
+            for entry in entries.into_iter().flatten() {
+                let path = entry.unwrap().path();
+                let is_test =
+                    path.extension().is_some_and(|it| it == "rs") || path.join("main.rs").is_file();
+                let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+                names.extend(is_test.then_some(name));
+            }
+        }
+        assert!(names.len() > 50, "{names:?}");
+        let named_alike: Vec<_> = names.iter().filter(|name| name.starts_with("it")).collect();
+        assert_eq!(named_alike, ["it"]);
+        assert!(!names.contains(&"i".to_owned()));
+    }
+
     #[test]
     fn flags_reach_the_bench_and_the_fuzzer() {
         let args = ["--json", "--quick", "--peers=tonic"]
@@ -533,10 +547,11 @@ mod tests {
     }
 
     fn calls(steps: Vec<Step>) -> Vec<Call> {
-        let call = |step: Step| match step.action {
-            Action::Run(call) | Action::Test(call) => Some(call),
-            Action::Tidy | Action::Dist(_) | Action::Missing(_) | Action::NoContent => None,
+        let calls = |step: Step| match step.action {
+            Action::Run(call) => vec![call],
+            Action::Test(calls) => calls,
+            Action::Tidy | Action::Dist(_) | Action::Missing(_) | Action::NoContent => Vec::new(),
         };
-        steps.into_iter().filter_map(call).collect()
+        steps.into_iter().flat_map(calls).collect()
     }
 }

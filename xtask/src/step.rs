@@ -26,8 +26,9 @@ pub(crate) struct Step {
 pub(crate) enum Action {
     /// Run a program.
     Run(Call),
-    /// Run a program that prints cargo's `test result:` lines; they are added up.
-    Test(Call),
+    /// Run programs that print cargo's `test result:` lines, which are added up. They run at the same time: the first one is
+    /// heard as it goes, each of the others when it has ended.
+    Test(Vec<Call>),
     /// Look through the repository, in this process.
     Tidy,
     /// Make or try what is handed out, in this process.
@@ -187,9 +188,11 @@ fn carry_out(step: Step, number: usize, count: usize) -> Result<Done> {
 
 fn act(step: &Step, number: usize, count: usize) -> Result<Outcome> {
     let announce = |what: &str| println!("\n[{number}/{count}] {}: {what}", step.name);
-    let judge = |status: ExitStatus, call: &Call, note: String| {
+    let judge = |status: ExitStatus, call: &Call| {
         if status.success() {
-            Outcome::Passed { note }
+            Outcome::Passed {
+                note: String::new(),
+            }
         } else {
             Outcome::Failed {
                 alone: call.shown(),
@@ -199,12 +202,20 @@ fn act(step: &Step, number: usize, count: usize) -> Result<Outcome> {
     Ok(match &step.action {
         Action::Run(call) => {
             announce(&call.shown());
-            judge(call.status()?, call, String::new())
+            judge(call.status()?, call)
         }
-        Action::Test(call) => {
-            announce(&call.shown());
-            let (status, tally) = run_tests(call)?;
-            judge(status, call, tally.to_string())
+        Action::Test(calls) => {
+            let shown: Vec<String> = calls.iter().map(Call::shown).collect();
+            announce(&shown.join("; at the same time: "));
+            let (failed, tally) = run_tests(calls)?;
+            match failed {
+                None => Outcome::Passed {
+                    note: tally.to_string(),
+                },
+                Some(call) => Outcome::Failed {
+                    alone: call.shown(),
+                },
+            }
         }
         Action::Tidy => {
             announce("the rules of the repository");
@@ -293,28 +304,66 @@ impl std::fmt::Display for Tally {
     }
 }
 
-/// Runs `call`, lets its output through line by line, and adds up its results.
-fn run_tests(call: &Call) -> Result<(ExitStatus, Tally)> {
-    let mut child = call
-        .command()
-        .stdout(Stdio::piped())
+/// Runs `calls` at the same time, lets their output through, and adds up their results. Says which one failed, the first if several.
+fn run_tests(calls: &[Call]) -> Result<(Option<&Call>, Tally)> {
+    let (mut failed, mut tally) = (None, Tally::default());
+    std::thread::scope(|scope| -> Result<()> {
+        let Some((heard, others)) = calls.split_first() else {
+            return Ok(());
+        };
+        let others: Vec<_> = others
+            .iter()
+            .map(|call| {
+                let running = scope.spawn(move || {
+                    let mut said = Vec::new();
+                    let status = run_test(call, |line| {
+                        said.push(line.to_owned());
+                        Ok(())
+                    });
+                    status.map(|status| (status, said))
+                });
+                (call, running)
+            })
+            .collect();
+        let mut say = |line: &str| {
+            tally.add(line);
+            writeln!(io::stdout().lock(), "{line}").context("pass on the tests' output")
+        };
+        if !run_test(heard, &mut say)?.success() {
+            failed = Some(heard);
+        }
+        for (call, running) in others {
+            let (status, said) = running.join().expect("it does not panic")?;
+            say(&format!("\n{}", call.shown()))?;
+            said.iter().try_for_each(|line| say(line))?;
+            if !status.success() {
+                failed = failed.or(Some(call));
+            }
+        }
+        Ok(())
+    })?;
+    Ok((failed, tally))
+}
+
+/// Runs one call to its end. What it says on either output comes in its order, line by line.
+fn run_test(call: &Call, mut say: impl FnMut(&str) -> Result<()>) -> Result<ExitStatus> {
+    let (output, its_end) = io::pipe().context("make a pipe")?;
+    let mut command = call.command();
+    command
+        .stdout(its_end.try_clone().context("share a pipe")?)
+        .stderr(its_end);
+    let mut child = command
         .spawn()
         .with_context(|| format!("start `{}`", call.shown()))?;
-    let output = child
-        .stdout
-        .take()
-        .expect("the output was asked for as a pipe");
-    let mut tally = Tally::default();
-    let mut stdout = io::stdout().lock();
+    // It holds our copies of its end, and the output ends when all of them are closed.
+    drop(command);
     for line in BufReader::new(output).split(b'\n') {
         // Tests may print bytes that are no text; they are let through as well as a terminal can
         // show them.
         let line = line.context("read the tests' output")?;
-        let line = String::from_utf8_lossy(&line);
-        tally.add(&line);
-        writeln!(stdout, "{line}").context("pass on the tests' output")?;
+        say(&String::from_utf8_lossy(&line))?;
     }
-    Ok((child.wait().context("wait for the tests")?, tally))
+    child.wait().context("wait for the tests")
 }
 
 /// The table of all steps and the lines below it.
@@ -448,6 +497,29 @@ mod tests {
                 ignored: 1
             }
         );
+    }
+
+    #[test]
+    fn tests_run_at_the_same_time_and_each_is_heard_and_counted() {
+        let place = tempfile::tempdir().unwrap();
+        let fifo = place.path().join("fifo");
+        let fifo = fifo.display();
+        // Neither ends without the other.
+        let shell = |line: String| Call {
+            program: "sh".to_owned(),
+            args: vec!["-c".to_owned(), line],
+            environment: Vec::new(),
+        };
+        let made = shell(format!("mkfifo {fifo}")).succeeds();
+        assert!(made);
+        let said = "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'";
+        let calls = [
+            shell(format!("echo here > {fifo}; {said}")),
+            shell(format!("read word < {fifo}; {said} >&2; exit 3")),
+        ];
+        let (failed, tally) = run_tests(&calls).unwrap();
+        assert_eq!(failed, Some(&calls[1]));
+        assert_eq!((tally.programs, tally.passed), (2, 4));
     }
 
     #[test]

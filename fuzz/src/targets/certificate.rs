@@ -15,7 +15,7 @@ use convoke_rpc::identity::{Certificate, Claims, IdentityError, IssuerCertificat
 use convoke_types::wire::identity::{CredentialV1, Der};
 use convoke_types::wire::{decode_versioned, encode_versioned};
 use convoke_types::{NodeId, Timestamp};
-use rustls_pki_types::CertificateDer;
+use rustls::pki_types::CertificateDer;
 
 use super::is_fit_for_a_log;
 use crate::Random;

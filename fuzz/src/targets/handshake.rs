@@ -18,10 +18,10 @@ use convoke_rpc::identity::{Development, Identity, tls};
 use convoke_rpc::testing::{HandshakeOverTcp, HandshakeToDo, RecordsOpening};
 use convoke_rpc::{Protocol, RoleSet};
 use rustls::client::ResolvesClientCert;
+use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConnection, Connection, ServerConnection, SignatureScheme};
-use rustls_pki_types::CertificateDer;
 
 use super::certificate::signed_part;
 use super::is_fit_for_a_log;

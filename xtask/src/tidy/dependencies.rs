@@ -20,8 +20,8 @@ pub(crate) const RULES: &[Rule] = &[
     },
     Rule {
         name: "own-locks",
-        why: "benches and fuzzing are built from their own lock files; without one, two people \
-              measure two programs",
+        why: "benches are built from their own lock file; without one, two people measure two \
+              programs",
         find: missing_locks,
     },
 ];
@@ -87,7 +87,7 @@ fn explained(text: &str) -> BTreeMap<&str, usize> {
 }
 
 fn missing_locks(tree: &Tree) -> Vec<Finding> {
-    ["bench", "fuzz"]
+    ["bench"]
         .into_iter()
         .filter(|folder| tree.file(&format!("{folder}/Cargo.toml")).is_some())
         .filter(|folder| tree.file(&format!("{folder}/Cargo.lock")).is_none())
