@@ -327,7 +327,9 @@ fn build(target: &Target, cargo_home: &Path) -> Call {
         "build --locked --profile packaged --package convoke-cli --target {}",
         target.triple
     );
-    let mut flags = "-C target-feature=+crt-static".to_owned();
+    // A static program finds no `getrandom` to load; the second one has it ask the kernel, and not a file that an empty image has not.
+    let mut flags =
+        "-C target-feature=+crt-static --cfg getrandom_backend=\"linux_getrandom\"".to_owned();
     let home = cargo_home.display().to_string();
     // Back traces would name the folders of whoever built it. Flags are parted by spaces, so a folder that has one keeps its name.
     if !home.contains(' ') {
@@ -425,7 +427,9 @@ mod tests {
         assert!(missing.is_some_and(|it| it.contains("rustup target add aarch64")));
         let shown = build(&TARGETS[0], &here.cargo_home).shown();
         assert!(
-            shown.contains("+crt-static") && !shown.contains("remap"),
+            shown.contains("+crt-static")
+                && shown.contains("linux_getrandom")
+                && !shown.contains("remap"),
             "{shown}"
         );
     }
