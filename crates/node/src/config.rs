@@ -40,6 +40,7 @@ pub use self::table::{Kind, PREFIX, Reload, SETTINGS, Setting, Shape, find};
 pub use self::units::{read_duration, read_size, write_duration, write_size};
 pub use self::value::Value;
 use crate::logs::{Format, Levels, LogSettings, Severity};
+use crate::probe::{DiskKind, Overrides, Power};
 
 /// The name of the file in the data directory.
 pub const FILE: &str = "convoke.toml";
@@ -205,6 +206,7 @@ pub struct Config {
     pub api: ApiConfig,
     pub logs: LogSettings,
     pub limits: LimitsConfig,
+    pub probe: ProbeConfig,
     pub stop: StopConfig,
 }
 
@@ -329,6 +331,17 @@ pub struct LimitsConfig {
     pub running_calls: usize,
 }
 
+/// `[probe]`
+#[derive(Clone, Debug)]
+#[expect(
+    missing_docs,
+    reason = "each is explained in the table of settings, in one place only"
+)]
+pub struct ProbeConfig {
+    pub root: Option<PathBuf>,
+    pub overrides: Overrides,
+}
+
 /// `[stop]`
 #[derive(Clone, Copy, Debug)]
 #[expect(
@@ -404,6 +417,10 @@ impl Loaded {
                 message_bytes: usize_of(self.size("limits.message")),
                 running_calls: self.count("limits.running_calls"),
             },
+            probe: ProbeConfig {
+                root: self.path("probe.root"),
+                overrides: self.overrides(),
+            },
             stop: StopConfig {
                 drain: self.duration("stop.drain"),
                 bound: self.duration("stop.bound"),
@@ -426,6 +443,38 @@ impl Loaded {
             rotate_bytes: self.size("logs.rotate"),
             keep: self.count("logs.keep"),
             recent: self.count("logs.recent"),
+        }
+    }
+
+    fn overrides(&self) -> Overrides {
+        let text = |key: &str| self.text(key);
+        let number = |key: &str| match self.get(key).value {
+            Value::Whole(number) | Value::Size(number) => Some(number),
+            Value::Nothing
+            | Value::Flag(_)
+            | Value::Text(_)
+            | Value::Duration(_)
+            | Value::List(_) => None,
+        };
+        Overrides {
+            cores: number("probe.cores"),
+            memory: number("probe.memory"),
+            disk_free: number("probe.disk_free"),
+            disk_kind: text("probe.disk_kind").and_then(|name| DiskKind::named(&name)),
+            disk_write: number("probe.disk_write"),
+            disk_fsync: match self.get("probe.disk_fsync").value {
+                Value::Duration(time) => Some(time),
+                Value::Nothing
+                | Value::Flag(_)
+                | Value::Text(_)
+                | Value::Whole(_)
+                | Value::Size(_)
+                | Value::List(_) => None,
+            },
+            network_link: number("probe.network_link"),
+            gpus: number("probe.gpus"),
+            power: text("probe.power").and_then(|name| Power::named(&name)),
+            ignore: self.list("probe.ignore"),
         }
     }
 

@@ -13,6 +13,7 @@
 //! | [`logs`] | what a node tells: levels, files, recent lines |
 //! | [`roles`] | which services each role wants, as data |
 //! | [`supervisor`] | brings what runs to what is wanted; owns every service; one way to stop |
+//! | [`probe`] | what this machine is: cores, memory, disk, network, each with its source and how far to trust it |
 //! | [`notify`] | what the service manager is told |
 //!
 //! A program puts them together so:
@@ -64,6 +65,7 @@ pub mod logs;
 pub mod node;
 pub mod notify;
 mod parts;
+pub mod probe;
 pub mod roles;
 mod services;
 pub mod supervisor;

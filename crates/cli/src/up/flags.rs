@@ -70,6 +70,7 @@ fn value_name(kind: Kind) -> &'static str {
             Shape::Origin => "ORIGIN",
             Shape::Levels => "LEVELS",
             Shape::Token => "TOKEN",
+            Shape::Probe => "PROBE",
         },
         Kind::Choice(_) => "WORD",
         Kind::Whole { .. } => "COUNT",

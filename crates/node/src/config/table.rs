@@ -10,7 +10,7 @@ pub struct Setting {
     pub key: &'static str,
     /// What it holds.
     pub kind: Kind,
-    /// What it holds when nobody says anything, as it is written in a file; empty for nothing.
+    /// What it holds when nobody says anything, as it is written in a file; empty for nothing, or for an empty list.
     pub default: &'static str,
     /// The flag of the command line, without dashes; empty where a flag would be wrong.
     pub flag: &'static str,
@@ -86,6 +86,8 @@ pub enum Shape {
     Levels,
     /// A token, as `convoke token create` prints it: 1 to 4,096 printable characters without spaces.
     Token,
+    /// The name of a probe, as `convoke probe` shows them.
+    Probe,
 }
 
 /// Whether a running node takes a new value.
@@ -134,6 +136,7 @@ pub fn find(key: &str) -> Option<&'static Setting> {
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
 const SECOND: u64 = 1_000;
 const HOUR: u64 = 3_600 * SECOND;
 const DAY: u64 = 24 * HOUR;
@@ -546,6 +549,141 @@ pub const SETTINGS: &[Setting] = &[
         is_secret: false,
     },
     Setting {
+        key: "probe.root",
+        kind: Kind::Text(Shape::Path),
+        default: "",
+        flag: "",
+        meaning: "A directory below which `/proc`, `/sys` and `/etc` are read instead of those of this machine: the host's, mounted into a container, or recorded \
+                  ones in tests",
+        cost: "What is decided from it is decided for another machine. Affinity and control groups are those of whatever `/proc/self` is there",
+        reload: Reload::Restart("the machine is what the node was started on"),
+        is_secret: false,
+    },
+    Setting {
+        key: "probe.ignore",
+        kind: Kind::List {
+            of: Shape::Probe,
+            most: 32,
+        },
+        default: "",
+        flag: "",
+        meaning: "Probes that are not to be believed, as of a broken sensor: they answer that they do not know",
+        cost: "Nobody learns from them any more, also when they are right",
+        reload: Reload::Live,
+        is_secret: false,
+    },
+    Setting {
+        key: "probe.cores",
+        kind: Kind::Whole {
+            least: 1,
+            most: 65_536,
+        },
+        default: "",
+        flag: "",
+        meaning: "How many cores the node counts on, whatever was found. So for those below: nothing is measured in their place",
+        cost: "Too many: more is expected of the node than it can do. Nothing is reserved by it",
+        reload: Reload::Live,
+        is_secret: false,
+    },
+    Setting {
+        key: "probe.memory",
+        kind: Kind::Size {
+            least: 16 * MIB,
+            most: 1_024 * TIB,
+        },
+        default: "",
+        flag: "",
+        meaning: "How much memory the node counts on",
+        cost: "As probe.cores",
+        reload: Reload::Live,
+        is_secret: false,
+    },
+    Setting {
+        key: "probe.disk_free",
+        kind: Kind::Size {
+            least: 0,
+            most: 1_024 * TIB,
+        },
+        default: "",
+        flag: "",
+        meaning: "How much room there is for the node's data, as where a quota is that nobody can see",
+        cost: "It does not shrink as the disk fills",
+        reload: Reload::Live,
+        is_secret: false,
+    },
+    Setting {
+        key: "probe.disk_kind",
+        kind: Kind::Choice(&[
+            "auto", "nvme", "ssd", "hdd", "card", "virtual", "zfs", "memory", "network", "overlay",
+            "program",
+        ]),
+        default: "auto",
+        flag: "",
+        meaning: "What lies below the data directory; auto: what was found",
+        cost: "As probe.cores",
+        reload: Reload::Live,
+        is_secret: false,
+    },
+    Setting {
+        key: "probe.disk_write",
+        kind: Kind::Size {
+            least: KIB,
+            most: TIB,
+        },
+        default: "",
+        flag: "",
+        meaning: "How much that disk writes in a second, whatever was measured",
+        cost: "As probe.cores",
+        reload: Reload::Live,
+        is_secret: false,
+    },
+    Setting {
+        key: "probe.disk_fsync",
+        kind: Kind::Duration {
+            least_ms: 1,
+            most_ms: 60 * SECOND,
+        },
+        default: "",
+        flag: "",
+        meaning: "How long 4 KiB take until they are safe on it, for 99 of 100, whatever was measured",
+        cost: "The log waits for the disk, not for this number",
+        reload: Reload::Live,
+        is_secret: false,
+    },
+    Setting {
+        key: "probe.network_link",
+        kind: Kind::Whole {
+            least: 1,
+            most: 10_000_000,
+        },
+        default: "",
+        flag: "",
+        meaning: "How many millions of bits a second get from here to the other nodes. Whoever knows the line knows more than the card, which only knows its cable",
+        cost: "As probe.cores",
+        reload: Reload::Live,
+        is_secret: false,
+    },
+    Setting {
+        key: "probe.gpus",
+        kind: Kind::Whole { least: 0, most: 64 },
+        default: "",
+        flag: "",
+        meaning: "How many graphics processors can compute here, as where drivers do not list them",
+        cost: "As probe.cores",
+        reload: Reload::Live,
+        is_secret: false,
+    },
+    Setting {
+        key: "probe.power",
+        kind: Kind::Choice(&["auto", "mains", "battery"]),
+        default: "auto",
+        flag: "",
+        meaning: "What the machine runs on; auto: what was found",
+        cost: "As probe.cores",
+        reload: Reload::Live,
+        is_secret: false,
+    },
+    Setting {
         key: "stop.drain",
         kind: Kind::Duration {
             least_ms: 0,
@@ -610,6 +748,7 @@ impl fmt::Display for Shape {
             Self::Origin => "an origin, as https://console.example",
             Self::Levels => "levels, as info or info,convoke_rpc=debug",
             Self::Token => "a token, as `convoke token create` prints it",
+            Self::Probe => "the name of a probe, as temperature",
         })
     }
 }

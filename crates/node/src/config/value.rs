@@ -118,10 +118,11 @@ pub(crate) fn from_text(setting: &Setting, text: &str) -> Result<Value, String> 
     checked(setting, value)
 }
 
-/// The default: of a text that is empty, nothing.
+/// The default: one that is empty is nothing, and of a list an empty one.
 pub(crate) fn default_of(setting: &Setting) -> Value {
     match (setting.kind, setting.default) {
-        (Kind::Text(_), "") => Value::Nothing,
+        (Kind::List { .. }, "") => Value::List(Vec::new()),
+        (_, "") => Value::Nothing,
         (_, text) => from_text(setting, text).expect("a test reads every default"),
     }
 }
@@ -280,6 +281,12 @@ fn shaped(shape: Shape, text: &str, is_secret: bool) -> Result<(), String> {
                 .map_err(|error| error.to_string());
         }
         Shape::Token => text.len() <= 4_096 && text.chars().all(|c| c.is_ascii_graphic()),
+        Shape::Probe if !crate::probe::NAMES.contains(&text) => {
+            let near = convoke_web::text::nearest(text, crate::probe::NAMES)
+                .map_or_else(String::new, |name| format!("; did you mean {name}?"));
+            return Err(format!("{} is not {shape}{near}", quoted()));
+        }
+        Shape::Probe => true,
     };
     if is_well {
         return Ok(());
