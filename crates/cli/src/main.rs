@@ -24,6 +24,7 @@ mod near;
 mod node;
 mod output;
 mod picture;
+mod probe;
 mod progress;
 mod raft;
 mod recover;
@@ -148,6 +149,11 @@ enum Command {
     ///
     /// With the node running or not; told the same flags as `convoke up`.
     Doctor(doctor::Arguments),
+    /// Shows what this machine is: cores, memory, disk, network, each with its source
+    ///
+    /// As its node finds it, with the node running or not. What is unknown says why, and how far to trust a value stands beside it: sure, likely,
+    /// at most (it may be much less), at least (it may be more).
+    Probe(probe::Arguments),
     /// Gathers what somebody who helps wants to see
     #[command(subcommand)]
     Debug(debug::Command),
@@ -234,6 +240,7 @@ fn run(command: Command, look: Look) -> anyhow::Result<()> {
         Command::Lock(arguments) => lock::run(arguments),
         Command::Locks(arguments) => lock::list(arguments),
         Command::Doctor(arguments) => doctor::run(arguments),
+        Command::Probe(arguments) => probe::run(arguments),
         Command::Debug(command) => debug::run(command),
         Command::Node(command) => node::run(command),
         Command::Gen(arguments) => generate::run(&arguments),

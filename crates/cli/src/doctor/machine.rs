@@ -2,13 +2,15 @@
 //!
 //! What is read counts for this program; a service manager may give a node less, or more.
 //!
-//! Deliberately not here: disks, which matter where the data is.
+//! Deliberately not here: disks, which matter where the data is, and all else that a machine is (`convoke probe`).
 
 use std::fs;
 
+use convoke_node::probe::Answer;
 use rustix::process::{Resource, getrlimit};
 
 use super::finding::Finding;
+use crate::probe::this_machine;
 
 /// Each link and each file of the log takes one.
 const FILES_LEAST: u64 = 512;
@@ -32,8 +34,17 @@ pub(super) fn look() -> Vec<Finding> {
             findings.push(buffer(check, name, bytes));
         }
     }
-    findings.push(memory(memory_limit()));
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let machine = this_machine();
+    findings.push(match &machine.memory_limit {
+        Answer::Known(known) => memory(known.value),
+        Answer::Unknown { why } => Finding::ok(
+            "machine.memory",
+            format!("whether memory has a limit cannot be seen: {why}"),
+        ),
+    });
+    let rows = machine.rows();
+    let cores = rows.iter().find(|row| row.probe == "cores");
+    let cores = cores.map_or("unknown", |row| row.text.as_str());
     findings.push(Finding::ok("machine.cores", format!("{cores} cores")));
     findings
 }
@@ -69,29 +80,6 @@ fn buffer(check: &'static str, name: &str, bytes: u64) -> Finding {
         what,
         format!("for fast links over UDP: sysctl -w net.core.{name}={BUFFER_GOOD}"),
     )
-}
-
-/// The least that a group above this process may have, if one of them has a limit.
-fn memory_limit() -> Option<u64> {
-    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::"));
-    let own = own.unwrap_or("/").trim_matches('/').to_owned();
-    let mut limits = Vec::new();
-    let mut group = std::path::Path::new(&own);
-    loop {
-        let file = std::path::Path::new("/sys/fs/cgroup")
-            .join(group)
-            .join("memory.max");
-        limits.extend(file.to_str().and_then(number_in));
-        match group.parent() {
-            Some(above) => group = above,
-            None => break,
-        }
-    }
-    // The older kind says a very large number when there is no limit.
-    let older = number_in("/sys/fs/cgroup/memory/memory.limit_in_bytes");
-    limits.extend(older.filter(|bytes| *bytes < 1 << 60));
-    limits.into_iter().min()
 }
 
 fn memory(limit: Option<u64>) -> Finding {

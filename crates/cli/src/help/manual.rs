@@ -39,6 +39,7 @@ pub(crate) const GROUPS: &[(&str, &[&str])] = &[
             "events",
             "audit",
             "doctor",
+            "probe",
             "debug",
         ],
     ),
@@ -119,6 +120,15 @@ pub(crate) const PAGES: &[Page] = &[
         &[
             "convoke doctor",
             "convoke doctor --listen 192.0.2.7:4700    # before it is started so",
+        ],
+    ),
+    page(
+        "probe",
+        exits::PLAIN,
+        &[
+            "convoke probe",
+            "convoke probe --measure        # also how fast the disk writes, which is kept for later",
+            "convoke probe --root /host     # in a container, of the host that is mounted there",
         ],
     ),
     page("debug", exits::PLAIN, &["convoke debug bundle"]),

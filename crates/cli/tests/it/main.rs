@@ -18,6 +18,7 @@ mod kv;
 mod lasting;
 mod manners;
 mod nodes;
+mod probe;
 mod raft;
 mod rpc;
 mod top;
