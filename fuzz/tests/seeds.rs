@@ -48,6 +48,11 @@ fn the_log_keeps_its_promises() {
 }
 
 #[test]
+fn probes_keep_their_promises() {
+    replay("probe");
+}
+
+#[test]
 fn problems_keep_their_promises() {
     replay("problem");
 }

@@ -13,6 +13,7 @@ mod key_pem;
 mod link;
 mod log;
 mod membership;
+mod probe;
 mod problem;
 mod versioned;
 
@@ -97,6 +98,15 @@ pub const TARGETS: &[Target] = &[
         words: handshake::WORDS,
         // Data is sealed, sent, opened and compared, twice.
         bytes_per_byte: 64,
+    },
+    Target {
+        name: "probe",
+        checks: "whatever a machine's files say: a look ends, what is unknown says why, and nobody counts on more than there is",
+        check: probe::check,
+        sample: probe::sample,
+        words: probe::WORDS,
+        // A path of a group is a directory for each of its parts, and each of those is a path.
+        bytes_per_byte: 512,
     },
     Target {
         name: "problem",
