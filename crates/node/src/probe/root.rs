@@ -76,20 +76,18 @@ impl Unread {
 
     fn of(path: &str, error: &io::Error) -> Self {
         let path = path.to_owned();
-        match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::NotThere { path },
-            kind => Self::Refused {
-                path,
-                // The number that comes with the text of the kernel helps nobody.
-                why: match error.raw_os_error() {
-                    Some(_) => said(error),
-                    None => kind.to_string(),
-                },
-            },
+        let kind = error.kind();
+        if matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
+            return Self::NotThere { path };
+        }
+        Self::Refused {
+            path,
+            why: said(error),
         }
     }
 }
 
+/// In the words of the operating system, without the number that comes with them.
 fn said(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();

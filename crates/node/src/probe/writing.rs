@@ -97,10 +97,10 @@ pub fn measure(data: &Path, unix_ms: u64) -> Result<Written, MeasureError> {
     let scratch = data.join(SCRATCH);
     let written = write_all(&scratch);
     // One that another process measures with is gone already.
-    let removed = fs::remove_file(&scratch).or_else(|error| match error.kind() {
-        io::ErrorKind::NotFound => Ok(()),
-        _ => Err(error),
-    });
+    let removed = match fs::remove_file(&scratch) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    };
     let (bytes_per_s, mut times) = written.map_err(failed)?;
     removed.map_err(failed)?;
     let written = Written {
