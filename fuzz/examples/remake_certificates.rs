@@ -1,6 +1,7 @@
 //! Makes the committed certificates anew, for when what we write into certificates changes.
 //!
 //! `cargo run -p convoke-fuzz --example remake_certificates`
+#![expect(clippy::print_stdout, reason = "a program for people: it prints")]
 
 use std::error::Error;
 use std::fs;

@@ -1,6 +1,7 @@
 //! Records the flights of handshakes anew, for when what we say in handshakes changes.
 //!
 //! `cargo run -p convoke-fuzz --example remake_handshakes`
+#![expect(clippy::print_stdout, reason = "a program for people: it prints")]
 
 use std::error::Error;
 use std::fs;

@@ -9,6 +9,11 @@
 //! | `worker.rs` | makes inputs and hands them to the target |
 //! | `supervisor.rs` | watches a worker |
 //! | `finding.rs` | keeps an input that was found, and says how to replay it |
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for people: it prints"
+)]
 
 mod finding;
 mod supervisor;

@@ -10,6 +10,7 @@
 //!
 //! Deliberately not here: what is promised (`history`), and printing (`report`).
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
@@ -21,7 +22,7 @@ use convoke_rpc::{Endpoint, Limits, Target};
 use convoke_types::RoleSet;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 
 use crate::args::RunArguments;
 use crate::clients::{Desk, until_whole};
@@ -41,6 +42,8 @@ const WINDOW: Duration = Duration::from_secs(3);
 const BEGIN: Duration = Duration::from_secs(60);
 /// When all is well again all nodes are, within.
 const CONVERGE: Duration = Duration::from_secs(60);
+/// Each operation of a client has a deadline, so that it ends within, once all is to be calm.
+const CALM: Duration = Duration::from_secs(60);
 /// Progress is told so often.
 const PROGRESS: Duration = Duration::from_secs(15);
 /// The same, of runs that are short.
@@ -149,6 +152,39 @@ pub(crate) fn run(
     outcome
 }
 
+/// Tasks that end by themselves when all is to be calm.
+#[derive(Debug, Default)]
+struct Clients {
+    tasks: JoinSet<()>,
+    /// Who has not ended.
+    names: HashMap<task::Id, String>,
+}
+
+impl Clients {
+    fn start(
+        &mut self,
+        name: String,
+        client: impl Future<Output = ()> + Send + 'static,
+        runtime: &Runtime,
+    ) {
+        let task = self.tasks.spawn_on(client, runtime.handle());
+        self.names.insert(task.id(), name);
+    }
+
+    /// Waits for all of them. Gives those that are cut off, as they do not end within.
+    async fn end(mut self, within: Duration) -> anyhow::Result<Vec<String>> {
+        let until = tokio::time::Instant::now() + within;
+        while let Ok(Some(ended)) =
+            tokio::time::timeout_at(until, self.tasks.join_next_with_id()).await
+        {
+            let (id, ()) = ended.context("a client of the harness panicked")?;
+            self.names.remove(&id);
+        }
+        self.tasks.abort_all();
+        Ok(self.names.into_values().collect())
+    }
+}
+
 struct Run<'a> {
     arguments: &'a RunArguments,
     development: Development,
@@ -178,10 +214,10 @@ impl Run<'_> {
         self.desk.book.start();
         self.start(Arc::clone(&self.desk).watch());
         self.start(judge_on(Arc::clone(&self.desk), wake));
-        let mut clients = JoinSet::new();
+        let mut clients = Clients::default();
         for number in 0..self.arguments.clients {
             let client = Arc::clone(&self.desk).client(number);
-            clients.spawn_on(client, self.runtime.handle());
+            clients.start(format!("client {number}"), client, self.runtime);
         }
         if self.arguments.locks > 0 {
             for first in 0..LISTENERS {
@@ -190,11 +226,11 @@ impl Run<'_> {
             self.start(Arc::clone(&self.desk).watch_fenced());
             for number in 0..self.arguments.locks {
                 let locker = Arc::clone(&self.desk).locker(number);
-                clients.spawn_on(locker, self.runtime.handle());
+                clients.start(format!("locker {number}"), locker, self.runtime);
             }
             let electors = self.electors(fleet)?;
             let voting = Arc::clone(&self.desk).vote(electors);
-            clients.spawn_on(voting, self.runtime.handle());
+            clients.start("who votes".to_owned(), voting, self.runtime);
         }
         self.trouble(fleet)?;
         let healed = self.desk.book.now();
@@ -204,11 +240,13 @@ impl Run<'_> {
             .for_each(|what| self.desk.book.broken(what));
         self.desk.calm();
         if self.was_interrupted {
-            clients.abort_all();
+            clients.tasks.abort_all();
             return Ok(None);
         }
-        while let Some(ended) = self.runtime.block_on(clients.join_next()) {
-            ended.context("a client of the harness panicked")?;
+        let left = self.runtime.block_on(clients.end(CALM))?;
+        for who in left {
+            let what = format!("{who} of the harness is still busy {CALM:?} after all was healed");
+            self.desk.book.broken(what);
         }
         self.after(fleet, healed)
     }
@@ -371,8 +409,7 @@ async fn judge_on(desk: Arc<Desk>, wake: SyncSender<Wake>) {
     loop {
         tokio::time::sleep(JUDGE).await; // tidy: the pace at which windows are judged
         let judging = Arc::clone(&desk);
-        let judged =
-            tokio::task::spawn_blocking(move || judging.book.judge_before(judging.window()));
+        let judged = task::spawn_blocking(move || judging.book.judge_before(judging.window()));
         desk.found(desk.ledger.judge());
         if judged.await.is_err() || desk.book.is_broken() {
             let _ = wake.try_send(Wake::Broken);

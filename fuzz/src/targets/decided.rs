@@ -199,7 +199,7 @@ fn any_command(random: &mut Random, level: u16) -> Command {
 fn custody_command(random: &mut Random) -> CustodyCommand {
     let (token, hash) = (
         TokenId([random.below(3) as u8; 8]),
-        Digest([random.once_in(8) as u8; 32]),
+        Digest([u8::from(random.once_in(8)); 32]),
     );
     let life_ms = [0, 1_000, 60_000, 4_000_000][random.below(4)];
     let issuer = Digest([random.below(5) as u8; 32]);

@@ -148,7 +148,13 @@ fn signed_datagram(bytes: &[u8]) -> Vec<u8> {
     while let Ok(Some(section)) = reader.next_section() {
         let section = match section {
             Section::Unit(unit) => Section::Unit(signed(unit)),
-            other => other,
+            other @ (Section::Ping(_)
+            | Section::Pong(_)
+            | Section::Have(_)
+            | Section::Want(_)
+            | Section::Digest { .. }
+            | Section::Bucket { .. }
+            | Section::WantMembers(_)) => other,
         };
         let _ = writer.put(&section);
     }
@@ -203,7 +209,7 @@ fn signed(unit: Unit) -> Unit {
             vote.signature = TwinSeal::new(observer).sign(&message);
             Unit::Vote(vote)
         }
-        other => other,
+        other @ (Unit::Page(_) | Unit::Standing(_) | Unit::Vote(_)) => other,
     }
 }
 

@@ -114,7 +114,7 @@ fn card(root: &Root, name: &str) -> Option<Gpu> {
     })
 }
 
-/// `Model: 		 NVIDIA GeForce RTX 3090` and more such lines.
+/// `Model: NVIDIA GeForce RTX 3090` and more such lines.
 fn nvidia(root: &Root, place: &str) -> Option<Gpu> {
     let text = root
         .read(&format!("{NVIDIA}/{place}/information"), SMALL)

@@ -268,7 +268,7 @@ mod tests {
             .into(),
             sees_top: true,
         };
-        assert_eq!(groups.cpu, [expected.clone()]);
+        assert_eq!(groups.cpu, std::slice::from_ref(&expected));
         assert_eq!(groups.memory, [expected]);
     }
 
