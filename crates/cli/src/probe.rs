@@ -47,21 +47,15 @@ pub(crate) struct Arguments {
 /// Looks, and tells what it found.
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let data = data_directory(arguments.data.as_deref())?;
-    let named = |key: &str, path: &Path| (key.to_owned(), path.display().to_string());
-    let mut flags = vec![named("node.data", &data)];
-    flags.extend(
-        arguments
-            .root
-            .as_deref()
-            .map(|root| named("probe.root", root)),
-    );
     let sources = Sources {
         config: arguments.config,
         environment: environment(),
-        flags,
+        flags: vec![("node.data".to_owned(), data.display().to_string())],
     };
     let settings = load(&sources)?.config().probe;
-    let root = settings.root.unwrap_or_else(|| PathBuf::from("/"));
+    // A flag of this command alone: `convoke up` takes the setting from the file or the environment.
+    let root = arguments.root.or(settings.root);
+    let root = root.unwrap_or_else(|| PathBuf::from("/"));
     if !root.is_dir() {
         bail!("there is no directory {} to look below", root.display());
     }
