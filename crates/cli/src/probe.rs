@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         flags: vec![("node.data".to_owned(), data.display().to_string())],
     };
     let settings = load(&sources)?.config().probe;
-    // A flag of this command alone: `convoke up` takes the setting from the file or the environment.
+    // The flag is this command's own, and comes before the setting, which takes none.
     let root = arguments.root.or(settings.root);
     let root = root.unwrap_or_else(|| PathBuf::from("/"));
     if !root.is_dir() {

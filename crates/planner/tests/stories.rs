@@ -34,68 +34,45 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use convoke_planner::roles::{
     Authority, Decided, Enrolled, Machine, Measured, Notice, Observed, Planner, Presence, Refused,
     Requirement, RoleChange, Rules, Seen,
 };
+use convoke_trial::stories;
 use convoke_types::{NodeId, Role, RoleSet, Timestamp};
 
-/// What separates a story from what came of it.
-const RULE: &str = "---\n";
-const HOW_TO_UPDATE: &str = "UPDATE_GOLDEN=1 cargo test -p convoke-planner --test stories";
 const GB: f64 = 1e9;
+
+const HOW_TO_UPDATE: &str = "UPDATE_GOLDEN=1 cargo test -p convoke-planner --test stories";
 
 #[test]
 fn stories_end_as_they_ended_when_somebody_last_looked() {
-    let changed: Vec<String> = scripts()
-        .iter()
-        .filter_map(|path| compare_or_update(path))
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let files = std::fs::read_dir(folder).expect("list the stories");
+    let mut paths: Vec<_> = files
+        .map(|file| file.expect("list the stories").path())
         .collect();
+    paths.sort();
+    let mut changed = Vec::new();
+    for path in paths {
+        let text = std::fs::read_to_string(&path).expect("read a story");
+        let ended = stories::end(&text, run);
+        let ended = ended.unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+        if update_is_asked_for() {
+            std::fs::write(&path, ended.text).expect("write a story");
+        } else {
+            let difference = ended.difference.into_iter();
+            changed.extend(difference.map(|it| format!("  {}, {it}", path.display())));
+        }
+    }
     assert!(
         changed.is_empty(),
         "stories end differently:\n{}\nIf that is what you want, write it down with\n    {HOW_TO_UPDATE}\nand read the difference.",
         changed.join("\n"),
     );
-}
-
-#[test]
-fn a_line_that_cannot_be_read_is_named() {
-    let why = run("node a master\nat 5s explode a\nrun 10s\n").expect_err("nothing explodes");
-    assert_eq!(
-        why,
-        "line 2, `at 5s explode a`: nothing like that can happen"
-    );
-}
-
-/// The name of the story and its first line that differs, if any does.
-fn compare_or_update(path: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(path).expect("read a story");
-    let (story, expected) = text.split_once(RULE).unwrap_or((&text, ""));
-    let told = run(story).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
-    if update_is_asked_for() {
-        std::fs::write(path, format!("{story}{RULE}{told}")).expect("write a story");
-        return None;
-    }
-    if told == expected {
-        return None;
-    }
-    let same = expected
-        .lines()
-        .zip(told.lines())
-        .take_while(|(left, right)| left == right)
-        .count();
-    let was = expected.lines().nth(same).unwrap_or("(the end)");
-    let now = told.lines().nth(same).unwrap_or("(the end)");
-    Some(format!(
-        "  {}, line {} below the rule\n    was {}\n    now {}",
-        path.display(),
-        same + 1,
-        was.trim(),
-        now.trim()
-    ))
 }
 
 #[expect(
@@ -106,14 +83,13 @@ fn update_is_asked_for() -> bool {
     std::env::var_os("UPDATE_GOLDEN").is_some()
 }
 
-fn scripts() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
-    let files = std::fs::read_dir(folder).expect("list the stories");
-    let mut paths: Vec<PathBuf> = files
-        .map(|file| file.expect("list the stories").path())
-        .collect();
-    paths.sort();
-    paths
+#[test]
+fn a_line_that_cannot_be_read_is_named() {
+    let why = run("node a master\nat 5s explode a\nrun 10s\n").expect_err("nothing explodes");
+    assert_eq!(
+        why,
+        "line 2, `at 5s explode a`: nothing like that can happen"
+    );
 }
 
 type Result<T> = std::result::Result<T, String>;

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | commands on their way | [`StoreConfig::sessions`] times the window of a session; more wait for a place, within their deadline |
 //! | attempts | as many as fit before the deadline, with pauses that double from 5 ms to half a second |
+//! | waiting for a link to a node | 250 ms while another one is known; else as for its answer |
 //! | nodes remembered | those given, and eight that others named |
 //!
 //! Deliberately not here: what commands mean, and watching (`watch`).

@@ -87,20 +87,17 @@ fn explained(text: &str) -> BTreeMap<&str, usize> {
 }
 
 fn missing_locks(tree: &Tree) -> Vec<Finding> {
-    ["bench"]
-        .into_iter()
-        .filter(|folder| tree.file(&format!("{folder}/Cargo.toml")).is_some())
-        .filter(|folder| tree.file(&format!("{folder}/Cargo.lock")).is_none())
-        .map(|folder| {
-            let what = format!("`{folder}/` has no Cargo.lock");
-            Finding::new(
-                &format!("{folder}/Cargo.toml"),
-                1,
-                what,
-                "build it once and keep the lock file it writes",
-            )
-        })
-        .collect()
+    let has = |file: &str| tree.file(file).is_some();
+    let is_missing = has("bench/Cargo.toml") && !has("bench/Cargo.lock");
+    let finding = || {
+        Finding::new(
+            "bench/Cargo.toml",
+            1,
+            "`bench/` has no Cargo.lock".to_owned(),
+            "build it once and keep the lock file it writes",
+        )
+    };
+    is_missing.then(finding).into_iter().collect()
 }
 
 #[cfg(test)]

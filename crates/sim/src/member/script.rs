@@ -43,9 +43,6 @@ use crate::fault::{AddressAt, DiskAt, What, Whom};
 use crate::network::Loss;
 use crate::world::{Happened, World};
 
-/// What separates a story from what came of it.
-pub const RULE: &str = "---\n";
-
 type Members = World<MemberActor>;
 
 /// Runs a story and gives back what stands below its line.
