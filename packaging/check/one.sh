@@ -23,7 +23,7 @@ see 'a reload passes' systemctl reload convoke
 until_seen 'the settings were read again' sh -c 'journalctl --unit convoke.service --no-pager | grep -q "waits for the next start"'
 cp /tmp/settings /etc/convoke/convoke.toml
 see 'the journal has its words' sh -c 'journalctl --unit convoke.service --no-pager | grep -q "A new cluster begins here"'
-see 'who may not is told so' sh -c 'runuser -u nobody -- convoke status 2>&1 | tee /dev/stderr | grep -qi "permission denied"'
+see 'who may not is told so' sh -c 'runuser -u nobody -- convoke status 2>&1 | tee /dev/stderr | grep -q "another user"'
 see 'root does not write into the directory of the node' sh -c 'convoke reset --yes 2>&1 | grep -q runuser'
 
 first=$(property MainPID)

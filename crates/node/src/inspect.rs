@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use crate::custody::keeper;
+use crate::custody::issuers;
 use crate::logs::{Page, Ring, Severity};
 use crate::parts::Parts;
 use crate::supervisor::{ServiceState, ServiceStatus};
@@ -525,7 +525,7 @@ pub(crate) async fn rotate(parts: &Parts, by: Option<Actor>) -> Result<Rotated, 
             maybe: false,
         });
     }
-    let rotated = keeper::rotate(&parts.store, papers, parts.lifetime(), by).await;
+    let rotated = issuers::rotate(&parts.store, papers, parts.lifetime(), by).await;
     rotated
         .map(|(old, new)| Rotated {
             old: old.to_string(),

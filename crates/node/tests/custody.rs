@@ -10,7 +10,7 @@ use convoke_node::node::{Node, NodeError};
 use convoke_rpc::{Role, RoleSet};
 use convoke_types::wire::enrol::JoinToken;
 use convoke_types::wire::store::{
-    Admission, Command, CustodyCommand, CustodyFound, CustodyQuery, Found, Freshness, Query,
+    Admission, Command, CustodyCommand, CustodyFound, CustodyQuery, Digest, Found, Freshness, Query,
 };
 
 use crate::world::{One, PATIENCE, World, settings, start, until, voters_are, with_token};
@@ -229,17 +229,61 @@ async fn an_issuer_whose_key_others_may_have_stays_out_and_its_node_signs_with_a
         first.node.trust().current().issuers().len() == 3
     })
     .await;
-    let trust = first.trust().await;
-    let mut issuers = trust.issuers.iter();
-    let stolen = issuers.find(|it| it.node == first.node.id());
-    let stolen = stolen.expect("it signs").issuer;
-    let retire = CustodyCommand::RetireIssuer {
-        issuer: stolen,
-        keep_ms: 0,
-    };
-    // All have certificates of it, so that the links over which the answer comes may end first.
-    let _ = second.node.store().command(Command::Custody(retire)).await;
+    let stolen = retire_issuer_of(&first, &second).await;
     let all = [first, second, third];
+    all_sign_without(stolen, &all).await;
+    until("everybody knows everybody", || {
+        all.iter().all(|one| one.knows() == 3)
+    })
+    .await;
+    for node in all {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_was_away_while_the_issuer_of_its_certificate_was_retired_comes_back() {
+    let world = World::new();
+    let first = world.found().await;
+    let token = first.token(RoleSet::ALL, 2).await;
+    let second = world.join("second", &token).await;
+    let third = world.join("third", &token).await;
+    until("all sign", || {
+        third.node.trust().current().issuers().len() == 3
+    })
+    .await;
+    third.stop().await;
+    let stolen = retire_issuer_of(&first, &second).await;
+    let both = [first, second];
+    all_sign_without(stolen, &both).await;
+    let [first, second] = both;
+
+    // It knows nothing of that, and neither of the others takes the certificate that it has.
+    let all = [first, second, world.start("third").await];
+
+    all_sign_without(stolen, &all).await;
+    until("everybody knows everybody", || {
+        all.iter().all(|one| one.knows() == 3)
+    })
+    .await;
+    for node in all {
+        node.stop().await;
+    }
+}
+
+/// As when somebody else has its key: what it has signed counts no more.
+async fn retire_issuer_of(one: &One, through: &One) -> Digest {
+    let trust = one.trust().await;
+    let mut issuers = trust.issuers.iter();
+    let issuer = issuers.find(|it| it.node == one.node.id());
+    let issuer = issuer.expect("it signs").issuer;
+    let retire = CustodyCommand::RetireIssuer { issuer, keep_ms: 0 };
+    // All have certificates of it, so that the links over which the answer comes may end first.
+    let _ = through.node.store().command(Command::Custody(retire)).await;
+    issuer
+}
+
+async fn all_sign_without(stolen: Digest, all: &[One]) {
     until(
         "all sign and are believed, and what was stolen is not",
         || {
@@ -252,13 +296,6 @@ async fn an_issuer_whose_key_others_may_have_stays_out_and_its_node_signs_with_a
         },
     )
     .await;
-    until("everybody knows everybody", || {
-        all.iter().all(|one| one.knows() == 3)
-    })
-    .await;
-    for node in all {
-        node.stop().await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

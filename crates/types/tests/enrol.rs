@@ -8,7 +8,7 @@ use convoke_types::wire::enrol::{
     Ask, Asked, Denial, EnrolAnswerV1, EnrolRequestV1, Grant, JoinToken, Pin,
 };
 use convoke_types::wire::identity::Der;
-use convoke_types::wire::store::TokenId;
+use convoke_types::wire::store::{Revision, TokenId};
 use convoke_types::wire::{Versioned, decode_versioned, encode_versioned};
 use convoke_types::{ClusterId, NodeId, Role, RoleSet, Timestamp};
 
@@ -55,6 +55,7 @@ fn granted() -> EnrolAnswerV1 {
         addresses: vec!["a:1".to_owned()],
         clock: THEN,
         name: "home".to_owned(),
+        as_of: Revision(7),
     })
 }
 

@@ -13,7 +13,7 @@ use convoke_types::wire::enrol::{
     Ask, Asked, Denial, EnrolAnswerV1, EnrolRequestV1, Grant, JoinToken, Pin,
 };
 use convoke_types::wire::identity::{CredentialV1, Der};
-use convoke_types::wire::store::TokenId;
+use convoke_types::wire::store::{Revision, TokenId};
 use convoke_types::wire::{Versioned, decode_versioned, encode_versioned};
 use convoke_types::{ClusterId, NodeId, Role, RoleSet, Timestamp, codec};
 
@@ -176,6 +176,7 @@ fn answer(random: &mut Random) -> EnrolAnswerV1 {
                 addresses,
                 clock: Timestamp::from_unix_ms(random.any_size()),
                 name: random.text(20),
+                as_of: Revision(random.any_size()),
             })
         }
         3 => EnrolAnswerV1::Elsewhere { addresses },

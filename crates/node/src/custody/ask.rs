@@ -19,6 +19,7 @@ use convoke_types::wire::enrol::{
     Ask, Asked, Denial, EnrolAnswerV1, EnrolRequestV1, Grant, JoinToken,
 };
 use convoke_types::wire::identity::CredentialV1;
+use convoke_types::wire::store::Revision;
 use convoke_types::wire::{decode_versioned, encode_versioned};
 use convoke_types::{ClusterId, Timestamp, codec};
 
@@ -106,6 +107,7 @@ pub(crate) struct Granted {
     pub(crate) through: NodeId,
     pub(crate) certificate: Certificate,
     pub(crate) trust: TrustBundle,
+    pub(crate) as_of: Revision,
     pub(crate) places: Vec<String>,
     pub(crate) name: String,
 }
@@ -155,7 +157,7 @@ pub async fn join(
         own: Vec::new(),
         is_founder: false,
         role: None,
-        trusted: convoke_types::wire::store::Revision(0),
+        trusted: Revision(0),
     };
     let papers = Papers::accept(home, cluster, granted.certificate, granted.trust)?;
     Ok((papers, granted.through))
@@ -303,6 +305,7 @@ impl Asking<'_> {
             through,
             certificate,
             trust,
+            as_of: grant.as_of,
             places: grant.addresses,
             name: grant.name,
         })
@@ -370,6 +373,7 @@ mod tests {
             addresses: Vec::new(),
             clock: now(),
             name: "home".to_owned(),
+            as_of: Revision(1),
         }
     }
 

@@ -260,6 +260,7 @@ impl Desk {
             addresses: voters_at(log),
             clock: now(),
             name: papers.cluster.name.clone(),
+            as_of: papers.cluster.trusted,
         })
     }
 }

@@ -4,35 +4,30 @@
 //! | --- | --- |
 //! | believes the issuers and forgets the nodes that were decided | at once when that changes; a node without the log asks every two seconds |
 //! | renews its certificate | at two thirds of its life, when what it allows is no longer what was decided, and when its issuer counts no more |
-//! | has an issuer of its own, and has it decided | as long as it votes |
-//! | retires issuers of nodes that do not vote | on the leader, a minute after they ceased to |
-//! | asks whether it is still in | when it has heard of no leader for a while |
+//! | asks whether it is still in, and takes the certificate that it gets | when it has heard of no leader for a while |
 //! | remembers where voters are | twice a minute |
 //!
 //! What fails is tried again at the next look, a second later; people hear of it once.
 //!
-//! Deliberately not here: answering others (`desk`).
+//! Deliberately not here: answering others (`desk`), and all that waits for a decision (`issuers`): a certificate is renewed just when nothing
+//! can be decided, as others do not take the one that there is.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use convoke_consensus::engine::{Tokio, Watch, Watched};
-use convoke_consensus::host::LogNode;
-use convoke_rpc::identity::Validity;
-use convoke_rpc::{NodeId, RoleSet};
-use convoke_store::Store;
+use convoke_rpc::RoleSet;
+use convoke_rpc::identity::{TrustBundle, Validity};
 use convoke_types::wire::enrol::Denial;
 use convoke_types::wire::store::{
-    Actor, Admission, Attributed, Command, CustodyCommand, CustodyFound, CustodyQuery,
-    CustodyRefusal, Digest, Done, Found, Freshness, KEEP_MS, Query, Refusal, Revision, TrustState,
+    Admission, CustodyFound, CustodyQuery, Found, Freshness, Query, Revision, TrustState,
 };
 use parking_lot::Mutex;
 
-use super::ask::{self, AskError};
+use super::ask::{self, AskError, Granted};
+use super::decided::Decided;
 use super::desk::voters_at;
-use super::papers::{Papers, SETTLES, now};
-use super::{bundle_of, digest_of, is_same, local, local_trust};
+use super::papers::{Papers, now};
+use super::{bundle_of, is_same, local, local_trust};
 use crate::event::Event;
 use crate::parts::Parts;
 use crate::supervisor::Context;
@@ -41,8 +36,6 @@ use crate::supervisor::Context;
 const LOOK: Duration = Duration::from_secs(1);
 /// Between two questions of a node that does not keep the log.
 const ASK_EVERY: Duration = Duration::from_secs(2);
-/// A node that does not vote any more keeps its issuer for so long.
-const RETIRE_AFTER: Duration = Duration::from_secs(60);
 /// Without a leader for so long a node asks whether it is still in.
 const ALONE: Duration = Duration::from_secs(10);
 /// Between two such questions.
@@ -61,8 +54,8 @@ pub(crate) struct Keeper {
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     trusted: Revision,
-    /// Since when nodes with an issuer do not vote.
-    outside: BTreeMap<NodeId, Instant>,
+    /// What a voter believes as of a revision that this node has not come to.
+    lent: Option<(Revision, TrustBundle)>,
     /// When it was last known what is decided.
     answered: Option<Instant>,
     /// Since when no leader was heard of.
@@ -98,22 +91,13 @@ pub enum Out {
 impl Keeper {
     /// Until it is stopped, or this node is out.
     pub(crate) async fn run(mut self, context: &Context) -> Option<Out> {
-        let mut logs = self.parts.log.watch();
-        let mut watch = None;
-        let mut watched = None;
+        let mut decided = Decided::of(&self.parts);
         loop {
-            let log = logs.borrow_and_update().clone();
-            // Another log, or none, is watched from its beginning.
-            let me = log.as_ref().map(LogNode::me);
-            if me != watched {
-                watched = me;
-                watch = log.as_ref().map(|log| {
-                    let (_, frozen) = log.consensus().freeze();
-                    log.consensus().watch(frozen.revision())
-                });
-            }
-            let pause = if log.is_some() { LOOK } else { ASK_EVERY };
-            drop(log);
+            let pause = if decided.is_followed() {
+                LOOK
+            } else {
+                ASK_EVERY
+            };
             let looked = tokio::select! {
                 () = context.stopped() => return None,
                 looked = self.look() => looked,
@@ -127,8 +111,7 @@ impl Keeper {
             tokio::select! {
                 () = context.stopped() => return None,
                 () = tokio::time::sleep(pause) => {}
-                () = changed(&mut watch) => {}
-                _ = logs.changed() => {}
+                () = decided.changed() => {}
             }
         }
     }
@@ -138,9 +121,6 @@ impl Keeper {
         if let Some(trust) = self.decided_trust().await {
             self.seen.answered = Some(Instant::now());
             self.believe(&trust);
-            if let Some(log) = self.parts.log.get() {
-                self.look_after_issuers(&log, &trust).await;
-            }
         }
         match self.renew().await {
             Err(AskError::Denied(Denial::Forgotten)) => return Some(Out::Forgotten),
@@ -174,9 +154,15 @@ impl Keeper {
             return;
         }
         let mut papers = self.papers.lock();
-        let Some(bundle) = bundle_of(papers.cluster.id, trust) else {
+        let Some(mut bundle) = bundle_of(papers.cluster.id, trust) else {
             return;
         };
+        match &self.seen.lent {
+            Some((as_of, lent)) if trust.revision < *as_of => {
+                bundle = with_issuers_of(lent, &bundle);
+            }
+            Some(_) | None => self.seen.lent = None,
+        }
         self.seen.trusted = trust.revision;
         if is_same(&bundle, &papers.trust.current()) {
             return;
@@ -185,95 +171,6 @@ impl Keeper {
         match papers.believe(bundle, trust.revision) {
             Ok(()) => self.parts.tell(&Event::Trusts { issuers, forgotten }),
             Err(error) => tracing::warn!(%error, "keep the trust bundle"),
-        }
-    }
-
-    async fn look_after_issuers(&mut self, log: &LogNode, trust: &TrustState) {
-        let status = log.status();
-        let votes = |node: NodeId| {
-            let mut voters = status.voters.iter().flatten();
-            voters.any(|voter| voter.node == node)
-        };
-        let me = status.me.node;
-        if votes(me) && status.leader.is_some() {
-            self.have_an_issuer(trust).await;
-        }
-        if !status.is_leader() {
-            self.seen.outside.clear();
-            return;
-        }
-        let now = Instant::now();
-        let active = trust.issuers.iter().filter(|it| it.until.is_none());
-        let outside: Vec<_> = active.filter(|it| !votes(it.node)).collect();
-        self.seen
-            .outside
-            .retain(|node, _| outside.iter().any(|it| it.node == *node));
-        for record in outside {
-            let since = *self.seen.outside.entry(record.node).or_insert(now);
-            if now.saturating_duration_since(since) >= RETIRE_AFTER {
-                self.retire(record.issuer).await;
-            }
-        }
-    }
-
-    async fn retire(&self, issuer: Digest) {
-        let command = CustodyCommand::RetireIssuer {
-            issuer,
-            keep_ms: keep_ms(self.parts.lifetime()),
-        };
-        match self.parts.store.command(Command::Custody(command)).await {
-            Ok(_) => tracing::info!(%issuer, "retire the issuer of a node that does not vote"),
-            Err(error) => tracing::debug!(%error, %issuer, "retire an issuer"),
-        }
-    }
-
-    /// Makes sure that this voter can sign.
-    async fn have_an_issuer(&self, trust: &TrustState) {
-        let made = {
-            let mut papers = self.papers.lock();
-            let mine = match papers.issuer() {
-                Ok(issuer) => digest_of(issuer.certificate()),
-                Err(error) => return tracing::warn!(%error, "make an issuer"),
-            };
-            let known = trust.issuers.iter().find(|it| it.issuer == mine);
-            match known {
-                Some(record) if record.until.is_none() => return,
-                // It was retired, and this node votes again.
-                Some(_) => {
-                    let fresh = papers.fresh_issuer();
-                    fresh.and_then(|issuer| {
-                        papers.sign_with(issuer.clone(), false)?;
-                        Ok(issuer)
-                    })
-                }
-                None => papers.issuer().cloned(),
-            }
-        };
-        match made {
-            Ok(issuer) => {
-                let command = add(issuer.certificate());
-                match self.parts.store.command(command).await {
-                    Ok(_) => {
-                        tracing::info!(issuer = issuer.certificate().name(), "sign for others")
-                    }
-                    // It counted once, and never will again: its key may be in other hands.
-                    Err(convoke_store::Error::Refused(Refusal::Custody(
-                        CustodyRefusal::Retired,
-                    ))) => self.sign_with_another(),
-                    Err(error) => tracing::debug!(%error, "have an issuer decided"),
-                }
-            }
-            Err(error) => tracing::warn!(%error, "make an issuer"),
-        }
-    }
-
-    /// The next look has it decided.
-    fn sign_with_another(&self) {
-        let mut papers = self.papers.lock();
-        let fresh = papers.fresh_issuer();
-        match fresh.and_then(|issuer| papers.sign_with(issuer, false)) {
-            Ok(()) => tracing::info!("make another issuer, as this node's was retired"),
-            Err(error) => tracing::warn!(%error, "make an issuer"),
         }
     }
 
@@ -309,8 +206,18 @@ impl Keeper {
             (key, papers.cluster.id, self.places(&papers))
         };
         let granted = ask::renew(&key, cluster, &self.parts.trust, &places).await?;
-        let papers = self.papers.lock();
-        // Its bundle leaves out who is forgotten; what is believed here already knows them.
+        self.take(granted)
+    }
+
+    /// The issuers that a voter believes are believed here until this node's own log has come as far. A node that was away may know hardly one of
+    /// those who count now, and nobody else would be heard: not who leads either.
+    fn take(&mut self, granted: Granted) -> Result<(), AskError> {
+        let mut papers = self.papers.lock();
+        if granted.as_of > self.seen.trusted {
+            let bundle = with_issuers_of(&granted.trust, &papers.trust.current());
+            papers.believe(bundle, self.seen.trusted)?;
+            self.seen.lent = Some((granted.as_of, granted.trust));
+        }
         papers.renew(granted.certificate)?;
         drop(papers);
         self.tell_renewed();
@@ -373,9 +280,16 @@ impl Keeper {
             (key, papers.cluster.id, self.places(&papers))
         };
         match ask::renew(&key, cluster, &self.parts.trust, &places).await {
-            Err(AskError::Denied(Denial::Forgotten)) => Some(Out::Forgotten),
-            Ok(_) | Err(_) => None,
+            Err(AskError::Denied(Denial::Forgotten)) => return Some(Out::Forgotten),
+            // Whoever is cut off because nobody takes its certificate any more, and has not heard why, is back with this one.
+            Ok(granted) => {
+                if let Err(error) = self.take(granted) {
+                    tracing::warn!(%error, "keep what was granted");
+                }
+            }
+            Err(error) => tracing::debug!(%error, "ask whether this node is still in"),
         }
+        None
     }
 
     /// Whom to ask: who votes, as far as is known, where a person says that nodes are, and where they were before.
@@ -433,73 +347,9 @@ impl Keeper {
     }
 }
 
-/// What a retired issuer signed counts until all of it has run out, and a little longer.
-pub(crate) fn keep_ms(lifetime: Duration) -> u64 {
-    let longer = lifetime + Duration::from_secs(600);
-    u64::try_from(longer.as_millis())
-        .unwrap_or(u64::MAX)
-        .min(KEEP_MS)
-}
-
-/// The command that makes an issuer count.
-pub(crate) fn add(issuer: &convoke_rpc::identity::IssuerCertificate) -> Command {
-    Command::Custody(CustodyCommand::AddIssuer {
-        issuer: digest_of(issuer),
-        certificate: issuer.der().to_vec(),
-    })
-}
-
-/// Waits until anything but a key changes; for ever where nothing is watched.
-async fn changed(watch: &mut Option<Watch<Tokio>>) {
-    let Some(watch) = watch else {
-        return std::future::pending().await;
-    };
-    loop {
-        match watch.next().await {
-            Watched::Changes(changes) if changes.iter().all(|it| it.key().is_some()) => {}
-            Watched::Changes(_) | Watched::Resync(_) => return,
-        }
-    }
-}
-
-/// A new key that signs takes the place of this node's, and what the old one signed counts until it has run out.
-///
-/// # Errors
-/// When it cannot be made or decided.
-pub(crate) async fn rotate(
-    store: &Store,
-    papers: &Arc<Mutex<Papers>>,
-    lifetime: Duration,
-    by: Option<Actor>,
-) -> Result<(Digest, Digest), convoke_store::Error> {
-    let for_somebody = |command: Command| match &by {
-        Some(by) => Command::Attributed(Attributed {
-            by: by.clone(),
-            command: Box::new(command),
-        }),
-        None => command,
-    };
-    let failed = |error: super::PaperError| convoke_store::Error::Failed {
-        why: error.to_string(),
-    };
-    let (old, new) = {
-        let mut papers = papers.lock();
-        let old = digest_of(papers.issuer().map_err(failed)?.certificate());
-        (old, papers.fresh_issuer().map_err(failed)?)
-    };
-    store.command(for_somebody(add(new.certificate()))).await?;
-    // Until everybody has heard of it, the old one signs.
-    tokio::time::sleep(SETTLES).await;
-    let digest = digest_of(new.certificate());
-    papers.lock().sign_with(new, true).map_err(failed)?;
-    let retire = CustodyCommand::RetireIssuer {
-        issuer: old,
-        keep_ms: keep_ms(lifetime),
-    };
-    let done = store
-        .command(for_somebody(Command::Custody(retire)))
-        .await?;
-    debug_assert!(matches!(done, Done::Noted(_)));
-    tracing::info!(%old, new = %digest, "sign with a new key");
-    Ok((old, digest))
+/// Both leave out nobody who is forgotten: a grant says nothing of them.
+fn with_issuers_of(lent: &TrustBundle, own: &TrustBundle) -> TrustBundle {
+    let issuers = lent.issuers().to_vec();
+    let bundle = TrustBundle::new(own.cluster(), issuers, own.forgotten().copied());
+    bundle.expect("issuers that were one bundle's and nodes that were another's")
 }

@@ -6,7 +6,9 @@
 //! | `token.rs` | making what lets nodes in | decides |
 //! | `ask.rs` | asking to be let in, or for a new certificate | acts |
 //! | `desk.rs` | answering those who ask, on nodes that vote | decides, and a thin actor |
-//! | `keeper.rs` | keeping certificate, trust and issuers as they should be while the node lives | decides, and a thin actor |
+//! | `keeper.rs` | keeping certificate and trust as they should be while the node lives | decides, and a thin actor |
+//! | `issuers.rs` | keeping the issuers in step with who votes | decides, and a thin actor |
+//! | `decided.rs` | waiting until something else is decided | acts |
 //!
 //! ```text
 //! first machine:  found ─► issuer, certificate, trust ─► log of one ─► its issuer is decided
@@ -22,7 +24,9 @@
 //! Deliberately not here: deciding who may join. That is the log's, and so is who is out.
 
 pub mod ask;
+mod decided;
 pub(crate) mod desk;
+pub(crate) mod issuers;
 pub(crate) mod keeper;
 mod papers;
 pub mod token;

@@ -10,6 +10,7 @@ use convoke_rpc::identity::Development;
 use parking_lot::Mutex;
 
 use crate::custody::desk::{Bucket, Desk};
+use crate::custody::issuers::Issuers;
 use crate::custody::keeper::{Keeper, Seen};
 use crate::custody::now;
 use crate::node::Belonging;
@@ -46,6 +47,7 @@ fn with_papers(
     });
     let enrolling = parts.endpoint.serve_enrolment(desk.enroller())?;
     let trusted = papers.lock().cluster.trusted;
+    let issuers = Issuers::new(Arc::clone(parts), Arc::clone(&papers));
     let keeper = Keeper {
         parts: Arc::clone(parts),
         papers,
@@ -53,7 +55,11 @@ fn with_papers(
     };
     let parts = Arc::clone(parts);
     Ok(Running::new(async move {
-        let out = keeper.run(&context).await;
+        // Side by side: deciding on issuers waits for others, and they may wait for this node's certificate.
+        let out = tokio::select! {
+            out = keeper.run(&context) => out,
+            never = issuers.run() => match never {},
+        };
         drop(enrolling);
         if let Some(out) = out {
             // The node's end, and no failure of this service: it is stopped in its turn.

@@ -11,7 +11,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::identity::Der;
-use super::store::TokenId;
+use super::store::{Revision, TokenId};
 use super::{NoPrevious, Versioned};
 use crate::codec;
 use crate::{ClusterId, NodeId, Role, RoleSet, Timestamp};
@@ -113,6 +113,8 @@ pub struct Grant {
     pub clock: Timestamp,
     /// The name of the cluster, for people.
     pub name: String,
+    /// As of which revision of decided state the issuers of the bundle count.
+    pub as_of: Revision,
 }
 
 /// Why a node is not let in.
