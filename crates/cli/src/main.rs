@@ -95,6 +95,9 @@ enum Command {
     Events(api::Events),
     /// Shows who changed what, from where, and what came of it
     Audit(api::Audit),
+    /// Says which role each node has and why, and changes that
+    #[command(subcommand)]
+    Role(api::RoleCommand),
     /// Makes and revokes tokens with which the HTTP API is asked
     #[command(subcommand)]
     ApiToken(api::TokenCommand),
@@ -221,6 +224,7 @@ fn run(command: Command, look: Look) -> anyhow::Result<()> {
         Command::Logs(arguments) => api::logs(arguments),
         Command::Events(arguments) => api::events(arguments),
         Command::Audit(arguments) => api::audit(arguments),
+        Command::Role(command) => api::role(command),
         Command::ApiToken(command) => api::tokens(command),
         Command::Context(command) => api::context(command),
         Command::Token(command) => token::run(command),

@@ -120,6 +120,7 @@ fn is_always_audited(operation: Operation) -> bool {
         | Operation::ConfirmLoss
         | Operation::Restore
         | Operation::Invite
+        | Operation::Plan
         | Operation::Admit => true,
         Operation::Read
         | Operation::Session
@@ -152,10 +153,14 @@ fn target(command: &Command) -> String {
         Command::Node(
             NodeCommand::Enrol { node, .. }
             | NodeCommand::Allow { node, .. }
-            | NodeCommand::Grant { node, .. }
             | NodeCommand::Drain { node, .. }
             | NodeCommand::Forget { node },
         ) => node.to_string(),
+        Command::Node(
+            command @ (NodeCommand::Grant { .. }
+            | NodeCommand::Steer { .. }
+            | NodeCommand::Assign { .. }),
+        ) => role_of(command),
         Command::Node(NodeCommand::SetIssuers { expect, .. }) => expect.to_string(),
         Command::Node(NodeCommand::ConfirmLoss { lost }) | Command::Mark(Marked::Lost(lost)) => {
             lost.first()
@@ -176,6 +181,31 @@ fn target(command: &Command) -> String {
         Command::Attributed(attributed) => target(&attributed.command),
     };
     cut(&whole)
+}
+
+/// A node, and what became of its role: `NODE worker`, `NODE worker: why`, `NODE auto`, `NODE by hand`, `NODE pinned worker`.
+fn role_of(command: &NodeCommand) -> String {
+    match command {
+        NodeCommand::Grant { node, role } => format!("{node} {role}"),
+        NodeCommand::Assign {
+            node, role, why, ..
+        } => format!("{node} {role}: {why}"),
+        NodeCommand::Steer {
+            node,
+            pin: Some(role),
+            ..
+        } => format!("{node} pinned {role}"),
+        NodeCommand::Steer {
+            node, auto: true, ..
+        } => format!("{node} auto"),
+        NodeCommand::Steer { node, .. } => format!("{node} by hand"),
+        NodeCommand::Enrol { .. }
+        | NodeCommand::Allow { .. }
+        | NodeCommand::Drain { .. }
+        | NodeCommand::Forget { .. }
+        | NodeCommand::SetIssuers { .. }
+        | NodeCommand::ConfirmLoss { .. } => String::new(),
+    }
 }
 
 fn key_of(command: &KvCommand) -> String {

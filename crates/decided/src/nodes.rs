@@ -4,6 +4,7 @@
 //!   is new is taken over and its role stays, as long as it may still have it.
 //! - What people allow bounds what a certificate says, and stays when the node enrols again.
 //! - A recovery voids all logs: their nodes stay enrolled, keep no log that counts, and enrol again with a new one.
+//! - A role that a person grants, or asked for when the node came in, is set by hand: what is planned leaves it alone until it is steered again.
 //! - Nothing changes, and no revision is used, when a command says what is so already.
 //!
 //! Deliberately not here: whether a principal may send such a command, but for who enrols whom.
@@ -15,9 +16,9 @@ use std::sync::Arc;
 use convoke_types::wire::store::{
     ADDRESS_BYTES, ADDRESSES, BUNDLE_BYTES, Done, Issuers, LOST, LogNumber, MARKS, Mark, Marked,
     NODES, News, NodeCommand, NodeFound, NodeQuery, NodeRefusal, Outcome, PAGE_ITEMS, Record,
-    Refusal, Revision, TokenId,
+    Refusal, Revision, TokenId, WHY_BYTES,
 };
-use convoke_types::{NodeId, Role, RoleSet};
+use convoke_types::{NodeId, Role, RoleSet, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::shards::{Keyed, Shards};
@@ -53,6 +54,41 @@ impl Keyed for Enrolled {
 
     fn key(&self) -> &NodeId {
         &self.record.node
+    }
+}
+
+impl Enrolled {
+    fn turn_into(&mut self, role: Role, now: Timestamp) -> Result<()> {
+        if !self.record.allowed.contains(role) {
+            return Err(NodeRefusal::NotAllowed(role));
+        }
+        if self.record.role != role {
+            self.record.role = role;
+            self.record.changed_at = Some(now);
+        }
+        Ok(())
+    }
+
+    /// What was planned counts for what was seen, and nothing that people decided gives way to it. What a node may not be any more, and what it is
+    /// held to, the planner carries out for everybody.
+    fn may_be_planned(&self, role: Role, expected: Revision, why: &str) -> Result<()> {
+        if why.len() > WHY_BYTES {
+            return Err(NodeRefusal::LongWhy {
+                found: why.len() as u64,
+            });
+        }
+        let found = self.record.revision;
+        if found != expected {
+            return Err(NodeRefusal::Moved { expected, found });
+        }
+        let is_theirs = match self.record.pin {
+            Some(pin) => pin != role,
+            None => self.record.by_hand,
+        };
+        if is_theirs {
+            return Err(NodeRefusal::ByHand);
+        }
+        Ok(())
     }
 }
 
@@ -115,14 +151,28 @@ impl Nodes {
             NodeCommand::Enrol { node, .. } if node != principal => Err(NodeRefusal::NotItself),
             NodeCommand::Enrol { .. } => self.enrol(command, turn),
             NodeCommand::Allow { node, roles } => self.allow(node, roles, turn),
-            NodeCommand::Grant { node, role } => self.change(node, turn, |it| {
-                if !it.record.allowed.contains(role) {
+            NodeCommand::Grant { node, role } => self.change(node, turn, |it, now| {
+                it.record.by_hand = true;
+                it.turn_into(role, now)
+            }),
+            NodeCommand::Steer { node, auto, pin } => self.change(node, turn, |it, _| {
+                if let Some(role) = pin.filter(|role| !it.record.allowed.contains(*role)) {
                     return Err(NodeRefusal::NotAllowed(role));
                 }
-                it.record.role = role;
+                it.record.by_hand = !auto;
+                it.record.pin = pin;
                 Ok(())
             }),
-            NodeCommand::Drain { node, drains } => self.change(node, turn, |it| {
+            NodeCommand::Assign {
+                node,
+                role,
+                expect,
+                why,
+            } => self.change(node, turn, |it, now| {
+                it.may_be_planned(role, expect, &why)?;
+                it.turn_into(role, now)
+            }),
+            NodeCommand::Drain { node, drains } => self.change(node, turn, |it, _| {
                 it.record.drains = drains;
                 Ok(())
             }),
@@ -182,6 +232,12 @@ impl Nodes {
             score,
             since: before.map_or(turn.now, |it| it.record.since),
             revision: before.map_or(Revision(0), |it| it.record.revision),
+            by_hand: before.is_some_and(|it| it.record.by_hand),
+            pin: before.and_then(|it| it.record.pin),
+            changed_at: match held {
+                Some(held) if held != role => Some(turn.now),
+                Some(_) | None => before.and_then(|it| it.record.changed_at),
+            },
         };
         let enrolled = Enrolled {
             record,
@@ -225,6 +281,10 @@ impl Nodes {
                 score: 0,
                 since: turn.now,
                 revision: Revision(0),
+                // Whoever asked for a role is to have it.
+                by_hand: wants.is_some(),
+                pin: None,
+                changed_at: None,
             },
             certified: allowed,
             permitted: allowed,
@@ -235,11 +295,11 @@ impl Nodes {
     }
 
     fn allow(&mut self, node: NodeId, roles: RoleSet, turn: Turn<'_>) -> Result<Done> {
-        self.change(node, turn, |it| {
+        self.change(node, turn, |it, now| {
             it.permitted = roles;
             it.record.allowed = both(it.certified, roles);
-            it.record.role = role_among(it.record.allowed, Some(it.record.role))?;
-            Ok(())
+            let role = role_among(it.record.allowed, Some(it.record.role))?;
+            it.turn_into(role, now)
         })
     }
 
@@ -247,11 +307,11 @@ impl Nodes {
         &mut self,
         node: NodeId,
         mut turn: Turn<'_>,
-        how: impl FnOnce(&mut Enrolled) -> Result<()>,
+        how: impl FnOnce(&mut Enrolled, Timestamp) -> Result<()>,
     ) -> Result<Done> {
         let before = self.records.get(&node).ok_or(NodeRefusal::Unknown)?;
         let mut enrolled = Enrolled::clone(before);
-        how(&mut enrolled)?;
+        how(&mut enrolled, turn.now)?;
         if enrolled == **before {
             return Ok(Done::Noted(enrolled.record.revision));
         }

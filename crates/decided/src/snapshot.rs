@@ -123,6 +123,17 @@ impl Frozen {
         self.state.find(query)
     }
 
+    /// All records of nodes, in the order of their ids.
+    pub fn nodes(&self) -> impl Iterator<Item = &convoke_types::wire::store::Record> {
+        self.state.nodes.iter()
+    }
+
+    /// What a key of configuration holds: what was decided, or the default. Nothing if there is no such key.
+    #[must_use]
+    pub fn setting(&self, key: &str) -> Option<convoke_types::wire::store::Value> {
+        self.state.config.value(key)
+    }
+
     /// Its bytes, a chunk at a time.
     #[must_use]
     pub fn chunks(&self) -> Chunks {

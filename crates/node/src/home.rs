@@ -124,6 +124,14 @@ impl Home {
     pub fn start(&self) -> u64 {
         self.boot.number()
     }
+
+    /// The number by which this node speaks to others from here on: higher for each time that it comes back after a farewell.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    pub fn speak(&self) -> Result<u64, HomeError> {
+        Ok(self.boot.speak()?)
+    }
 }
 
 /// Random bytes of the operating system.

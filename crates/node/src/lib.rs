@@ -65,6 +65,7 @@ pub mod logs;
 pub mod node;
 pub mod notify;
 mod parts;
+pub mod planning;
 pub mod probe;
 pub mod roles;
 mod services;

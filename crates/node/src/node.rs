@@ -47,6 +47,7 @@ use crate::inspect;
 use crate::logs::Ring;
 use crate::notify::Notifier;
 use crate::parts::{Parts, Slot};
+use crate::probe::Overrides;
 use crate::roles::wanted;
 use crate::services;
 pub use crate::services::api::ApiSettings;
@@ -119,6 +120,10 @@ pub struct Settings {
     pub notifier: Option<Notifier>,
     /// The HTTP API; without it, the socket in the data directory alone.
     pub api: Option<ApiSettings>,
+    /// What is known better of this machine than its probes find.
+    pub overrides: Overrides,
+    /// Below which directory they look, if not at this machine.
+    pub probe_root: Option<PathBuf>,
     /// What the program told lately, for those who ask for this node's log.
     pub recent: Option<Arc<Ring>>,
     /// Who hears of everything.
@@ -154,6 +159,8 @@ impl Settings {
             times: supervisor::Params::default(),
             notifier: None,
             api: None,
+            overrides: Overrides::default(),
+            probe_root: None,
             recent: None,
             teller: Arc::new(|_| ()),
         }
@@ -335,6 +342,7 @@ impl Node {
         let role = first_role(&belongs, settings.wants);
         let me = endpoint.identity().node_id();
         let start = home.start();
+        let overrides = watch::Sender::new(settings.overrides.clone());
         let parts = Arc::new(Parts {
             settings,
             home,
@@ -353,6 +361,8 @@ impl Node {
             begun,
             gossip: Slot::new(),
             log: Slot::new(),
+            desk: Slot::new(),
+            overrides,
             role: watch::Sender::new(None),
             was_ready: AtomicBool::new(false),
             ended: watch::Sender::new(None),
@@ -483,6 +493,11 @@ impl Node {
     #[must_use]
     pub fn overview(&self) -> watch::Receiver<Overview> {
         self.0.overview.clone()
+    }
+
+    /// What is known better of this machine than its probes find, from the next look on.
+    pub fn set_overrides(&self, overrides: Overrides) {
+        self.0.parts.overrides.send_replace(overrides);
     }
 
     /// The moment by which an overview counts.

@@ -24,6 +24,8 @@ use crate::custody::Papers;
 use crate::event::Event;
 use crate::home::Home;
 use crate::node::{NodeError, Settings};
+use crate::planning::Desk;
+use crate::probe::Overrides;
 use crate::services::api::{Happenings, LogClock, Logins};
 use crate::supervisor::Reins;
 
@@ -85,6 +87,10 @@ pub(crate) struct Parts {
     pub(crate) begun: Instant,
     pub(crate) gossip: Slot<Gossip>,
     pub(crate) log: Slot<LogNode>,
+    /// The planner of roles.
+    pub(crate) desk: Slot<Arc<Desk>>,
+    /// What the configuration says of this machine.
+    pub(crate) overrides: watch::Sender<Overrides>,
     /// Its role, once it is listed and answers.
     pub(crate) role: watch::Sender<Option<Role>>,
     /// Whether it was ready before, so that this is told once.

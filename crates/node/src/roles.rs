@@ -235,11 +235,15 @@ impl ServiceName {
         }
     }
 
-    /// Whether it goes from one mode to another while it runs. Voting and following are one engine, told by the log what it is.
+    /// Whether it goes from one mode to another while it runs. Voting and following are one engine, told by the log what it is;
+    /// and as long as nobody attaches by a session, all are members.
     #[must_use]
     pub fn takes_live(self, from: Mode, to: Mode) -> bool {
         let is_engine = |mode| matches!(mode, Votes | Follows | FollowsOnly);
-        from == to || (self == Log && is_engine(from) && is_engine(to))
+        let is_member = |mode| matches!(mode, Full | BySession);
+        from == to
+            || (self == Log && is_engine(from) && is_engine(to))
+            || (self == Gossip && is_member(from) && is_member(to))
     }
 }
 

@@ -53,6 +53,7 @@ async fn services_follow_the_role_that_is_decided() {
     assert!(second.node.log().is_none());
     let read = second.node.store().get("k").await;
     assert_eq!(read.expect("it reads"), None);
+    until("it takes part as before", || second.knows() == 2).await;
 
     // And back.
     grant(&first, &second, Role::Worker).await;
@@ -76,10 +77,12 @@ async fn what_is_not_built_is_shown_as_such_and_what_runs_as_ready() {
     let seen = overview.borrow().clone();
     for status in seen.services {
         let expected = match status.service {
-            ServiceName::Custody | ServiceName::Gossip | ServiceName::Log => ServiceState::Ready,
+            ServiceName::Custody
+            | ServiceName::Gossip
+            | ServiceName::Log
+            | ServiceName::Planner => ServiceState::Ready,
             ServiceName::Api => continue,
-            ServiceName::Planner
-            | ServiceName::Executor
+            ServiceName::Executor
             | ServiceName::Blobs
             | ServiceName::Gateway
             | ServiceName::Updater => ServiceState::NotBuilt,

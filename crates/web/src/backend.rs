@@ -40,8 +40,9 @@ use convoke_types::RoleSet;
 use crate::model::{
     ApiToken, ApiTokenCreated, AuditEntry, Changed, ConfigVersion, CreateApiToken, CreateToken,
     EventPage, Found, Health, Issuer, JoinToken, KeyEntry, KeyWritten, Level, Lock, LogPage,
-    LoginCreated, NodeDetail, NodeSummary, Page, Proposal, Propose, RotateIssuer, Scope, SetAllow,
-    SetDrain, SetRole, Setting, Stamp, Status, TokenCreated, Vote, Voters, Watching,
+    LoginCreated, NodeDetail, NodeSummary, Page, PlanRoles, Proposal, Propose, RoleExplanation,
+    RolePlan, RotateIssuer, Scope, SetAllow, SetDrain, SetRole, Setting, Stamp, Status, SteerRole,
+    TokenCreated, Vote, Voters, Watching,
 };
 use crate::problem::Fault;
 
@@ -198,6 +199,13 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     fn logs<'a>(&'a self, node: &'a str, level: Level, reading: Reading) -> Reply<'a, LogPage>;
     /// Gives a node a role.
     fn set_role<'a>(&'a self, by: &'a Caller, node: &'a str, role: SetRole) -> Reply<'a, Changed>;
+    /// How a node comes to its role from here on.
+    fn steer_role<'a>(&'a self, by: &'a Caller, node: &'a str, to: SteerRole)
+    -> Reply<'a, Changed>;
+    /// Why a node has the role it has.
+    fn explain_role<'a>(&'a self, node: &'a str) -> Reply<'a, RoleExplanation>;
+    /// What would become of all nodes under other rules.
+    fn plan_roles(&self, what: PlanRoles) -> Reply<'_, RolePlan>;
     /// Bounds what a node may become.
     fn set_allow<'a>(&'a self, by: &'a Caller, node: &'a str, to: SetAllow) -> Reply<'a, Changed>;
     /// Takes a node out of use, or back.

@@ -25,8 +25,9 @@ use crate::model::{
     ApiToken, ApiTokenCreated, AuditEntry, Changed, Check, ConfigVersion, CreateApiToken,
     CreateToken, Event, EventPage, Found, Health, Issuer, JoinToken, KeyEntry, KeyWritten, Level,
     Lock, LogLine, LogPage, Login, LoginCreated, NAME_BYTES, NodeDetail, NodeSummary,
-    OpenApiDocument, Page, Proposal, Propose, RotateIssuer, Scope, Session, SetAllow, SetDrain,
-    SetRole, Setting, Status, TokenCreated, Vote, Voters, Watching,
+    OpenApiDocument, Page, PlanRoles, Proposal, Propose, RoleExplanation, RolePlan, RotateIssuer,
+    Scope, Session, SetAllow, SetDrain, SetRole, Setting, Status, SteerRole, TokenCreated, Vote,
+    Voters, Watching,
 };
 use crate::params::{Param, Place, Type};
 use crate::problem::{Code, Fault};
@@ -528,6 +529,42 @@ fn about_nodes() -> Vec<Route> {
                     .set_role(call.caller()?, call.node()?, to)
                     .await
             },
+        ),
+        get(
+            "/v1/nodes/{node}/role",
+            "explainNodeRole",
+            "Why a node has the role it has: which measurement, which threshold, since when, and what would change it",
+        )
+        .by_node()
+        .problem(Code::NotBuilt)
+        .gives::<RoleExplanation, _, _>(|call| async move {
+            call.backend().explain_role(call.node()?).await
+        }),
+        put(
+            "/v1/nodes/{node}/role/steer",
+            "steerNodeRole",
+            "How a node comes to its role from here on: by itself, by hand, or held to one",
+        )
+        .by_node()
+        .takes::<SteerRole, Changed, _, _>(
+            OK,
+            json!({"auto": true}),
+            |call, to| async move {
+                call.backend()
+                    .steer_role(call.caller()?, call.node()?, to)
+                    .await
+            },
+        ),
+        post(
+            "/v1/roles/plan",
+            "planRoles",
+            "What would become of all nodes under other rules; changes nothing",
+        )
+        .problem(Code::NotBuilt)
+        .takes::<PlanRoles, RolePlan, _, _>(
+            OK,
+            json!({"instead": [{"key": "roles.need.masters", "value": 3}]}),
+            |call, what| async move { call.backend().plan_roles(what).await },
         ),
         put(
             "/v1/nodes/{node}/allow",

@@ -335,7 +335,18 @@ fn node_command(random: &mut Random) -> NodeCommand {
             node,
             drains: random.below(2) == 0,
         },
-        _ => match random.below(3) {
+        _ => match random.below(5) {
+            3 => NodeCommand::Steer {
+                node,
+                auto: random.below(2) == 0,
+                pin: random.option(|random| Role::ALL[random.below(5)]),
+            },
+            4 => NodeCommand::Assign {
+                node,
+                role: Role::ALL[random.below(5)],
+                expect: Revision(random.below(99) as u64),
+                why: random.text(9),
+            },
             0 => NodeCommand::Forget { node },
             1 => NodeCommand::SetIssuers {
                 expect: random.below(3) as u64,

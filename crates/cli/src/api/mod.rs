@@ -5,6 +5,7 @@
 //! | `status.rs` | `convoke status` |
 //! | `top.rs` | `convoke top` |
 //! | `logs.rs`, `events.rs`, `audit.rs` | what nodes wrote down, what happened, who did what |
+//! | `role.rs` | `convoke role` |
 //! | `tokens.rs` | `convoke api-token` |
 //! | `dashboard.rs` | `convoke dashboard` |
 //! | `issuers.rs` | `convoke issuer rotate` |
@@ -39,6 +40,7 @@ mod events;
 mod issuers;
 mod logs;
 mod reach;
+mod role;
 mod status;
 mod tokens;
 mod top;
@@ -68,6 +70,7 @@ pub(crate) use self::dashboard::{Arguments as Dashboard, run as dashboard};
 pub(crate) use self::events::{Arguments as Events, run as events};
 pub(crate) use self::issuers::{Rotate, rotate};
 pub(crate) use self::logs::{Arguments as Logs, run as logs};
+pub(crate) use self::role::{Command as RoleCommand, run as role};
 pub(crate) use self::status::{Arguments as Status, run as status};
 pub(crate) use self::tokens::{Command as TokenCommand, run as tokens};
 pub(crate) use self::top::{Arguments as Top, run as top};

@@ -30,6 +30,8 @@ const EVERY: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Problems that are shown; the node says of each kind no more than a few anyway.
 const PROBLEMS: usize = 32;
+/// What is good to know, of which so much is shown.
+const NOTES: usize = 4;
 /// To the upper left corner, with nothing below it.
 const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 
@@ -176,6 +178,9 @@ fn screen(status: &Status) -> String {
         let more = status.problems.len() - PROBLEMS;
         text.push_str(&format!("\nand {more} more: see them with --json\n"));
     }
+    for note in status.notes.iter().take(NOTES) {
+        text.push_str(&format!("Good to know: {}.\n", plain(note)));
+    }
     text.push('\n');
     text.push_str(&table(&Table::without_head().rows(facts(status))));
     text.push('\n');
@@ -294,6 +299,7 @@ mod tests {
                 what: "nobody has led for 7 s\u{1b}[2J".to_owned(),
                 what_to_do: "wait".to_owned(),
             }],
+            notes: vec!["somebody stands in\u{1b}[2J".to_owned()],
             cluster_id: None,
             cluster_name: Some("cellar\u{7}".to_owned()),
             node_id: "not an id\n".to_owned(),

@@ -15,7 +15,8 @@ use convoke_driver::Params;
 use convoke_web::backend::{Condition, Consistency, PAGE_MOST, Part};
 use convoke_web::client::{Client, ClientError};
 use convoke_web::model::{
-    ConfigValue, CreateToken, Proposal, ProposalState, Propose, Role, SetDrain, Verdict, Vote,
+    ConfigValue, CreateToken, Proposal, ProposalState, Propose, Role, SetDrain, SteerRole, Verdict,
+    Vote,
 };
 use convoke_web::problem::Code;
 use convoke_web::text::base64_decode;
@@ -39,8 +40,8 @@ const LOCK: &str = "demo/report";
 /// What acts tell each other, and the sum.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// Who was killed.
-    killed: Option<usize>,
+    /// Who was killed, and when.
+    killed: Option<(usize, Instant)>,
     /// A key that was written while it was away, and in which revision.
     missed: Option<u64>,
     /// How long it took until another one led.
@@ -56,6 +57,7 @@ pub(super) async fn show(act: Act, stage: &mut Stage, memory: &mut Memory) -> an
         Act::Vote => vote(stage).await,
         Act::Lock => lock(stage).await,
         Act::Kill => kill(stage, memory).await,
+        Act::Promote => promote(stage, memory).await,
         Act::Return => come_back(stage, memory).await,
         Act::Stop => stop(stage).await,
         Act::Leave => leave(stage).await,
@@ -100,6 +102,19 @@ async fn form(stage: &mut Stage) -> anyhow::Result<Outcome> {
             .collect::<Option<Vec<_>>>()
     };
     let ready = stage.until("all nodes are ready", all).await?;
+    // They came as workers, and may become more from here on.
+    for index in stage.those(|node| node.part.role == Role::Worker) {
+        let (client, id) = (stage.client(0), stage.id(index)?);
+        let steer = SteerRole {
+            auto: true,
+            pin: None,
+        };
+        let steered = patiently(|| client.steer_role(&id, steer));
+        stage
+            .meanwhile(steered)
+            .await?
+            .context("let a role change")?;
+    }
     let last = ready.into_iter().max().unwrap_or_else(Instant::now);
     let took = last.saturating_duration_since(stage.began());
     until_well(stage).await?;
@@ -409,7 +424,7 @@ async fn kill(stage: &mut Stage, memory: &mut Memory) -> anyhow::Result<Outcome>
     let (index, term, _) = the_master_leads(stage).await?;
     let before = stage.ledger().acknowledged();
     let killed = stage.kill(index).await?;
-    memory.killed = Some(index);
+    memory.killed = Some((index, killed));
     let next = |stage: &mut Stage| stage.leader().filter(|(_, later, _)| *later > term);
     let (heir, later, at) = stage.until("another node leads", next).await?;
     let took = at.saturating_duration_since(killed);
@@ -462,6 +477,72 @@ async fn kill(stage: &mut Stage, memory: &mut Memory) -> anyhow::Result<Outcome>
     Ok(outcome)
 }
 
+/// Whoever may is a master now, without being asked for it by anybody.
+async fn promote(stage: &mut Stage, memory: &Memory) -> anyhow::Result<Outcome> {
+    let (gone, killed) = memory.killed.context("nobody was killed")?;
+    let workers = stage.those(|node| node.life == Life::Ready && node.part.role == Role::Worker);
+    let asked = able_to_write(stage)?;
+    let mut ids = Vec::new();
+    for index in &workers {
+        ids.push((*index, stage.id(*index)?));
+    }
+    let deadline = Instant::now() + PATIENCE;
+    let (heir, id) = loop {
+        let client = stage.client(asked);
+        let part = Part {
+            after: None,
+            limit: PAGE_MOST,
+        };
+        let seen = patiently(|| client.nodes(&part));
+        let seen = stage.meanwhile(seen).await?.context("list nodes")?.items;
+        let is_master = |id: &String| {
+            let node = seen.iter().find(|node| node.id == *id);
+            node.is_some_and(|node| node.role.value == Some(Role::Master))
+        };
+        if let Some(heir) = ids.iter().find(|(_, id)| is_master(id)) {
+            break heir.clone();
+        }
+        ensure!(Instant::now() < deadline, "no worker is a master yet");
+        stage.meanwhile(sleep(LOOK)).await?;
+    };
+    let took = killed.elapsed();
+    let client = stage.client(workers.first().copied().unwrap_or(heir));
+    let story = patiently(|| told_of(&client, &id));
+    let why = stage
+        .meanwhile(story)
+        .await?
+        .context("read the audit log")?;
+    let (name, gone) = (stage.name(heir), stage.name(gone));
+    Ok(Outcome::kept(format!(
+        "{name} is a master, {} after {gone} was killed: {why}.",
+        human(took)
+    ))
+    .fact_ms("promoted_ms", took)
+    .fact("master", name)
+    .fact("because", why))
+}
+
+/// Why a node got the role that it was given last without being asked.
+async fn told_of(client: &Client, id: &str) -> Result<String, ClientError> {
+    let mut part = Part {
+        after: None,
+        limit: PAGE_MOST,
+    };
+    let mut why = String::new();
+    loop {
+        let page = client.audit(&part).await?;
+        let plans = page.items.iter().filter(|it| it.operation == "plan");
+        let mut about = plans.filter_map(|it| it.target.strip_prefix(id)?.split_once(": "));
+        if let Some((_, reason)) = about.next_back() {
+            reason.clone_into(&mut why);
+        }
+        if page.next.is_none() || page.items.is_empty() {
+            return Ok(why);
+        }
+        part.after = page.next;
+    }
+}
+
 /// The first master leads, or is asked to.
 async fn the_master_leads(stage: &mut Stage) -> anyhow::Result<(usize, u64, Instant)> {
     let known = stage
@@ -479,7 +560,7 @@ async fn the_master_leads(stage: &mut Stage) -> anyhow::Result<(usize, u64, Inst
 }
 
 async fn come_back(stage: &mut Stage, memory: &mut Memory) -> anyhow::Result<Outcome> {
-    let (Some(index), Some(missed)) = (memory.killed, memory.missed) else {
+    let (Some((index, _)), Some(missed)) = (memory.killed, memory.missed) else {
         bail!("nobody was killed");
     };
     let begun = Instant::now();

@@ -42,6 +42,14 @@ pub(super) struct Child {
     listening: JoinSet<()>,
 }
 
+/// What nodes are told of their machine, so that a demo shows the same on a small one.
+const MACHINE: [(&str, &str); 4] = [
+    ("CONVOKE_PROBE_CORES", "8"),
+    ("CONVOKE_PROBE_MEMORY", "16GiB"),
+    ("CONVOKE_PROBE_DISK_FREE", "100GiB"),
+    ("CONVOKE_PROBE_DISK_FSYNC", "1ms"),
+];
+
 /// This very program, with nothing of our environment.
 pub(super) fn convoke(arguments: &[OsString]) -> anyhow::Result<Command> {
     let program = std::env::current_exe().context("find this program")?;
@@ -67,7 +75,7 @@ impl Child {
         ears: &mpsc::Sender<Heard>,
     ) -> anyhow::Result<Self> {
         let mut command = convoke(arguments)?;
-        command.stdin(Stdio::piped());
+        command.envs(MACHINE).stdin(Stdio::piped());
         let mut process = command.spawn().context("start a node")?;
         let mut listening = JoinSet::new();
         let said = process.stdout.take();

@@ -13,6 +13,7 @@ pub(super) enum Act {
     Vote,
     Lock,
     Kill,
+    Promote,
     Return,
     Stop,
     Leave,
@@ -23,12 +24,13 @@ pub(super) enum Act {
 }
 
 /// The acts of a demo without chance, in their order.
-const ALL: [Act; 8] = [
+const ALL: [Act; 9] = [
     Act::Form,
     Act::ReadElsewhere,
     Act::Vote,
     Act::Lock,
     Act::Kill,
+    Act::Promote,
     Act::Return,
     Act::Stop,
     Act::Leave,
@@ -43,6 +45,7 @@ impl Act {
             Self::Vote => "vote",
             Self::Lock => "lock",
             Self::Kill => "kill",
+            Self::Promote => "promote",
             Self::Return => "return",
             Self::Stop => "stop",
             Self::Leave => "leave",
@@ -60,6 +63,7 @@ impl Act {
             Self::Vote => "A setting of the cluster is changed by a proposal and votes.".to_owned(),
             Self::Lock => "A lock that somebody holds is given to nobody else, and its fence grows.".to_owned(),
             Self::Kill => "The node that leads is killed with kill -9: another one leads, and writing goes on.".to_owned(),
+            Self::Promote => "A worker that is fit takes the role of the master that is gone. (All nodes are told here that their machine is large.)".to_owned(),
             Self::Return => "The node that was killed comes back and has all it missed.".to_owned(),
             Self::Stop => "A node that stands still is suspected, held for unreachable, and welcome again.".to_owned(),
             Self::Leave => "A worker is taken out of use and leaves in order; nobody misses it.".to_owned(),
@@ -73,7 +77,7 @@ impl Act {
         match self {
             Self::Form | Self::Vote | Self::Heal | Self::ReadBack => 1,
             Self::ReadElsewhere | Self::Lock => 2,
-            Self::Kill | Self::Return | Self::Stop | Self::Leave => 3,
+            Self::Kill | Self::Promote | Self::Return | Self::Stop | Self::Leave => 3,
         }
     }
 }
@@ -119,10 +123,10 @@ mod tests {
     fn acts_are_spread_over_the_time_and_begin_at_once() {
         let mut script = Script::new(Duration::from_secs(90), 6);
         let plan: Vec<_> = std::iter::from_fn(|| script.next()).collect();
-        assert_eq!(plan.len(), 8);
+        assert_eq!(plan.len(), 9);
         assert_eq!(plan[0], (Act::Form, Duration::ZERO));
-        assert_eq!(plan[1], (Act::ReadElsewhere, Duration::from_secs(10)));
-        assert_eq!(plan[7], (Act::Leave, Duration::from_secs(70)));
+        assert_eq!(plan[1], (Act::ReadElsewhere, Duration::from_secs(9)));
+        assert_eq!(plan[8], (Act::Leave, Duration::from_secs(72)));
     }
 
     #[test]
@@ -138,6 +142,6 @@ mod tests {
             acts(2),
             [Act::Form, Act::ReadElsewhere, Act::Vote, Act::Lock]
         );
-        assert_eq!(acts(3).len(), 8);
+        assert_eq!(acts(3).len(), 9);
     }
 }

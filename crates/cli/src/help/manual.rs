@@ -44,7 +44,7 @@ pub(crate) const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     ("Decide", &["config", "kv", "lock", "locks"]),
-    ("Nodes", &["node", "raft", "token", "issuer"]),
+    ("Nodes", &["node", "role", "raft", "token", "issuer"]),
     ("Keep", &["backup", "restore", "recover"]),
     (
         "Machine",
@@ -249,6 +249,35 @@ pub(crate) const PAGES: &[Page] = &[
         "locks",
         exits::LOCKS,
         &["convoke locks", "convoke locks nightly"],
+    ),
+    page("role", exits::NODES, &["convoke role explain web-3"]),
+    page("role list", exits::OF_A_NODE, &["convoke role list"]),
+    page(
+        "role set",
+        exits::NODES,
+        &[
+            "convoke role set web-3 worker",
+            "convoke role set web-3 gateway --pin    # and nothing else, until `convoke role auto web-3`",
+        ],
+    ),
+    page("role auto", exits::NODES, &["convoke role auto web-3"]),
+    page(
+        "role explain",
+        exits::OF_A_NODE,
+        &["convoke role explain web-3"],
+    ),
+    page(
+        "role plan",
+        exits::ASKS,
+        &[
+            "convoke role plan",
+            "convoke role plan roles.need.masters=3 roles.worker.cpu-milli=1000",
+        ],
+    ),
+    page(
+        "role history",
+        exits::ASKS,
+        &["convoke role history --limit 20"],
     ),
     page("node", exits::NODES, &["convoke node ls"]),
     page("node ls", exits::NODES, &["convoke node ls"]),

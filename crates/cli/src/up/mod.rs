@@ -204,7 +204,7 @@ async fn live(
                 }
                 node.asked_to_stop();
             }
-            _ = hang_up.recv() => read_again(&sources, &mut loaded, logs),
+            _ = hang_up.recv() => read_again(&sources, &mut loaded, logs, &node),
         }
     }
     voice.tell(&Event::Stopped);
@@ -212,7 +212,7 @@ async fn live(
 }
 
 /// Takes what a running node can take, and says what has to wait.
-fn read_again(sources: &Sources, loaded: &mut Loaded, logs: &Logs) {
+fn read_again(sources: &Sources, loaded: &mut Loaded, logs: &Logs, node: &Node) {
     let next = match config::load(sources) {
         Ok(next) => next,
         Err(error) => {
@@ -222,6 +222,7 @@ fn read_again(sources: &Sources, loaded: &mut Loaded, logs: &Logs) {
     };
     let changes = config::changes(loaded, &next);
     logs.reload(&next.config().logs);
+    node.set_overrides(next.config().probe.overrides);
     for change in &changes.live {
         tracing::info!(
             setting = change.key,
@@ -301,6 +302,8 @@ fn settings(
         },
         times: supervisor::Params::from(config.stop),
         api: Some(ApiSettings::from(&config.api)),
+        overrides: config.probe.overrides.clone(),
+        probe_root: config.probe.root.clone(),
         notifier,
         teller,
         ..Settings::new(&config.node.data, network.listen)

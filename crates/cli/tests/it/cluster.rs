@@ -13,7 +13,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::nodes::{complaint, until};
-use crate::{PATIENCE, STAGE, convoke, hear, lines_of, object, run};
+use crate::{PATIENCE, STAGE, TOO_LITTLE, convoke, hear, lines_of, object, run};
 
 /// Ends with a look at what its nodes complained of: nothing.
 pub(crate) struct Cluster {
@@ -70,6 +70,7 @@ impl Cluster {
         let anywhere: SocketAddr = ([127, 0, 0, 1], 0).into();
         let mut command = convoke(&self.place);
         command
+            .env(TOO_LITTLE.0, TOO_LITTLE.1)
             .args(["up", "--json", "--log-segment", "1MiB", "--preset", preset])
             .args(["--api-listen", &anywhere.to_string()])
             .args(["--listen", &anywhere.to_string(), "--data"])

@@ -111,6 +111,7 @@ async fn every_promise_of_the_demo_is_kept_and_nothing_is_left_behind() {
         "vote",
         "lock",
         "kill",
+        "promote",
         "return",
         "stop",
         "leave",
@@ -127,6 +128,10 @@ async fn every_promise_of_the_demo_is_kept_and_nothing_is_left_behind() {
         told.contains("votes and does not answer") && told.contains("What to do: start it again"),
         "{kill}"
     );
+    let promote = results[5];
+    assert!(promote["promoted_ms"].is_u64(), "{promote}");
+    let because = promote["because"].as_str().unwrap();
+    assert!(because.contains("0 of 1 masters"), "{promote}");
     let fences = &results[3]["fences"];
     assert!(fences[0].as_u64() < fences[1].as_u64(), "{fences}");
     assert!(
@@ -142,7 +147,7 @@ async fn every_promise_of_the_demo_is_kept_and_nothing_is_left_behind() {
     let summary = lines.last().unwrap();
     assert_eq!(
         (&summary["kept"], &summary["broken"]),
-        (&9.into(), &0.into()),
+        (&10.into(), &0.into()),
         "{summary}"
     );
     assert!(summary["acknowledged"].as_u64().unwrap() > 20, "{summary}");

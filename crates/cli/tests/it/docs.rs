@@ -26,7 +26,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::nodes::until;
-use crate::{PATIENCE, STAGE, program};
+use crate::{PATIENCE, STAGE, TOO_LITTLE, program};
 
 /// Clusters at a time.
 const AT_ONCE: usize = 2;
@@ -229,6 +229,7 @@ impl World {
         let said = said.into_temp_path().keep().unwrap();
         let append = || File::options().append(true).open(&said).unwrap();
         let mut command = self.shell(name, &format!("{exports}exec {line}"));
+        command.env(TOO_LITTLE.0, TOO_LITTLE.1);
         let mut child = command.stdout(append()).stderr(append()).spawn().unwrap();
         let text = || fs::read_to_string(&said).unwrap();
         let is_said = || {

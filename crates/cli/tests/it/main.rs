@@ -20,6 +20,7 @@ mod manners;
 mod nodes;
 mod probe;
 mod raft;
+mod roles;
 mod rpc;
 mod top;
 mod troubles;
@@ -81,6 +82,9 @@ async fn the_program_says_its_version_and_what_it_can_do() {
 fn convoke(place: &TempDir) -> Command {
     program(env!("CARGO_BIN_EXE_convoke").as_ref(), place.path())
 }
+
+/// What a node is told of its machine: too little for every role, so that no role changes because of the machine on which tests run.
+pub(crate) const TOO_LITTLE: (&str, &str) = ("CONVOKE_PROBE_CORES", "1");
 
 /// A program of this or another build.
 fn program(program: &Path, place: &Path) -> Command {

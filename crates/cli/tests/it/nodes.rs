@@ -13,7 +13,7 @@ use tokio::io::{BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
-use crate::{PATIENCE, convoke, lines_of, object, run};
+use crate::{PATIENCE, TOO_LITTLE, convoke, lines_of, object, run};
 
 /// The nodes of one log.
 pub(crate) struct Nodes {
@@ -234,6 +234,7 @@ impl Node {
 pub(crate) fn up(place: &TempDir, number: usize, listen: SocketAddr) -> Command {
     let mut command = convoke(place);
     command
+        .env(TOO_LITTLE.0, TOO_LITTLE.1)
         .args([
             "up",
             "--log-segment",

@@ -97,8 +97,10 @@ pub(super) fn size_of(command: &Command) -> usize {
             NodeCommand::Allow { .. }
             | NodeCommand::Grant { .. }
             | NodeCommand::Drain { .. }
+            | NodeCommand::Steer { .. }
             | NodeCommand::Forget { .. },
         ) => NODE,
+        Command::Node(NodeCommand::Assign { why, .. }) => NODE + why.len(),
         Command::Node(NodeCommand::SetIssuers { bundle, .. }) => bundle.len(),
         Command::Node(NodeCommand::ConfirmLoss { lost }) | Command::Mark(Marked::Lost(lost)) => {
             lost.len() * NODE

@@ -133,6 +133,17 @@ fn nodes() -> impl Strategy<Value = (NodeId, Command)> {
     });
     let other = prop_oneof![
         grant,
+        (some_node(), any::<bool>(), 0..6_usize).prop_map(|(node, auto, pin)| NodeCommand::Steer {
+            node,
+            auto,
+            pin: Role::ALL.get(pin).copied(),
+        }),
+        (some_node(), 0..5_usize, 0..40_u64).prop_map(|(node, role, expect)| NodeCommand::Assign {
+            node,
+            role: Role::ALL[role],
+            expect: Revision(expect),
+            why: String::new(),
+        }),
         (some_node(), roles).prop_map(|(node, roles)| NodeCommand::Allow { node, roles }),
         (some_node(), any::<bool>()).prop_map(|(node, drains)| NodeCommand::Drain { node, drains }),
         some_node().prop_map(|node| NodeCommand::Forget { node }),

@@ -3,7 +3,7 @@
 use convoke_types::wire::store::{
     ADDRESS_BYTES, ADDRESSES, BUNDLE_BYTES, Command, Done, Found, Issuers, LOST, LogNumber, MARKS,
     Mark, Marked, NODES, News, NodeCommand, NodeFound, NodeQuery, NodeRefusal, Outcome, Query,
-    Record, Refusal, Revision,
+    Record, Refusal, Revision, WHY_BYTES,
 };
 use convoke_types::{Incarnation, NodeId, Role, RoleSet};
 
@@ -72,6 +72,9 @@ fn who_enrols_again_changes_only_what_is_new() {
         score: 6,
         since: began,
         revision: Revision(2),
+        by_hand: false,
+        pin: None,
+        changed_at: None,
     };
     assert_eq!(record(&cluster, ADA), expected);
     let heard = cluster.heard();
@@ -160,6 +163,77 @@ fn a_role_is_granted_to_who_may_have_it() {
     cluster.enrol(BOB, BOTH);
     assert_eq!(record(&cluster, BOB).role, Role::Worker, "it stays");
     assert_eq!(change(&mut cluster, grant(Role::Master)), noted(4));
+}
+
+#[test]
+fn what_is_planned_counts_for_what_was_seen_and_gives_way_to_people() {
+    let mut cluster = Cluster::of_masters(1);
+    cluster.enrol(BOB, BOTH);
+    let assign = |role, expect| NodeCommand::Assign {
+        node: BOB,
+        role,
+        expect: Revision(expect),
+        why: "it is fit".to_owned(),
+    };
+    let steer = |auto, pin| NodeCommand::Steer {
+        node: BOB,
+        auto,
+        pin,
+    };
+    assert_eq!(record(&cluster, BOB).changed_at, None, "as it came");
+    cluster.now += 1_000;
+    assert_eq!(change(&mut cluster, assign(Role::Worker, 2)), noted(3));
+    let found = record(&cluster, BOB);
+    let then = at_ms(cluster.now);
+    assert_eq!((found.role, found.changed_at), (Role::Worker, Some(then)));
+    let moved = NodeRefusal::Moved {
+        expected: Revision(2),
+        found: Revision(3),
+    };
+    assert_eq!(
+        change(&mut cluster, assign(Role::Master, 2)),
+        refused(moved)
+    );
+    let none = NodeRefusal::NotAllowed(Role::Gateway);
+    assert_eq!(
+        change(&mut cluster, assign(Role::Gateway, 3)),
+        refused(none)
+    );
+
+    // By hand, or pinned elsewhere: the planner leaves it alone, and carries out a pin.
+    assert_eq!(change(&mut cluster, steer(false, None)), noted(4));
+    let outcome = change(&mut cluster, assign(Role::Master, 4));
+    assert_eq!(outcome, refused(NodeRefusal::ByHand));
+    let pin = Some(Role::Master);
+    assert_eq!(change(&mut cluster, steer(false, pin)), noted(5));
+    let outcome = change(&mut cluster, assign(Role::Worker, 5));
+    assert_eq!(outcome, refused(NodeRefusal::ByHand));
+    assert_eq!(change(&mut cluster, assign(Role::Master, 5)), noted(6));
+    let outcome = change(&mut cluster, steer(true, Some(Role::Gateway)));
+    assert_eq!(outcome, refused(none));
+    assert_eq!(change(&mut cluster, steer(true, None)), noted(7));
+    assert_eq!(change(&mut cluster, assign(Role::Worker, 7)), noted(8));
+
+    // Who is given a role by a person keeps it, also when it enrols again.
+    let grant = NodeCommand::Grant {
+        node: BOB,
+        role: Role::Master,
+    };
+    assert_eq!(change(&mut cluster, grant), noted(9));
+    cluster.enrol(BOB, BOTH);
+    let outcome = change(&mut cluster, assign(Role::Worker, 9));
+    assert_eq!(outcome, refused(NodeRefusal::ByHand));
+    let long = NodeCommand::Assign {
+        node: BOB,
+        role: Role::Worker,
+        expect: Revision(9),
+        why: "x".repeat(WHY_BYTES + 1),
+    };
+    let found = WHY_BYTES as u64 + 1;
+    assert_eq!(
+        change(&mut cluster, long),
+        refused(NodeRefusal::LongWhy { found })
+    );
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
+
 use super::replace;
 
 const HEADER: &str = "convoke boot 1";
@@ -17,6 +19,10 @@ const SIZE_MOST: u64 = 64;
 #[derive(Debug)]
 pub struct Boot {
     number: u64,
+    /// By which number was spoken last, in this start.
+    spoken: Mutex<Option<u64>>,
+    /// Where it is kept; nowhere when it came from elsewhere.
+    path: Option<PathBuf>,
     /// Held until this is dropped.
     _lock: Option<File>,
 }
@@ -80,8 +86,32 @@ impl Boot {
             .map_err(failed("write", &path))?;
         Ok(Self {
             number,
+            spoken: Mutex::new(None),
+            path: Some(path),
             _lock: Some(lock),
         })
+    }
+
+    /// The number by which to speak next: that of the start, and a higher one for each time after that. Whoever said farewell speaks by another
+    /// number when it comes back in the same start, or others take it for a copy.
+    ///
+    /// # Errors
+    /// When there is no higher number, or the disk refuses.
+    pub fn speak(&self) -> Result<u64, BootError> {
+        let mut spoken = self.spoken.lock();
+        let next = match *spoken {
+            None => self.number,
+            Some(last) => last.checked_add(1).ok_or_else(|| BootError::Garbled {
+                path: self.path.clone().unwrap_or_default(),
+                what: "no number is higher than the one in it".to_owned(),
+            })?,
+        };
+        if let (Some(path), true) = (&self.path, next > self.number) {
+            replace(path, format!("{HEADER}\n{next}\n").as_bytes())
+                .map_err(failed("write", path))?;
+        }
+        *spoken = Some(next);
+        Ok(next)
     }
 
     /// A number from elsewhere, for nodes without a directory.
@@ -89,6 +119,8 @@ impl Boot {
     pub fn given(number: u64) -> Self {
         Self {
             number,
+            spoken: Mutex::new(None),
+            path: None,
             _lock: None,
         }
     }
@@ -178,6 +210,18 @@ mod tests {
             assert_eq!(boot.number(), expected);
             assert_eq!(last(&home.join("boot")).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn who_speaks_again_does_so_by_a_higher_number_than_ever() {
+        let directory = tempfile::tempdir().unwrap();
+        let boot = Boot::raise(directory.path()).unwrap();
+        let spoken = [(); 3].map(|()| boot.speak().unwrap());
+        assert_eq!((spoken, boot.number()), ([1, 2, 3], 1));
+        drop(boot);
+        let boot = Boot::raise(directory.path()).unwrap();
+        assert_eq!((boot.number(), boot.speak().unwrap()), (4, 4));
+        assert_eq!(Boot::given(7).speak().unwrap(), 7);
     }
 
     #[test]

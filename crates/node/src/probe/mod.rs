@@ -46,6 +46,7 @@ pub use self::cpu::Load;
 pub use self::disk::DiskKind;
 pub use self::gpus::Gpu;
 pub use self::network::Rates;
+pub(crate) use self::overrides::CONFIGURED;
 pub use self::overrides::Overrides;
 pub use self::power::{Battery, Charge, Power};
 pub use self::pressure::{Pressure, Shares};
@@ -177,6 +178,11 @@ impl Probes {
             overrides,
             peaks: Peaks::default(),
         }
+    }
+
+    /// What the configuration says instead, from the next look on.
+    pub fn set_overrides(&mut self, overrides: Overrides) {
+        self.overrides = overrides;
     }
 
     /// Where it looks.

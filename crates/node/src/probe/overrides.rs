@@ -64,9 +64,12 @@ impl Overrides {
     }
 }
 
+/// The end of every source that is a setting.
+pub(crate) const CONFIGURED: &str = " in the configuration";
+
 fn say<T>(answer: &mut Answer<T>, name: &str, said: Option<T>) {
     if let Some(value) = said {
-        *answer = Answer::sure(value, format!("probe.{name} in the configuration"));
+        *answer = Answer::sure(value, format!("probe.{name}{CONFIGURED}"));
     }
 }
 

@@ -1,4 +1,5 @@
-//! The service of gossip: takes part in watching the cluster, and tells the log where nodes are and who cannot be reached.
+//! The service of gossip: takes part in watching the cluster, and tells the log where nodes are and who cannot be reached, and says
+//! what this machine can do.
 //!
 //! Deliberately not here: membership itself (`convoke-driver`).
 
@@ -13,6 +14,7 @@ use convoke_driver::{
 use crate::event::Event;
 use crate::node::NodeError;
 use crate::parts::Parts;
+use crate::planning::Measuring;
 use crate::supervisor::{Context, Failure, Running, Service, Work};
 
 /// How often it shows that it comes forward.
@@ -48,7 +50,7 @@ async fn start(parts: &Parts) -> Result<Gossip, Failure> {
         seeds: seeds.take(SEEDS_MOST).collect(),
         advertise: vec![parts.own],
         home: Home::Held {
-            boot: parts.home.start(),
+            boot: parts.home.speak()?,
             directory: parts.home.directory().to_owned(),
         },
         facts,
@@ -68,9 +70,12 @@ async fn run(
     let mut roles = parts.role.subscribe();
     let mut unreachable = BTreeSet::new();
     let mut progress = tokio::time::interval(PROGRESS);
+    let measuring = Measuring::new(Arc::clone(&parts)).run(&gossip);
+    tokio::pin!(measuring);
     let lived = loop {
         tokio::select! {
             () = context.stopped() => break Ok(()),
+            never = &mut measuring => match never {},
             _ = progress.tick() => {
                 // Answered by the loop that does the work.
                 if gossip.status().await.is_ok() {

@@ -27,7 +27,7 @@ use convoke_consensus::log::{LogId, VoterId};
 use convoke_decided::Changed as Decision;
 use convoke_rpc::{Role, Server};
 use convoke_types::wire::store::{
-    Found, Freshness, LogNumber, Marked, News, NodeCommand, NodeFound, NodeQuery, Query,
+    Command, Found, Freshness, LogNumber, Marked, News, NodeCommand, NodeFound, NodeQuery, Query,
 };
 
 use crate::event::{Event, Place};
@@ -348,6 +348,7 @@ async fn be_listed(parts: &Parts, log: Option<&LogNode>, context: &Context) {
                 told.clear();
                 if !was_ready {
                     parts.tell(&Event::Enrolled { role });
+                    keep_to_wish(parts).await;
                 }
                 be_ready(parts, context, role).await;
                 context.ready();
@@ -372,6 +373,22 @@ async fn be_listed(parts: &Parts, log: Option<&LogNode>, context: &Context) {
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
+    }
+}
+
+/// Whoever made the cluster and asked for a role is to have it, as those have that came in with a token.
+async fn keep_to_wish(parts: &Parts) {
+    let asked = parts.settings.wants.is_some() && parts.is_founder;
+    if !asked || parts.home.start() > 1 {
+        return;
+    }
+    let steer = NodeCommand::Steer {
+        node: parts.me(),
+        auto: false,
+        pin: None,
+    };
+    if let Err(error) = parts.store.command(Command::Node(steer)).await {
+        tracing::warn!(%error, "keep to the role that was asked for");
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `gossip.rs` | seeing and being seen |
 //! | `api/` | the HTTP API |
 //! | `log.rs` | decided state, and being listed in it |
+//! | `planner.rs` | roles of nodes, while this one leads |
 //!
 //! Deliberately not here: services that are not built yet. The supervisor shows them as such.
 
@@ -14,6 +15,7 @@ pub(crate) mod api;
 mod custody;
 mod gossip;
 mod log;
+mod planner;
 
 use std::sync::Arc;
 
@@ -26,11 +28,13 @@ pub(crate) fn all(parts: &Arc<Parts>) -> Services {
     let custody = custody::Custody(Arc::clone(parts));
     let gossip = gossip::Gossiping(Arc::clone(parts));
     let log = log::Logging(Arc::clone(parts));
+    let planner = planner::Planning(Arc::clone(parts));
     let api = api::Serving(Arc::clone(parts));
     Services::from([
         (ServiceName::Custody, Arc::new(custody) as Arc<dyn Service>),
         (ServiceName::Gossip, Arc::new(gossip)),
         (ServiceName::Log, Arc::new(log)),
+        (ServiceName::Planner, Arc::new(planner)),
         (ServiceName::Api, Arc::new(api)),
     ])
 }

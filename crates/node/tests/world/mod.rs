@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use convoke_node::custody::token::{self, Wanted};
 use convoke_node::event::Event;
 use convoke_node::node::{Belonging, Node, Settings};
+use convoke_node::probe::Overrides;
 use convoke_rpc::{NodeId, RoleSet};
 use convoke_types::wire::enrol::JoinToken;
 use convoke_types::wire::store::{
@@ -68,6 +69,11 @@ pub(crate) fn settings(home: &Path) -> (Settings, Story) {
     let settings = Settings {
         params: convoke_driver::Params::local(),
         segment_bytes: 1 << 20,
+        // Too little for every role, so that none changes because of the machine on which tests run.
+        overrides: Overrides {
+            cores: Some(1),
+            ..Overrides::default()
+        },
         teller: Arc::new(move |event| told.lock().push(event.clone())),
         ..Settings::new(home, ANYWHERE.into())
     };

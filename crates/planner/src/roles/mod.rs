@@ -5,7 +5,7 @@
 //!
 //! The story, in the order in which to read it:
 //!
-//! 1. [`measure`]: what is known of a machine, and how far to trust it. [`rules`]: what is decided about roles.
+//! 1. [`measure`]: what is known of a machine, and how far to trust it. [`rules`]: what is decided about roles, and [`keys`] how.
 //! 2. [`input`]: all that a planner is told.
 //! 3. [`fitness`]: from a machine and a role to what is met, and a score.
 //! 4. [`Planner`]: remembers since when things are as they are. `pass`: the table of rules as code.
@@ -19,6 +19,7 @@ pub mod dry_run;
 pub mod explain;
 pub mod fitness;
 pub mod input;
+pub mod keys;
 pub mod measure;
 mod pass;
 mod planner;

@@ -40,7 +40,7 @@ pub use self::lock::{
 };
 pub use self::node::{
     ADDRESS_BYTES, ADDRESSES, BUNDLE_BYTES, Issuers, LOST, LogNumber, MARKS, Mark, Marked, NODES,
-    NodeCommand, NodeFound, NodeQuery, NodeRefusal, Rank, Record,
+    NodeCommand, NodeFound, NodeQuery, NodeRefusal, Rank, Record, WHY_BYTES,
 };
 
 /// The most bytes of a key.
@@ -122,6 +122,11 @@ impl Command {
     #[must_use]
     pub fn level(&self) -> u16 {
         match self {
+            // Whoever does not know a key decides otherwise about it.
+            Self::Config(
+                ConfigCommand::Propose { key, .. } | ConfigCommand::Restore { key, .. },
+            ) if key.starts_with(schema::ROLES) => 3,
+            Self::Node(NodeCommand::Steer { .. } | NodeCommand::Assign { .. }) => 3,
             Self::Session(_)
             | Self::Kv(_)
             | Self::Config(_)
@@ -130,7 +135,8 @@ impl Command {
             | Self::Fenced(_)
             | Self::Tick
             | Self::Mark(_) => 1,
-            Self::Custody(_) | Self::Attributed(_) => 2,
+            Self::Custody(_) => 2,
+            Self::Attributed(attributed) => attributed.command.level().max(2),
         }
     }
 }

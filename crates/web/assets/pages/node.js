@@ -63,7 +63,11 @@ export default {
   titleOf: (id, data) => data?.summary.name ?? nameOf(id) ?? short(id),
   every: 10_000,
   cares: (event, id) => event.node === id,
-  load: (id) => get(path(id)),
+  load: async (id) => {
+    // A node that plans no roles cannot say why one is as it is; all else it can.
+    const [node, why] = await Promise.all([get(path(id)), get(`${path(id)}/role`).catch(() => null)]);
+    return { ...node, why };
+  },
   show(id) { readLog(id); },
   hide() { stopLog(); log.node = null; },
   filter(name, value) {
@@ -82,6 +86,10 @@ export default {
     async 'set-role'(form, { role }) {
       await ask('PUT', `${path(form.dataset.node)}/role`, { json: { role } });
       done(`It is decided: the node is a ${role}.`);
+    },
+    async auto() {
+      await ask('PUT', `${path(log.node)}/role/steer`, { json: { auto: true, pin: null } });
+      done('Its role follows from what its machine can do and what the cluster needs.');
     },
     async drain(control) {
       const drain = control.dataset.drain === 'true';
@@ -113,6 +121,7 @@ export default {
         section('What is decided about it', stamp({ ...record, revision: record.value?.revision }, at), record.value ? facts([
           ['Role', known(record.value.role), summary.id === state.status?.leader.value && h('span', { class: 'tag lead' }, 'leader'),
             state.status?.voters.value?.includes(summary.id) && h('span', { class: 'tag' }, 'voter')],
+          ['How it comes to it', how(record.value)],
           ['May become', record.value.allowed.join(', ')],
           ['In use', record.value.drained ? 'no, it is drained' : 'yes'],
           ['Keeps a log', record.value.has_log ? 'yes' : 'no'],
@@ -120,9 +129,11 @@ export default {
         ]) : h('p', { class: 'empty' }, 'Nothing: it is not enrolled, or this node does not know.'),
         record.value && (may('operate')
           ? h('div', { class: 'row' }, button('Give another role', 'role'),
+            (record.value.by_hand || record.value.pinned) && button('Let it change by itself', 'auto'),
             button(record.value.drained ? 'Take into use' : 'Drain', 'drain', { 'data-drain': String(!record.value.drained) }),
             may('admin') && button('Forget', 'forget', { class: 'bad' }))
           : h('p', { class: 'quiet' }, `This session may look (${state.session.scope}) and decide nothing.`)))),
+      node.why && section('Why it has this role', null, why(node.why)),
       section('Services', stamp(node.services, at), services(node.services, at)),
       h('div', { class: 'columns even' },
         section('Certificate', stamp({ kind: 'immutable' }), certificate(node.certificate, at)),
@@ -139,6 +150,30 @@ function done(words) {
   close();
   say(words);
   return reload();
+}
+
+function how(record) {
+  if (record.pinned) return `held to ${record.pinned}`;
+  return record.by_hand ? 'set by hand' : 'by itself';
+}
+
+function why(it) {
+  const rows = it.roles.flatMap((role) => role.checks.map((check) => ({
+    key: `${role.role} ${check.measure}`,
+    cells: [role.role, check.measure, level(check), check.found, `${check.source}, ${check.confidence}`],
+  })));
+  return [
+    facts([
+      ['Now', it.next],
+      it.to_change && ['What would change it', it.to_change],
+    ].filter(Boolean)),
+    table('What roles ask of its machine', [{ head: 'Role' }, { head: 'Asks for' }, { head: 'Enough' }, { head: 'Found' }, { head: 'Where', tone: 'wide' }], rows, 'Nothing is known of its machine.'),
+  ];
+}
+
+function level(check) {
+  const [tone, word] = { meets: ['good', 'yes'], between: ['warn', 'to keep it'], below: ['bad', 'no'] }[check.level];
+  return h('span', { class: `mark ${tone}` }, check.by_policy ? `${word}, by policy` : word);
 }
 
 function services(stated, at) {

@@ -10,8 +10,9 @@ use crate::backend::{Condition, Consistency, Part};
 use crate::model::{
     ApiToken, ApiTokenCreated, AuditEntry, Changed, ConfigVersion, CreateApiToken, CreateToken,
     Event, EventPage, Found, Health, Issuer, JoinToken, KeyEntry, KeyWritten, Level, Lock, LogLine,
-    LogPage, Login, LoginCreated, NodeDetail, NodeSummary, Page, Proposal, Propose, RotateIssuer,
-    Session, SetAllow, SetDrain, SetRole, Setting, Status, TokenCreated, Vote, Voters, Watching,
+    LogPage, Login, LoginCreated, NodeDetail, NodeSummary, Page, PlanRoles, Proposal, Propose,
+    RoleExplanation, RolePlan, RotateIssuer, Session, SetAllow, SetDrain, SetRole, Setting, Status,
+    SteerRole, TokenCreated, Vote, Voters, Watching,
 };
 use crate::text::percent_encode;
 
@@ -183,6 +184,23 @@ impl Client {
     /// Gives a node a role.
     pub async fn set_role(&self, node: &str, to: SetRole) -> Answered<Changed> {
         self.send(Method::PUT, node_path(node, "/role"), &to).await
+    }
+
+    /// How a node comes to its role from here on.
+    pub async fn steer_role(&self, node: &str, to: SteerRole) -> Answered<Changed> {
+        self.send(Method::PUT, node_path(node, "/role/steer"), &to)
+            .await
+    }
+
+    /// Why a node has the role it has.
+    pub async fn explain_role(&self, node: &str) -> Answered<RoleExplanation> {
+        self.get(&node_path(node, "/role")).await
+    }
+
+    /// What would become of all nodes under other rules.
+    pub async fn plan_roles(&self, what: &PlanRoles) -> Answered<RolePlan> {
+        self.send(Method::POST, "/v1/roles/plan".to_owned(), what)
+            .await
     }
 
     /// Bounds what a node may become.

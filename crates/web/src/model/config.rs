@@ -7,7 +7,7 @@ use super::{Check, bad_field, number, text};
 use crate::problem::Fault;
 
 /// The most bytes of a text that a key of configuration holds.
-const TEXT_BYTES: usize = 2_048;
+pub(super) const TEXT_BYTES: usize = 2_048;
 /// The most bytes of the name of such a key.
 pub(crate) const KEY_BYTES: usize = 128;
 /// The most nodes whose weights a rule names.

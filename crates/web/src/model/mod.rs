@@ -11,6 +11,7 @@ mod events;
 mod keys;
 mod locks;
 mod nodes;
+mod roles;
 mod status;
 mod trust;
 
@@ -28,6 +29,10 @@ pub use locks::{Lock, LockHolder};
 pub use nodes::{
     Certificate, Fact, NodeDetail, NodeRecord, NodeSummary, PeerPhi, SetAllow, SetDrain, SetRole,
     Verdict, Watching, WatchingLink, WatchingNode,
+};
+pub use roles::{
+    PlanRoles, PlannedKey, PlannedRole, RoleCheck, RoleExplanation, RoleJudgement, RolePlan,
+    SteerRole,
 };
 pub use status::{
     Health, Members, OpenApiDocument, OpenApiInfo, Service, ServiceState, Status, StatusProblem,

@@ -35,6 +35,10 @@ pub struct NodeSummary {
     pub role_seen: Stated<Role>,
     /// How it looks from here.
     pub verdict: Stated<Verdict>,
+    /// Whether people set its role; else it follows from what its machine can do and what the cluster needs.
+    pub by_hand: Stated<bool>,
+    /// The role that people hold it to; null as well when they do not.
+    pub pinned: Stated<Role>,
     /// Whether it is in use, or drained.
     pub drained: Stated<bool>,
     /// The version of its program.
@@ -157,6 +161,12 @@ pub struct NodeRecord {
     pub score: Option<u64>,
     /// When the record was changed last.
     pub revision: u64,
+    /// Whether people set its role; else it follows from what its machine can do and what the cluster needs.
+    pub by_hand: bool,
+    /// The role that people hold it to, if they do.
+    pub pinned: Option<Role>,
+    /// When its role was last changed; null while it has the one it came with.
+    pub role_changed_unix_ms: Option<u64>,
 }
 
 /// Gives a node a role.

@@ -19,6 +19,8 @@ pub struct Status {
     pub healthy: bool,
     /// All that is wrong, the worst first.
     pub problems: Vec<StatusProblem>,
+    /// What is good to know about roles, and no problem: who stands in, what the cluster has too few of.
+    pub notes: Vec<String>,
     /// The cluster's id.
     pub cluster_id: Option<String>,
     /// The cluster's name.

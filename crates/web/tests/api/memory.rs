@@ -232,6 +232,8 @@ impl Memory {
             role: Stated::decided(Role::Master, Some(3)),
             role_seen: Stated::observed(Role::Master, Some(10)),
             verdict: Stated::observed(Verdict::Reachable, Some(10)),
+            by_hand: Stated::decided(false, Some(3)),
+            pinned: Stated::unknown(Kind::Decided),
             drained: Stated::decided(false, Some(3)),
             version: Stated::unknown(Kind::Observed),
         }
@@ -318,6 +320,7 @@ impl Backend for Memory {
             self.have_trouble().await?;
             Ok(Status {
                 healthy: false,
+                notes: vec!["the cluster has 2 of 3 voters".to_owned()],
                 problems: vec![StatusProblem {
                     code: "one-master".to_owned(),
                     what: "one master is left".to_owned(),
@@ -442,6 +445,9 @@ impl Backend for Memory {
                     has_log: true,
                     score: None,
                     revision: 1,
+                    by_hand: false,
+                    pinned: None,
+                    role_changed_unix_ms: None,
                 },
                 Some(3),
             ),
@@ -499,6 +505,57 @@ impl Backend for Memory {
             self.known(node)
                 .map(|()| self.change(by, "setNodeRole", node)),
         )
+    }
+
+    fn steer_role<'a>(&'a self, by: &'a Caller, node: &'a str, _: SteerRole) -> Reply<'a, Changed> {
+        soon(
+            self.known(node)
+                .map(|()| self.change(by, "steerNodeRole", node)),
+        )
+    }
+
+    fn explain_role<'a>(&'a self, node: &'a str) -> Reply<'a, RoleExplanation> {
+        soon(self.known(node).map(|()| RoleExplanation {
+            id: NODE.to_owned(),
+            role: Some(Role::Master),
+            changed_unix_ms: None,
+            presence: "reachable".to_owned(),
+            roles: vec![RoleJudgement {
+                role: Some(Role::Master),
+                allowed: true,
+                level: "below".to_owned(),
+                since_unix_ms: Some(1_800_000_000_000),
+                score: 12,
+                checks: vec![RoleCheck {
+                    measure: "cpu".to_owned(),
+                    level: "below".to_owned(),
+                    by_policy: false,
+                    since_unix_ms: 1_800_000_000_000,
+                    found: "2000".to_owned(),
+                    source: "/proc/cpuinfo".to_owned(),
+                    confidence: "exact".to_owned(),
+                }],
+            }],
+            next: "stays: nobody else is fit".to_owned(),
+            becomes: None,
+            to_change: "a node with 4 cores".to_owned(),
+            notices: Vec::new(),
+            text: "it is a master".to_owned(),
+        }))
+    }
+
+    fn plan_roles(&self, _: PlanRoles) -> Reply<'_, RolePlan> {
+        soon(Ok(RolePlan {
+            changes: vec![PlannedRole {
+                id: "node-b".to_owned(),
+                name: None,
+                from: Some(Role::Leecher),
+                to: Some(Role::Worker),
+                because: "it is fit".to_owned(),
+            }],
+            notices: Vec::new(),
+            settled: true,
+        }))
     }
 
     fn set_allow<'a>(&'a self, by: &'a Caller, node: &'a str, _: SetAllow) -> Reply<'a, Changed> {

@@ -598,6 +598,8 @@ fn summary(number: usize, name: String) -> NodeSummary {
             Verdict::Reachable,
             (number < 12).then_some(300 + 100 * number as u64),
         ),
+        by_hand: Stated::decided(false, Some(3)),
+        pinned: Stated::unknown(Kind::Decided),
         drained: Stated::decided(number == 3, Some(12)),
         version: Stated::observed("0.1.0".to_owned(), Some(300)),
     }
@@ -710,6 +712,7 @@ impl Backend for Cluster {
         };
         soon(Ok(Status {
             healthy: state.is_healthy,
+            notes: vec!["the cluster has 2 of 3 voters".to_owned()],
             problems,
             cluster_id: Some("c7b1f3a4e0d94b5f8a1e2d3c4b5a6978".to_owned()),
             cluster_name: Some("homelab".to_owned()),
@@ -833,6 +836,9 @@ impl Backend for Cluster {
                         has_log: true,
                         score: Some(100),
                         revision: 4_180,
+                        by_hand: false,
+                        pinned: None,
+                        role_changed_unix_ms: None,
                     },
                     Some(12),
                 ),
@@ -957,6 +963,54 @@ impl Backend for Cluster {
             node.role = Stated::decided(to.role, Some(0))
         }))
     }
+    fn steer_role<'a>(&'a self, by: &'a Caller, node: &'a str, _: SteerRole) -> Reply<'a, Changed> {
+        soon(self.changed_node(by, "steerNodeRole", node, |_| {}))
+    }
+
+    fn explain_role<'a>(&'a self, node: &'a str) -> Reply<'a, RoleExplanation> {
+        soon(self.known(node).map(|node| RoleExplanation {
+            id: node.id.clone(),
+            role: Some(Role::Master),
+            changed_unix_ms: None,
+            presence: "reachable".to_owned(),
+            roles: vec![RoleJudgement {
+                role: Some(Role::Master),
+                allowed: true,
+                level: "below".to_owned(),
+                since_unix_ms: Some(1_800_000_000_000),
+                score: 12,
+                checks: vec![RoleCheck {
+                    measure: "cpu".to_owned(),
+                    level: "below".to_owned(),
+                    by_policy: false,
+                    since_unix_ms: 1_800_000_000_000,
+                    found: "2000".to_owned(),
+                    source: "/proc/cpuinfo".to_owned(),
+                    confidence: "exact".to_owned(),
+                }],
+            }],
+            next: "stays: nobody else is fit".to_owned(),
+            becomes: None,
+            to_change: "a node with 4 cores".to_owned(),
+            notices: Vec::new(),
+            text: "it is a master".to_owned(),
+        }))
+    }
+
+    fn plan_roles(&self, _: PlanRoles) -> Reply<'_, RolePlan> {
+        soon(Ok(RolePlan {
+            changes: vec![PlannedRole {
+                id: "node-b".to_owned(),
+                name: None,
+                from: Some(Role::Leecher),
+                to: Some(Role::Worker),
+                because: "it is fit".to_owned(),
+            }],
+            notices: Vec::new(),
+            settled: true,
+        }))
+    }
+
     fn set_allow<'a>(&'a self, by: &'a Caller, node: &'a str, _: SetAllow) -> Reply<'a, Changed> {
         soon(self.changed_node(by, "setNodeAllow", node, |_| {}))
     }

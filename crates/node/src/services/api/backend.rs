@@ -8,8 +8,9 @@ use convoke_web::backend::{
 use convoke_web::model::{
     ApiToken, ApiTokenCreated, AuditEntry, Changed, ConfigVersion, CreateApiToken, CreateToken,
     EventPage, Found, Health, Issuer, JoinToken, KeyEntry, KeyWritten, Level, Lock, LogPage,
-    LoginCreated, NodeDetail, NodeSummary, Page, Proposal, Propose, RotateIssuer, SetAllow,
-    SetDrain, SetRole, Setting, Status, TokenCreated, Vote, Voters, Watching,
+    LoginCreated, NodeDetail, NodeSummary, Page, PlanRoles, Proposal, Propose, RoleExplanation,
+    RolePlan, RotateIssuer, SetAllow, SetDrain, SetRole, Setting, Status, SteerRole, TokenCreated,
+    Vote, Voters, Watching,
 };
 
 use super::ask::Desk;
@@ -59,6 +60,20 @@ impl Backend for Desk {
     }
     fn set_role<'a>(&'a self, by: &'a Caller, node: &'a str, role: SetRole) -> Reply<'a, Changed> {
         Box::pin(self.grant(by, node, role))
+    }
+    fn steer_role<'a>(
+        &'a self,
+        by: &'a Caller,
+        node: &'a str,
+        to: SteerRole,
+    ) -> Reply<'a, Changed> {
+        Box::pin(self.steer(by, node, to))
+    }
+    fn explain_role<'a>(&'a self, node: &'a str) -> Reply<'a, RoleExplanation> {
+        Box::pin(self.explain_role_of(node))
+    }
+    fn plan_roles(&self, what: PlanRoles) -> Reply<'_, RolePlan> {
+        Box::pin(std::future::ready(self.plan(&what)))
     }
     fn set_allow<'a>(&'a self, by: &'a Caller, node: &'a str, to: SetAllow) -> Reply<'a, Changed> {
         Box::pin(self.allow(by, node, to))

@@ -42,7 +42,7 @@ impl LogClock {
     }
 
     /// The log has come to this time, now or a while ago. In a log without an entry there is no time yet.
-    pub(super) fn seen(&self, time: Timestamp) {
+    pub(crate) fn seen(&self, time: Timestamp) {
         if time != Timestamp::UNIX_EPOCH {
             self.seen_at(time, self.passed_ms());
         }
@@ -55,7 +55,7 @@ impl LogClock {
     }
 
     /// The time of the log now, if it is known.
-    pub(super) fn now(&self) -> Option<Timestamp> {
+    pub(crate) fn now(&self) -> Option<Timestamp> {
         let behind = (*self.behind_ms.lock())?;
         let now = self.passed_ms().saturating_sub(behind).max(0);
         Some(Timestamp::from_unix_ms(now.unsigned_abs()))

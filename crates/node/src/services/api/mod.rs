@@ -35,6 +35,7 @@ mod login;
 mod metrics;
 mod nodes;
 mod problems;
+mod roles;
 mod status;
 mod trust;
 mod watching;

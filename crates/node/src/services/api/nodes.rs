@@ -23,6 +23,7 @@ use super::kv::bad_place;
 use crate::inspect::{
     self, Lines, LinesQuestion, NoLines, SelfReport, ServiceReport, Since, WatchedReport, in_ms,
 };
+use crate::planning;
 
 /// How long another node has to say how it does.
 const REPORT: Duration = Duration::from_secs(3);
@@ -179,6 +180,11 @@ impl Desk {
                 None if is_me => Stated::observed(Verdict::Reachable, Some(0)),
                 None => Stated::unknown(Kind::Observed),
             },
+            by_hand: decided(&known.record, decided_ms, |record| record.by_hand),
+            pinned: match known.record.as_ref().and_then(|record| record.pin) {
+                Some(pin) => Stated::decided(pin.into(), decided_ms),
+                None => Stated::unknown(Kind::Decided),
+            },
             drained: decided(&known.record, decided_ms, |record| record.drains),
             version: stated(version),
         }
@@ -245,6 +251,9 @@ impl Desk {
                 has_log: record.log.is_some(),
                 score: Some(record.score.into()),
                 revision: record.revision.0,
+                by_hand: record.by_hand,
+                pinned: record.pin.map(Into::into),
+                role_changed_unix_ms: record.changed_at.map(|at| self.parts.log_clock.unix_ms(at)),
             }),
             summary,
         })
@@ -454,6 +463,10 @@ fn facts(member: &Member, age_ms: Option<u64>) -> Vec<Fact> {
     let tags: Vec<String> = facts.tags.iter().map(ToString::to_string).collect();
     tell("tags", (!tags.is_empty()).then(|| tags.join(",")));
     for (key, value) in &facts.free {
+        // What it says of its machine is told by what follows from it for its role.
+        if key == planning::REPORT {
+            continue;
+        }
         // Bytes that are no text are shown, not sent on.
         let text = String::from_utf8_lossy(value);
         told.push((format!("free.{key}"), text.escape_debug().to_string()));

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use convoke_driver::Condition;
+use convoke_planner::roles::Notice;
 use convoke_store::{LogStatus, Standing};
 use convoke_types::NodeId;
 use convoke_types::wire::store::{
@@ -127,6 +128,7 @@ impl Desk {
         Ok(Status {
             healthy: problems.is_empty(),
             problems,
+            notes: self.notes(),
             cluster_id: Some(parts.cluster.to_string()),
             cluster_name: Some(parts.cluster_name.clone()),
             node_id: parts.me().to_string(),
@@ -198,6 +200,15 @@ impl Desk {
                 voters_most: most,
             },
         })
+    }
+
+    /// What the planner of this node has to say; nothing where there is none.
+    fn notes(&self) -> Vec<String> {
+        let desk = self.parts.desk.get();
+        let notices = desk.map(|desk| desk.notices()).unwrap_or_default();
+        let counts = |notice: &&Notice| !matches!(notice, Notice::Waits(_));
+        let told = notices.iter().filter(counts);
+        told.map(ToString::to_string).collect()
     }
 
     /// By how much this machine's clock is ahead of those of the voters that answer: of all of them, as any may be the one that is wrong.

@@ -24,6 +24,8 @@ pub const BUNDLE_BYTES: usize = 4_096;
 pub const LOST: usize = 1_024;
 /// Recoveries and losses that are remembered.
 pub const MARKS: usize = 64;
+/// The most bytes of the reason for a role.
+pub const WHY_BYTES: usize = 256;
 
 /// Sixteen random bytes, made with a log: which log of its node this is.
 #[derive(
@@ -55,7 +57,7 @@ pub enum NodeCommand {
         /// What it may become.
         roles: RoleSet,
     },
-    /// The node has this role from here on.
+    /// A person gives the node this role. From here on its role is set by hand, until [`NodeCommand::Steer`] says otherwise.
     Grant {
         /// Which node.
         node: NodeId,
@@ -87,6 +89,26 @@ pub enum NodeCommand {
         /// Each in the incarnation in which it is lost.
         lost: Vec<(NodeId, Incarnation)>,
     },
+    /// How the node comes to its role from here on.
+    Steer {
+        /// Which node.
+        node: NodeId,
+        /// Its role may be changed without a person asking for it.
+        auto: bool,
+        /// It is held to this role, of those it may have, whatever else is planned.
+        pin: Option<Role>,
+    },
+    /// The planner gives the node this role. Refused when the record is not what the planner saw, or the node's role is for people to set.
+    Assign {
+        /// Which node.
+        node: NodeId,
+        /// Its role.
+        role: Role,
+        /// The revision of the record that the planner saw.
+        expect: Revision,
+        /// Why, for people; at most [`WHY_BYTES`].
+        why: String,
+    },
 }
 
 /// What is decided about a node.
@@ -110,6 +132,15 @@ pub struct Record {
     pub since: Timestamp,
     /// … when this was last changed.
     pub revision: Revision,
+    /// Its role is for people to set.
+    #[serde(default)]
+    pub by_hand: bool,
+    /// The role that people hold it to, if they do.
+    #[serde(default)]
+    pub pin: Option<Role>,
+    /// When its role was last changed; nothing while it has the one it came with.
+    #[serde(default)]
+    pub changed_at: Option<Timestamp>,
 }
 
 /// Where a node stands in the order of those who may lead: less is better, and no two are the same.
@@ -222,6 +253,25 @@ pub enum NodeRefusal {
     /// It is out.
     #[error("this node was forgotten: it can join again as a new one (`convoke reset`)")]
     Forgotten,
+    /// What was planned was planned for what is not so any more.
+    #[error(
+        "the record of this node was changed in revision {found}, and this is for revision {expected}"
+    )]
+    Moved {
+        /// What was seen.
+        expected: Revision,
+        /// What there is.
+        found: Revision,
+    },
+    /// People set its role.
+    #[error("the role of this node is set by hand")]
+    ByHand,
+    /// Reasons have bounds.
+    #[error("the reason for a role has at most {WHY_BYTES} bytes, and this one {found}")]
+    LongWhy {
+        /// What it has.
+        found: u64,
+    },
 }
 
 /// What is asked about nodes.

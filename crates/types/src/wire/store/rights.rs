@@ -48,6 +48,8 @@ pub enum Operation {
     Invite,
     /// Letting in who shows a token, and having an issuer: what voters do.
     Admit,
+    /// Giving nodes roles that follow from what was measured and needed: what whoever leads does, also when that is a worker.
+    Plan,
 }
 
 const EVERYBODY: RoleSet = RoleSet::ALL;
@@ -56,7 +58,7 @@ const KEEPERS: RoleSet = RoleSet::of(&[Role::Master, Role::Worker]);
 const MASTERS: RoleSet = RoleSet::of(&[Role::Master]);
 
 /// The table: what there is to do, which roles may, and how it is said.
-pub const RIGHTS: [(Operation, RoleSet, &str); 17] = [
+pub const RIGHTS: [(Operation, RoleSet, &str); 18] = [
     (Operation::Read, EVERYBODY, "read what is decided"),
     (Operation::Session, EVERYBODY, "open a session"),
     (Operation::WriteKeys, USERS, "change keys"),
@@ -82,6 +84,7 @@ pub const RIGHTS: [(Operation, RoleSet, &str); 17] = [
     (Operation::Restore, MASTERS, "restore a backup"),
     (Operation::Invite, MASTERS, "make tokens and keys"),
     (Operation::Admit, KEEPERS, "let nodes in"),
+    (Operation::Plan, KEEPERS, "plan roles"),
 ];
 
 impl Operation {
@@ -141,7 +144,10 @@ impl Command {
             Self::Config(ConfigCommand::Restore { .. }) => Operation::Restore,
             Self::Node(command) => match command {
                 NodeCommand::Enrol { .. } => Operation::Enrol,
-                NodeCommand::Allow { .. } | NodeCommand::Grant { .. } => Operation::Appoint,
+                NodeCommand::Allow { .. }
+                | NodeCommand::Grant { .. }
+                | NodeCommand::Steer { .. } => Operation::Appoint,
+                NodeCommand::Assign { .. } => Operation::Plan,
                 NodeCommand::Drain { .. } => Operation::Drain,
                 NodeCommand::Forget { .. } => Operation::Forget,
                 NodeCommand::SetIssuers { .. } => Operation::SetIssuers,
@@ -189,6 +195,7 @@ mod tests {
             (Operation::Restore, [true, false, false, false, false]),
             (Operation::Invite, [true, false, false, false, false]),
             (Operation::Admit, [true, true, false, false, false]),
+            (Operation::Plan, [true, true, false, false, false]),
         ];
         assert_eq!(drawn.len(), RIGHTS.len());
         for ((operation, may), row) in drawn.into_iter().zip(RIGHTS) {

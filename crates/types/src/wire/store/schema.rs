@@ -27,6 +27,9 @@ pub enum Kind {
     Text(usize, &'static str),
 }
 
+/// Keys that say how roles are planned begin so.
+pub const ROLES: &str = "roles.";
+
 /// A key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
@@ -53,6 +56,241 @@ pub const KEYS: &[Key] = &[
         name: "cluster.name",
         kind: Kind::Text(64, ""),
         about: "What people call the cluster.",
+    },
+    Key {
+        name: "roles.auto",
+        kind: Kind::Flag(true),
+        about: "Roles of nodes follow from what their machines can do and what the cluster needs; false: people set them.",
+    },
+    Key {
+        name: "roles.changes-per-minute",
+        kind: Kind::Number(1, 1_000, 6),
+        about: "So many roles are changed in a minute at most, over the whole cluster.",
+    },
+    Key {
+        name: "roles.check-every-ms",
+        kind: Kind::Number(1_000, 604_800_000, 300_000),
+        about: "Milliseconds between two looks at what machines are fit for; what the cluster needs is done at once.",
+    },
+    Key {
+        name: "roles.cooldown-ms",
+        kind: Kind::Number(0, 604_800_000, 3_600_000),
+        about: "For so many milliseconds after a change fitness does not change the role of the same node again.",
+    },
+    Key {
+        name: "roles.coordination-us",
+        kind: Kind::Number(1, 4_611_686_018_427_387_904, 50_000),
+        about: "The longest that a synced write may take for `coordination`, in microseconds, for 99 of 100.",
+    },
+    Key {
+        name: "roles.dwell-ms",
+        kind: Kind::Number(0, 604_800_000, 600_000),
+        about: "For so many milliseconds a node has to be fit, or unfit, before its role changes.",
+    },
+    Key {
+        name: "roles.gateway.address",
+        kind: Kind::Flag(true),
+        about: "What a gateway is asked for: an address that is reached from outside.",
+    },
+    Key {
+        name: "roles.gateway.bandwidth-bits",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 50_000_000),
+        about: "What a gateway is asked for: bits a second.",
+    },
+    Key {
+        name: "roles.gateway.coordination",
+        kind: Kind::Flag(false),
+        about: "What a gateway is asked for: synced writes that are soon done.",
+    },
+    Key {
+        name: "roles.gateway.cpu-milli",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 0),
+        about: "What a gateway is asked for: thousandths of cores.",
+    },
+    Key {
+        name: "roles.gateway.disk-bytes",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 0),
+        about: "What a gateway is asked for: bytes of disk, free and its own.",
+    },
+    Key {
+        name: "roles.gateway.memory-bytes",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 0),
+        about: "What a gateway is asked for: bytes of memory.",
+    },
+    Key {
+        name: "roles.gateway.stability-permille",
+        kind: Kind::Number(0, 1_000, 0),
+        about: "What a gateway is asked for: stability, in thousandths.",
+    },
+    Key {
+        name: "roles.gateway.storage",
+        kind: Kind::Flag(false),
+        about: "What a gateway is asked for: a data directory that can be written and has room.",
+    },
+    Key {
+        name: "roles.leave-permille",
+        kind: Kind::Number(1, 1_000, 800),
+        about: "A node keeps a role while it has this part of what the role asks, in thousandths.",
+    },
+    Key {
+        name: "roles.master.address",
+        kind: Kind::Flag(false),
+        about: "What a master is asked for: an address that is reached from outside.",
+    },
+    Key {
+        name: "roles.master.bandwidth-bits",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 20_000_000),
+        about: "What a master is asked for: bits a second.",
+    },
+    Key {
+        name: "roles.master.coordination",
+        kind: Kind::Flag(true),
+        about: "What a master is asked for: synced writes that are soon done.",
+    },
+    Key {
+        name: "roles.master.cpu-milli",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 4000),
+        about: "What a master is asked for: thousandths of cores.",
+    },
+    Key {
+        name: "roles.master.disk-bytes",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 20_000_000_000),
+        about: "What a master is asked for: bytes of disk, free and its own.",
+    },
+    Key {
+        name: "roles.master.memory-bytes",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 8_000_000_000),
+        about: "What a master is asked for: bytes of memory.",
+    },
+    Key {
+        name: "roles.master.stability-permille",
+        kind: Kind::Number(0, 1_000, 900),
+        about: "What a master is asked for: stability, in thousandths.",
+    },
+    Key {
+        name: "roles.master.storage",
+        kind: Kind::Flag(false),
+        about: "What a master is asked for: a data directory that can be written and has room.",
+    },
+    Key {
+        name: "roles.need.gateways",
+        kind: Kind::Number(0, 65_536, 0),
+        about: "How many gateways the cluster needs at least.",
+    },
+    Key {
+        name: "roles.need.masters",
+        kind: Kind::Number(0, 65_536, 1),
+        about: "How many masters the cluster needs at least.",
+    },
+    Key {
+        name: "roles.need.voters",
+        kind: Kind::Number(0, 65_536, 3),
+        about: "How many masters and workers together, who may vote the cluster needs at least.",
+    },
+    Key {
+        name: "roles.need.workers",
+        kind: Kind::Number(0, 65_536, 1),
+        about: "How many workers the cluster needs at least.",
+    },
+    Key {
+        name: "roles.prefer-upgrade",
+        kind: Kind::Flag(true),
+        about: "Idle nodes that are fit become workers, also when nobody needs them.",
+    },
+    Key {
+        name: "roles.stand-in-after-ms",
+        kind: Kind::Number(0, 604_800_000, 60_000),
+        about: "A master is missing for so many milliseconds before a node that is not fit stands in.",
+    },
+    Key {
+        name: "roles.storage-bytes",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 1_000_000_000),
+        about: "The room that `storage` means, in bytes.",
+    },
+    Key {
+        name: "roles.unknown.address",
+        kind: Kind::Flag(false),
+        about: "A node of which nobody knows its address passes as if it had enough.",
+    },
+    Key {
+        name: "roles.unknown.bandwidth",
+        kind: Kind::Flag(true),
+        about: "A node of which nobody knows its bandwidth passes as if it had enough.",
+    },
+    Key {
+        name: "roles.unknown.coordination",
+        kind: Kind::Flag(false),
+        about: "A node of which nobody knows its coordination passes as if it had enough.",
+    },
+    Key {
+        name: "roles.unknown.cpu",
+        kind: Kind::Flag(false),
+        about: "A node of which nobody knows its cpu passes as if it had enough.",
+    },
+    Key {
+        name: "roles.unknown.disk",
+        kind: Kind::Flag(false),
+        about: "A node of which nobody knows its disk passes as if it had enough.",
+    },
+    Key {
+        name: "roles.unknown.memory",
+        kind: Kind::Flag(false),
+        about: "A node of which nobody knows its memory passes as if it had enough.",
+    },
+    Key {
+        name: "roles.unknown.stability",
+        kind: Kind::Flag(true),
+        about: "A node of which nobody knows its stability passes as if it had enough.",
+    },
+    Key {
+        name: "roles.unknown.storage",
+        kind: Kind::Flag(false),
+        about: "A node of which nobody knows its storage passes as if it had enough.",
+    },
+    Key {
+        name: "roles.unseen-for-ms",
+        kind: Kind::Number(0, 604_800_000, 60_000),
+        about: "A node with a record that was not seen for so many milliseconds counts as lost.",
+    },
+    Key {
+        name: "roles.worker.address",
+        kind: Kind::Flag(false),
+        about: "What a worker is asked for: an address that is reached from outside.",
+    },
+    Key {
+        name: "roles.worker.bandwidth-bits",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 10_000_000),
+        about: "What a worker is asked for: bits a second.",
+    },
+    Key {
+        name: "roles.worker.coordination",
+        kind: Kind::Flag(false),
+        about: "What a worker is asked for: synced writes that are soon done.",
+    },
+    Key {
+        name: "roles.worker.cpu-milli",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 2000),
+        about: "What a worker is asked for: thousandths of cores.",
+    },
+    Key {
+        name: "roles.worker.disk-bytes",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 50_000_000_000),
+        about: "What a worker is asked for: bytes of disk, free and its own.",
+    },
+    Key {
+        name: "roles.worker.memory-bytes",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 4_000_000_000),
+        about: "What a worker is asked for: bytes of memory.",
+    },
+    Key {
+        name: "roles.worker.stability-permille",
+        kind: Kind::Number(0, 1_000, 0),
+        about: "What a worker is asked for: stability, in thousandths.",
+    },
+    Key {
+        name: "roles.worker.storage",
+        kind: Kind::Flag(true),
+        about: "What a worker is asked for: a data directory that can be written and has room.",
     },
     Key {
         name: VOTERS_LEECHERS,

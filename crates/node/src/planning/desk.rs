@@ -1,0 +1,135 @@
+//! The planner of this node: it is told the world, says what should be proposed, and is asked why.
+//!
+//! Deliberately not here: asking the log for what is proposed, which its service does.
+
+use convoke_consensus::host::LogNode;
+use convoke_driver::Gossip;
+use convoke_planner::roles::dry_run::DryRun;
+use convoke_planner::roles::explain::Explanation;
+use convoke_planner::roles::{Authority, Decision, Notice, Planner, Rules};
+use convoke_types::wire::store::{NodeCommand, Revision, Value, WHY_BYTES};
+use convoke_types::{NodeId, Role, Timestamp};
+use parking_lot::Mutex;
+
+use super::world::World;
+
+/// One planner, and what it was told last.
+#[derive(Debug, Default)]
+pub(crate) struct Desk(Mutex<Inside>);
+
+#[derive(Debug, Default)]
+struct Inside {
+    planner: Planner,
+    notices: Vec<Notice>,
+}
+
+/// What comes of a pass.
+pub(crate) struct Passed {
+    /// What the log should be asked for, what counts first standing first.
+    pub(crate) commands: Vec<NodeCommand>,
+    /// When the planner wants to be told the world again, by the time of the log.
+    pub(crate) wakeup: Timestamp,
+}
+
+impl Desk {
+    /// Tells it the world. `now` is the time of the log.
+    pub(crate) fn pass(&self, now: Timestamp, log: &LogNode, gossip: Option<&Gossip>) -> Passed {
+        let world = World::of(log, gossip);
+        let mut inside = self.0.lock();
+        let Decision { changes, notices } =
+            inside
+                .planner
+                .step(now.max(world.time), &world.observed, &world.decided);
+        inside.notices = notices;
+        let mut commands = Vec::new();
+        if world.observed.authority == Authority::Leads {
+            commands.extend(undone(&world));
+        }
+        for change in changes {
+            let expect = world
+                .records
+                .get(&change.node)
+                .map(|(revision, _)| *revision);
+            commands.extend(
+                expect.map(|expect| {
+                    assign(change.node, change.to, expect, &change.because.to_string())
+                }),
+            );
+        }
+        Passed {
+            commands,
+            wakeup: inside.planner.next_wakeup(),
+        }
+    }
+
+    /// What people should know, as of the last pass.
+    pub(crate) fn notices(&self) -> Vec<Notice> {
+        self.0.lock().notices.clone()
+    }
+
+    /// Why a node has the role it has, as whoever leads would say; nothing for a node without a record.
+    pub(crate) fn explain(
+        &self,
+        now: Timestamp,
+        log: &LogNode,
+        gossip: Option<&Gossip>,
+        node: NodeId,
+    ) -> Option<Explanation> {
+        let mut world = World::of(log, gossip);
+        // Who looks on sees the same: what is told is what whoever leads does.
+        if world.observed.authority == Authority::Follows {
+            world.observed.authority = Authority::Leads;
+        }
+        let inside = self.0.lock();
+        inside
+            .planner
+            .explain(now.max(world.time), &world.observed, &world.decided, node)
+    }
+
+    /// What would become of everybody if these keys held these values as well.
+    pub(crate) fn dry_run(
+        &self,
+        now: Timestamp,
+        log: &LogNode,
+        gossip: Option<&Gossip>,
+        instead: &dyn Fn(&str) -> Option<Value>,
+    ) -> DryRun {
+        let mut world = World::of(log, gossip);
+        let (_, frozen) = log.consensus().freeze();
+        world.decided.rules = Rules::of_keys(|key| instead(key).or_else(|| frozen.setting(key)));
+        let inside = self.0.lock();
+        inside
+            .planner
+            .dry_run(now.max(world.time), &world.observed, &world.decided)
+    }
+}
+
+/// Nodes that could not play the role they were given, and went back: what they play is decided for them again.
+fn undone(world: &World) -> impl Iterator<Item = NodeCommand> + '_ {
+    world.decided.nodes.iter().filter_map(|(node, enrolled)| {
+        let refused = world.observed.nodes.get(node)?.refused.as_ref()?;
+        let (expect, plays) = world.records.get(node).copied()?;
+        let plays = plays?;
+        let is_refused = refused.role == enrolled.role
+            && enrolled.changed_at.is_none_or(|at| refused.at >= at)
+            && plays != enrolled.role;
+        let is_ours = enrolled.auto && enrolled.pin.is_none() && enrolled.allowed.contains(plays);
+        (is_refused && is_ours).then(|| {
+            let why = format!("it could not be a {}: {}", refused.role, refused.why);
+            assign(*node, plays, expect, &why)
+        })
+    })
+}
+
+fn assign(node: NodeId, role: Role, expect: Revision, why: &str) -> NodeCommand {
+    let mut end = why.len().min(WHY_BYTES);
+    while !why.is_char_boundary(end) {
+        end -= 1;
+    }
+    NodeCommand::Assign {
+        node,
+        role,
+        expect,
+        why: why[..end].to_owned(),
+    }
+}
