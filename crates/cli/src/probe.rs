@@ -173,7 +173,7 @@ mod tests {
             .unwrap();
         assert!(memory.ends_with("there is no /proc/meminfo"), "{text}");
         assert!(
-            text.ends_with("28 probes, 28 unknown; looking took 810 µs of a processor.\n"),
+            text.ends_with("31 probes, 31 unknown; looking took 810 µs of a processor.\n"),
             "{text}"
         );
         assert!(

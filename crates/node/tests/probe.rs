@@ -105,7 +105,7 @@ fn shown(rows: &[Row]) -> String {
             (_, _, why) => ("", why.as_ref().expect("what is unknown says why")),
         };
         let line = format!(
-            "{:16}  {:40}  {confidence:8}  {source}",
+            "{:21}  {:40}  {confidence:8}  {source}",
             row.probe, row.text
         );
         format!("{}\n", line.trim_end())
@@ -145,18 +145,37 @@ fn every_odd_host_is_told_as_it_was_before_on_a_disk_and_in_memory() {
 const FACTS: &[(&str, &str, &str)] = &[
     ("container-v1-half-a-core", "cores", "0.5"),
     ("container-v1-half-a-core", "memory", "512.0 MiB"),
+    ("container-v1-half-a-core", "pressure_cpu_group", "unknown"),
     ("container-v1-half-a-core", "container", "docker"),
     ("container-v1-half-a-core", "disk_kind", "overlay"),
     ("container-v1-half-a-core", "network_link", "unknown"),
     ("container-v2", "cores", "2.5"),
     ("container-v2", "memory", "1.5 GiB"),
     ("container-v2", "container", "kubernetes"),
+    ("container-v2", "pressure_cpu", "0.34 % (1 min)"),
+    (
+        "container-v2",
+        "pressure_cpu_group",
+        "38.07 %, all 37.52 % (1 min)",
+    ),
+    (
+        "container-v2",
+        "pressure_memory_group",
+        "5.50 %, all 5.21 % (1 min)",
+    ),
     ("container-v2", "virtual_machine", "amazon"),
     ("container-v2", "disk_kind", "virtual"),
     ("nested-limits", "cores", "1.5"),
     ("nested-limits", "cores_online", "16"),
     ("nested-limits", "cores_allowed", "8"),
     ("nested-limits", "memory", "4.0 GiB"),
+    (
+        "nested-limits",
+        "pressure_cpu_group",
+        "2.15 %, all 2.04 % (1 min)",
+    ),
+    ("nested-limits", "pressure_memory_group", "unknown"),
+    ("nested-limits", "pressure_io_group", "unknown"),
     ("nested-limits", "disk_kind", "hdd"),
     ("nested-limits", "container", "none"),
     ("hybrid", "cores", "1.75"),

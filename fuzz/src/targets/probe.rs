@@ -32,6 +32,8 @@ pub(super) const WORDS: &[&[u8]] = &[
     b"\n== /sys/class/net/eth0/speed\n",
     b"\n== /sys/class/power_supply/BAT9/uevent\n",
     b"\n== /sys/fs/cgroup/memory.max\n",
+    b"\n== /sys/fs/cgroup/cpu.pressure\n",
+    b"some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n",
     b"1 1 0:1 / / rw - cgroup2 cgroup2 rw\n",
     b"0::/a/b\n",
     b"/..",

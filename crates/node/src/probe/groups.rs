@@ -36,6 +36,8 @@ pub(crate) struct Chain {
     pub(crate) directories: Vec<String>,
     /// The last of them is the highest there is.
     pub(crate) sees_top: bool,
+    /// The first of them is the process's own, and not only the best guess.
+    sees_own: bool,
 }
 
 /// Where limits may be found.
@@ -43,6 +45,8 @@ pub(crate) struct Chain {
 pub(crate) struct Groups {
     pub(crate) cpu: Vec<Chain>,
     pub(crate) memory: Vec<Chain>,
+    /// The directory of the process's own group in the tree of the second version; none where that cannot be seen.
+    pub(crate) own: Option<String>,
 }
 
 /// What one group says of one limit.
@@ -54,6 +58,13 @@ pub(crate) enum Limit {
     Some(u64, String),
     /// That cannot be told.
     Unknown(String),
+}
+
+impl Chain {
+    /// The process's own group.
+    fn own(&self) -> Option<&String> {
+        self.directories.first().filter(|_| self.sees_own)
+    }
 }
 
 impl Limit {
@@ -174,6 +185,7 @@ fn find<'t>(
             has_second = true;
             let Some(member) = of("") else { continue };
             let chain = chain(root, Version::Second, &mount, member.path);
+            groups.own = chain.own().cloned();
             groups.memory.push(chain.clone());
             groups.cpu.push(chain);
         } else if mount.kind == "cgroup" {
@@ -210,6 +222,7 @@ fn chain(root: &Root, version: Version, mount: &Mount<'_>, path: &str) -> Chain 
         version,
         directories,
         sees_top: inside.is_some() && reaches_point && is_highest && mount.root == "/",
+        sees_own: inside.is_some(),
     }
 }
 
@@ -267,8 +280,10 @@ mod tests {
             .map(str::to_owned)
             .into(),
             sees_top: true,
+            sees_own: true,
         };
         assert_eq!(groups.cpu, std::slice::from_ref(&expected));
+        assert_eq!(groups.own.as_ref(), Some(&expected.directories[0]));
         assert_eq!(groups.memory, [expected]);
     }
 
@@ -288,6 +303,7 @@ mod tests {
         assert_eq!(groups.cpu[0].directories, ["/sys/fs/cgroup/cpu,cpuacct"]);
         assert_eq!(groups.memory[0].directories, ["/sys/fs/cgroup/memory"]);
         assert!(!groups.memory[0].sees_top);
+        assert_eq!(groups.own, None, "that tree is not mounted");
     }
 
     #[test]
@@ -319,14 +335,17 @@ mod tests {
         );
         assert!(groups.memory.iter().all(|chain| chain.sees_top));
         assert_eq!(groups.cpu.len(), 2);
+        assert_eq!(groups.own.as_deref(), Some("/sys/fs/cgroup/unified/c"));
     }
 
     #[test]
     fn dots_lead_nowhere_and_depth_has_a_bound() {
         let outside = root(&[(PATH, "0::/../../secret\n")]);
-        let chain = &found(&outside, SECOND).cpu[0];
+        let groups = found(&outside, SECOND);
+        let chain = &groups.cpu[0];
         assert_eq!(chain.directories, ["/sys/fs/cgroup"]);
         assert!(!chain.sees_top);
+        assert_eq!(groups.own, None, "somebody else's is not taken for it");
         let deep = format!("0::{}\n", "/a".repeat(2 * DEPTH));
         let chain = &found(&root(&[(PATH, &deep)]), SECOND).cpu[0];
         assert_eq!(chain.directories.len(), DEPTH);

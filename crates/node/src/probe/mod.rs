@@ -58,7 +58,7 @@ use self::network::Peaks;
 use self::writing::Kept;
 
 /// Every probe, in the order in which they are shown.
-pub const NAMES: [&str; 28] = [
+pub const NAMES: [&str; 31] = [
     "cores",
     "cores_online",
     "cores_allowed",
@@ -71,6 +71,9 @@ pub const NAMES: [&str; 28] = [
     "pressure_cpu",
     "pressure_memory",
     "pressure_io",
+    "pressure_cpu_group",
+    "pressure_memory_group",
+    "pressure_io_group",
     "disk_total",
     "disk_free",
     "disk_kind",
@@ -110,12 +113,18 @@ pub struct Machine {
     pub memory_limit: Answer<Option<u64>>,
     /// Bytes that are to be had now.
     pub memory_available: Answer<u64>,
-    /// Who waited for processors.
+    /// Who waited for processors, on the whole host.
     pub pressure_cpu: Answer<Pressure>,
     /// Who waited for memory.
     pub pressure_memory: Answer<Pressure>,
     /// Who waited for disks.
     pub pressure_io: Answer<Pressure>,
+    /// Who waited for processors in this process's own group.
+    pub pressure_cpu_group: Answer<Pressure>,
+    /// Who waited for memory there.
+    pub pressure_memory_group: Answer<Pressure>,
+    /// Who waited for disks there.
+    pub pressure_io_group: Answer<Pressure>,
     /// Bytes that the disk below the data directory has.
     pub disk_total: Answer<u64>,
     /// Bytes that are free there.
@@ -198,7 +207,8 @@ impl Probes {
         let groups = groups::look(root, &mountinfo);
         let cpu = cpu::look(root, &groups);
         let memory = memory::look(root, &groups);
-        let pressures = pressure::look(root);
+        let pressures = pressure::of_host(root);
+        let of_group = pressure::of_group(root, &groups);
         let disk = disk::look(root, &place(root, &self.data), &mountinfo);
         let (disk_write, disk_fsync) = writing::answers(&self.kept(), now.unix_ms);
         let network = network::look(root, now.instant, &mut self.peaks);
@@ -217,6 +227,9 @@ impl Probes {
             pressure_cpu: pressures.cpu,
             pressure_memory: pressures.memory,
             pressure_io: pressures.io,
+            pressure_cpu_group: of_group.cpu,
+            pressure_memory_group: of_group.memory,
+            pressure_io_group: of_group.io,
             disk_total: disk.total,
             disk_free: disk.free,
             disk_kind: disk.kind,
@@ -263,6 +276,9 @@ impl Machine {
             "pressure_cpu" => self.pressure_cpu = Answer::unknown(why),
             "pressure_memory" => self.pressure_memory = Answer::unknown(why),
             "pressure_io" => self.pressure_io = Answer::unknown(why),
+            "pressure_cpu_group" => self.pressure_cpu_group = Answer::unknown(why),
+            "pressure_memory_group" => self.pressure_memory_group = Answer::unknown(why),
+            "pressure_io_group" => self.pressure_io_group = Answer::unknown(why),
             "disk_total" => self.disk_total = Answer::unknown(why),
             "disk_free" => self.disk_free = Answer::unknown(why),
             "disk_kind" => self.disk_kind = Answer::unknown(why),

@@ -1,8 +1,12 @@
 //! Pressure: how much of the time somebody had to wait for processors, memory or disks, as the kernel keeps it (PSI).
 //!
-//! Of the whole host; what a group alone waits for is deliberately not here.
+//! Of the whole host, and of the process's own control group, where that is of the second version: the first keeps none. They are two things, and
+//! neither stands in for the other. A busy host may leave a group alone, and a group with a low limit waits on a host that has nothing to do.
+//!
+//! Deliberately not here: groups above the process's own, in which others wait.
 
 use super::answer::{Answer, hundredths};
+use super::groups::Groups;
 use super::root::{Root, SMALL};
 
 /// Shares of the time, in hundredths of a percent.
@@ -25,7 +29,7 @@ pub struct Shares {
     pub three_hundred: u64,
 }
 
-/// All of it.
+/// Of one host, or of one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pressures {
     pub(crate) cpu: Answer<Pressure>,
@@ -33,9 +37,19 @@ pub(crate) struct Pressures {
     pub(crate) io: Answer<Pressure>,
 }
 
-/// Reads all.
-pub(crate) fn look(root: &Root) -> Pressures {
-    let of = |name: &str| {
+impl Pressures {
+    fn of(answer: impl Fn(&str) -> Answer<Pressure>) -> Self {
+        Self {
+            cpu: answer("cpu"),
+            memory: answer("memory"),
+            io: answer("io"),
+        }
+    }
+}
+
+/// Of the host.
+pub(crate) fn of_host(root: &Root) -> Pressures {
+    Pressures::of(|name| {
         let path = format!("/proc/pressure/{name}");
         match root.read(&path, SMALL) {
             Err(unread) if unread.is_absence() => {
@@ -45,14 +59,34 @@ pub(crate) fn look(root: &Root) -> Pressures {
             Err(unread) => Answer::unknown(format!("{unread}; psi=1 has the kernel keep it")),
             text => Answer::of_file(&path, text, parse),
         }
-    };
-    Pressures {
-        cpu: of("cpu"),
-        memory: of("memory"),
-        io: of("io"),
-    }
+    })
 }
 
+/// Of the process's own group.
+pub(crate) fn of_group(root: &Root, groups: &Answer<Groups>) -> Pressures {
+    let known = match groups {
+        Answer::Known(known) => known,
+        Answer::Unknown { why } => return Pressures::of(|_| Answer::unknown(why)),
+    };
+    let Some(directory) = &known.value.own else {
+        let why = "this process is in no group that can be seen and keeps it (cgroup v2)";
+        return Pressures::of(|_| Answer::unknown(why));
+    };
+    Pressures::of(|name| {
+        let path = format!("{directory}/{name}.pressure");
+        match root.read(&path, SMALL) {
+            // It can be left out for all of the kernel, and for one group.
+            Err(unread) if unread.is_absence() => Answer::unknown(format!(
+                "{unread}: the kernel does not keep it for this group"
+            )),
+            // Where the group is may be a guess.
+            text => match Answer::of_file(&path, text, parse) {
+                Answer::Known(said) => Answer::known(said.value, said.source, known.confidence),
+                unknown @ Answer::Unknown { .. } => unknown,
+            },
+        }
+    })
+}
 /// `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`, and the same with `full`.
 pub(crate) fn parse(text: &str) -> Option<Pressure> {
     let mut lines = text.lines();
@@ -79,7 +113,39 @@ fn shares(line: &str) -> Option<Shares> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::answer::Confidence;
     use super::*;
+
+    const SOME: &str = "some avg10=1.00 avg60=0.00 avg300=0.00 total=1\n";
+
+    #[test]
+    fn a_group_answers_for_itself_and_nobody_for_a_group_that_keeps_nothing() {
+        let path = "/sys/fs/cgroup/a/cpu.pressure";
+        let root = Root::memory([(path.to_owned(), SOME.as_bytes().to_vec())].into());
+        let groups = Groups {
+            own: Some("/sys/fs/cgroup/a".to_owned()),
+            ..Groups::default()
+        };
+        let value = parse(SOME).unwrap();
+        let found = of_group(&root, &Answer::sure(groups.clone(), "a"));
+        assert_eq!(found.cpu, Answer::sure(value, path));
+        let Answer::Unknown { why } = found.io else {
+            panic!("there is no such file");
+        };
+        assert!(why.starts_with("there is no /sys/fs/cgroup/a/io.pressure: "));
+        let guessed = of_group(&root, &Answer::likely(groups, "a"));
+        assert_eq!(guessed.cpu, Answer::known(value, path, Confidence::Likely));
+        // What the host says is not taken instead.
+        let path = "/proc/pressure/cpu";
+        let root = Root::memory([(path.to_owned(), SOME.as_bytes().to_vec())].into());
+        assert_eq!(of_host(&root).cpu, Answer::sure(value, path));
+        for groups in [
+            Answer::sure(Groups::default(), "a"),
+            Answer::unknown("no file"),
+        ] {
+            assert_eq!(of_group(&root, &groups).cpu.value(), None);
+        }
+    }
 
     #[test]
     fn shares_are_read_with_and_without_the_second_line() {
