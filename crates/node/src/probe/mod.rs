@@ -11,6 +11,7 @@
 //! | `disk.rs` | room and kind of the disk below the data directory | reads, decides |
 //! | `writing.rs` | how fast that disk is | acts, when it is asked to |
 //! | `network.rs` | what cards claim, and what was seen to go over them | reads, decides |
+//! | `stability.rs` | how steadily this node is in touch with its peers, of what others saw of them | decides |
 //! | `gpus.rs`, `power.rs`, `temperature.rs`, `system.rs` | the rest of the machine | reads, decides |
 //! | `overrides.rs` | what the configuration says instead | decides |
 //! | `rows.rs` | all of it, as people and programs read it | decides |
@@ -18,8 +19,8 @@
 //! A look reads some dozens of small files and takes less than a millisecond of a processor, so a node may look every ten seconds. It never
 //! panics, whatever is in the files, and nothing that is unknown is zero. Every file and list has a bound, which stands where it is read.
 //!
-//! Deliberately not here: what follows for the node's role; how stable its network is, which other nodes see; and sending anything to find out how fast
-//! that is.
+//! Deliberately not here: what follows for the node's role; asking peers, since membership does, and `stability.rs` is told what it saw; and sending
+//! anything to find out how fast the network is.
 
 mod answer;
 mod cpu;
@@ -34,6 +35,7 @@ mod power;
 mod pressure;
 mod root;
 mod rows;
+mod stability;
 mod system;
 mod temperature;
 mod writing;
@@ -52,6 +54,7 @@ pub use self::power::{Battery, Charge, Power};
 pub use self::pressure::{Pressure, Shares};
 pub use self::root::{Root, Space, Unread};
 pub use self::rows::{Row, as_json};
+pub use self::stability::{Seen, Stability, Steady, Window};
 pub use self::writing::{FILE as MEASURED, MeasureError, Written, measure};
 
 use self::network::Peaks;
