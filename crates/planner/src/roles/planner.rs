@@ -12,9 +12,11 @@
 //! | a node: its role, and since when it stands how towards each requirement | one for each record; forgotten with it |
 //! | what was proposed and not answered | one for each node, for [`ANSWER`] |
 //! | when something was proposed | the last minute, as many as the cap |
+//! | when something was changed | the last minute, as many as the cap may ever be |
 //!
 //! Deliberately not here: the rules (`pass`).
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -25,7 +27,7 @@ use super::fitness::{JUDGED, Level, judge, judged};
 use super::input::{Decided, Enrolled, Observed, Presence, Seen};
 use super::measure::Measure;
 use super::pass::{Pass, Patience};
-use super::rules::{Rules, TIME_MOST};
+use super::rules::{CHANGES_PER_MINUTE_MOST, Rules, TIME_MOST};
 
 /// What was proposed and is not decided after so long may be proposed again.
 pub const ANSWER: Duration = Duration::from_secs(30);
@@ -48,6 +50,8 @@ pub struct Planner {
     pub(super) nodes: BTreeMap<NodeId, Memory>,
     /// When something was proposed, the oldest first.
     recent: VecDeque<Timestamp>,
+    /// When a role was changed within the last minute, whoever proposed it: another node may have led then, or an answer came late.
+    changed: Vec<Timestamp>,
     /// Since when there are too few masters.
     pub(super) masters_missing_since: Option<Timestamp>,
     wakeup: Timestamp,
@@ -107,18 +111,24 @@ impl Planner {
         {
             self.recent.pop_front();
         }
+        self.changed.retain(|at| now.since(*at) < MINUTE);
         if !self.nodes.keys().eq(decided.nodes.keys()) {
             self.nodes
                 .retain(|node, _| decided.nodes.contains_key(node));
             for (node, enrolled) in &decided.nodes {
-                let new = || Memory::new(now, enrolled);
-                self.nodes.entry(*node).or_insert_with(new);
+                if let Entry::Vacant(vacant) = self.nodes.entry(*node) {
+                    vacant.insert(Memory::new(now, enrolled));
+                    count_change(&mut self.changed, now, enrolled);
+                }
             }
         }
         // Both maps have the same keys in the same order.
         let memories = self.nodes.values_mut();
         let mut masters = 0;
         for ((_, enrolled, seen), memory) in joined(observed, decided).zip(memories) {
+            if memory.changed_at != enrolled.changed_at {
+                count_change(&mut self.changed, now, enrolled);
+            }
             memory.look(now, enrolled, seen, &decided.rules);
             let is_master = enrolled.role == Role::Master;
             let serves = memory.serves(now, enrolled, seen, &decided.rules);
@@ -162,9 +172,18 @@ impl Planner {
         self.now >= self.next_check
     }
 
-    /// How many changes the cap lets through now.
+    /// How many changes the cap lets through now: it holds for what is proposed, and for what comes of it by whatever leader.
     pub(super) fn room(&self, rules: &Rules) -> usize {
-        rules.cap().saturating_sub(self.recent.len())
+        let unanswered = self.nodes.values().filter(|it| it.asked.is_some()).count();
+        let decided = self.changed.len() + unanswered;
+        rules.cap().saturating_sub(self.recent.len().max(decided))
+    }
+}
+
+fn count_change(changed: &mut Vec<Timestamp>, now: Timestamp, enrolled: &Enrolled) {
+    let is_new = |at: &Timestamp| now.since(*at) < MINUTE;
+    if changed.len() < CHANGES_PER_MINUTE_MOST as usize {
+        changed.extend(enrolled.changed_at.filter(is_new));
     }
 }
 
