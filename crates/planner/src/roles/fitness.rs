@@ -263,7 +263,7 @@ const DOUBLED: u64 = 250;
 /// Doublings that count.
 const DOUBLINGS: u32 = 20;
 
-/// How much a machine can do in a role, for choosing among several: up to [`MET`] for each requirement, and a quarter of that for each doubling
+/// How much a machine can do in a role, for choosing among several: up to `MET` for each requirement, and a quarter of that for each doubling
 /// beyond. What is unknown, or known only as an upper bound, is worth nothing.
 #[must_use]
 pub fn score(role: Role, machine: &Machine, rules: &Rules) -> u32 {

@@ -181,6 +181,10 @@ impl Planner {
 }
 
 fn count_change(changed: &mut Vec<Timestamp>, now: Timestamp, enrolled: &Enrolled) {
+    // What people set is theirs, and must not hold up what the cluster needs.
+    if !enrolled.auto {
+        return;
+    }
     let is_new = |at: &Timestamp| now.since(*at) < MINUTE;
     if changed.len() < CHANGES_PER_MINUTE_MOST as usize {
         changed.extend(enrolled.changed_at.filter(is_new));
