@@ -119,7 +119,7 @@ impl Knobs {
     /// `now` is one clock for all calls; a time earlier than the last one counts as that.
     pub fn step(&mut self, now: Timestamp, signals: &Signals, policy: &Policy) -> Vec<Move> {
         self.look(now, signals);
-        self.close(signals, policy);
+        self.close(signals);
         let mut moves = Vec::new();
         for knob in self.turns() {
             moves.extend(self.take_turn(knob, signals, policy));
@@ -158,11 +158,9 @@ impl Knobs {
 
     /// Forgets what was before moves that made nothing worse, or that nobody can judge any more. Of all knobs before any has its turn, or the one
     /// with the shortest settle time would always be the next.
-    pub(super) fn close(&mut self, signals: &Signals, policy: &Policy) {
+    pub(super) fn close(&mut self, signals: &Signals) {
         for knob in Knob::ALL {
-            if !policy.dry_run && !policy.is_frozen(knob) {
-                self.close_one(knob, signals);
-            }
+            self.close_one(knob, signals);
         }
     }
 

@@ -98,7 +98,7 @@ impl Knobs {
     pub fn explain(&self, now: Timestamp, signals: &Signals, policy: &Policy) -> Vec<Explanation> {
         let mut knobs = self.clone();
         knobs.look(now, signals);
-        knobs.close(signals, policy);
+        knobs.close(signals);
         let mut told = Vec::new();
         // In the order in which they have their turns, since a move of one makes another one wait.
         for knob in knobs.turns() {

@@ -11,6 +11,8 @@ use proptest::prelude::*;
 const MEMORY: Duration = Duration::from_secs(4);
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn an_average_is_between_the_least_and_the_most_of_its_samples(samples in samples(), memory in 0..100_000_u64) {
         let average = average(&samples, Duration::from_millis(memory)).expect("there are samples");
