@@ -417,6 +417,23 @@ mod tests {
     }
 
     #[test]
+    fn one_long_cut_is_not_cheaper_than_two_short_ones() {
+        let told = |between: &Seen| {
+            let mut world = World::default();
+            world.looks(180, &[WELL; 4]);
+            // Over the end of a minute, which the second one is behind.
+            world.looks(5, &[WELL; 4]);
+            world.looks(1, &[SILENT; 4]);
+            world.looks(1, &[*between; 4]);
+            world.looks(1, &[SILENT; 4]);
+            world.looks(180, &[WELL; 4]);
+            numbers(&world.over(Window::Hour))
+        };
+        let ([two, ..], [long, ..]) = (told(&WELL), told(&SILENT));
+        assert_eq!([two, long], [Some(966), Some(966)]);
+    }
+
+    #[test]
     fn what_half_of_the_peers_lost_at_least_is_ones_own_loss() {
         let lost = |lost: u32| Seen {
             answered: 10 - lost,

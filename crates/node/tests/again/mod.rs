@@ -53,6 +53,13 @@ impl Again {
         self.child.id()
     }
 
+    /// Ends it, and waits until it is gone.
+    pub(crate) fn end(&mut self) {
+        // It may have ended already, and then neither is needed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// What it finds now.
     pub(crate) fn look(&mut self) -> Json {
         self.asks.write_all(b"look\n").expect("it reads");
@@ -71,9 +78,7 @@ impl Again {
 
 impl Drop for Again {
     fn drop(&mut self) {
-        // It may have ended already, and then neither is needed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
     }
 }
 
