@@ -98,6 +98,9 @@ enum Command {
     /// Says which role each node has and why, and changes that
     #[command(subcommand)]
     Role(api::RoleCommand),
+    /// Says what nodes turn by themselves and why, and holds it
+    #[command(subcommand)]
+    Adapt(api::AdaptCommand),
     /// Makes and revokes tokens with which the HTTP API is asked
     #[command(subcommand)]
     ApiToken(api::TokenCommand),
@@ -225,6 +228,7 @@ fn run(command: Command, look: Look) -> anyhow::Result<()> {
         Command::Events(arguments) => api::events(arguments),
         Command::Audit(arguments) => api::audit(arguments),
         Command::Role(command) => api::role(command),
+        Command::Adapt(command) => api::adapt(command),
         Command::ApiToken(command) => api::tokens(command),
         Command::Context(command) => api::context(command),
         Command::Token(command) => token::run(command),

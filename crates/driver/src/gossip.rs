@@ -285,6 +285,14 @@ impl Gossip {
         self.ask(|answer| Command::ConfirmLoss(lost, answer)).await
     }
 
+    /// How long news of facts waits for company from here on, at most [`PACE_MOST`](convoke_membership::PACE_MOST).
+    ///
+    /// # Errors
+    /// When the node has stopped.
+    pub async fn set_pace(&self, gather: Duration) -> Result<(), GossipError> {
+        self.ask(|answer| Command::SetPace(gather, answer)).await
+    }
+
     /// Says farewell, so that nobody looks for this node, and waits until it was said and every task is over.
     pub async fn leave(&self) -> End {
         let said = timeout(FAREWELL, async {

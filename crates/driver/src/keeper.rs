@@ -87,6 +87,7 @@ pub(crate) enum Command {
     Watched(oneshot::Sender<Vec<Watched>>),
     Beside(Vec<NodeId>, oneshot::Sender<Vec<Vec<NodeId>>>),
     ConfirmLoss(Vec<(NodeId, Incarnation)>, oneshot::Sender<()>),
+    SetPace(Duration, oneshot::Sender<()>),
     Leave,
 }
 
@@ -670,6 +671,10 @@ impl Keeper {
             }
             Command::ConfirmLoss(lost, answer) => {
                 self.tell(Input::ConfirmLoss(lost));
+                let _ = answer.send(());
+            }
+            Command::SetPace(gather, answer) => {
+                self.machine.set_pace(gather);
                 let _ = answer.send(());
             }
             Command::Leave => self.tell(Input::Leave),

@@ -38,7 +38,7 @@ mod watch;
 
 pub use event::{Condition, Effect, Event, EventKind, Input, Target};
 pub use facts::{Capacity, Fact, FactError, Facts, Health, Load};
-pub use machine::{Membership, Start};
+pub use machine::{Membership, PACE_MOST, Start};
 pub use params::Params;
 #[doc(hidden)]
 pub use params::Planted;

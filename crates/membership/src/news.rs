@@ -27,6 +27,15 @@ const KEPT: Duration = Duration::from_secs(5);
 /// How often the same news is asked for; repair brings what is not had by then, but only seconds later.
 const ASKED_MOST: u8 = 6;
 
+/// How soon news goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// Verdicts hang on it: as soon as the settings say, however much there is to do.
+    Prompt,
+    /// At the pace that the node keeps now.
+    Own,
+}
+
 /// What is being talked about.
 #[derive(Debug, Default)]
 pub(crate) struct News {
@@ -53,6 +62,8 @@ struct Asked {
 #[derive(Debug)]
 struct Item {
     unit: Bytes,
+    /// Whether it waits for company.
+    pace: Pace,
     /// Neighbours that have it, as far as is known.
     known_to: Vec<Slot>,
 }
@@ -76,13 +87,19 @@ impl News {
         &mut self,
         id: u32,
         unit: Bytes,
+        pace: Pace,
         known_to: Vec<Slot>,
         now: Moment,
         announce: Duration,
     ) {
         self.forget(now);
         self.asked.remove(&id);
-        if self.items.insert(id, Item { unit, known_to }).is_none() {
+        let item = Item {
+            unit,
+            pace,
+            known_to,
+        };
+        if self.items.insert(id, item).is_none() {
             self.order.push_back((now, id));
         }
         self.announcements.push_back((now + announce, id));
@@ -95,8 +112,8 @@ impl News {
         first(&self.announcements).min(first(&self.again))
     }
 
-    /// The next news to announce, and who has it.
-    pub(crate) fn announce(&mut self, now: Moment) -> Option<(u32, &[Slot])> {
+    /// The next news to announce, how soon, and who has it.
+    pub(crate) fn announce(&mut self, now: Moment) -> Option<(u32, Pace, &[Slot])> {
         while let Some((at, id)) = self.announcements.front().copied() {
             if at > now {
                 return None;
@@ -106,7 +123,7 @@ impl News {
                 return self
                     .items
                     .get(&id)
-                    .map(|item| (id, item.known_to.as_slice()));
+                    .map(|item| (id, item.pace, item.known_to.as_slice()));
             }
         }
         None
@@ -284,10 +301,20 @@ mod tests {
     #[test]
     fn news_is_announced_once_to_those_who_lack_it() {
         let mut news = News::default();
-        news.add(7, Bytes::from_static(b"unit"), vec![1, 2], at(0), ANNOUNCE);
+        news.add(
+            7,
+            Bytes::from_static(b"unit"),
+            Pace::Own,
+            vec![1, 2],
+            at(0),
+            ANNOUNCE,
+        );
         assert!(news.heard(7, Some(5)));
         assert_eq!(news.announce(at(99)), None);
-        assert_eq!(news.announce(at(100)), Some((7, [1, 2, 5].as_slice())));
+        assert_eq!(
+            news.announce(at(100)),
+            Some((7, Pace::Own, [1, 2, 5].as_slice()))
+        );
         assert_eq!(news.announce(at(100)), None);
     }
 
@@ -300,7 +327,8 @@ mod tests {
         }
         assert_eq!(news.ask_again(at(99), ANNOUNCE), []);
         assert_eq!(news.ask_again(at(100), ANNOUNCE), [(2, 7), (3, 7)]);
-        news.add(7, Bytes::from_static(b"unit"), vec![], at(101), ANNOUNCE);
+        let unit = Bytes::from_static(b"unit");
+        news.add(7, unit, Pace::Prompt, vec![], at(101), ANNOUNCE);
         assert_eq!(news.ask_again(at(300), ANNOUNCE), []);
         assert!(!news.wants(7, Some(6), at(301), ANNOUNCE));
     }
@@ -328,10 +356,11 @@ mod tests {
     fn old_news_is_forgotten_and_there_is_never_too_much() {
         let mut news = News::default();
         for id in 0..2 * RECENT as u32 {
-            news.add(id, Bytes::new(), vec![], at(0), ANNOUNCE);
+            news.add(id, Bytes::new(), Pace::Own, vec![], at(0), ANNOUNCE);
         }
         assert!(news.items.len() <= RECENT);
-        news.add(u32::MAX, Bytes::new(), vec![], at(6_000), ANNOUNCE);
+        let late = at(6_000);
+        news.add(u32::MAX, Bytes::new(), Pace::Own, vec![], late, ANNOUNCE);
         assert_eq!(news.items.len(), 1);
     }
 

@@ -101,6 +101,8 @@ pub struct Counters {
     pub bytes_sent: u64,
     /// Datagrams that came.
     pub datagrams_received: u64,
+    /// Bytes in them.
+    pub bytes_received: u64,
     /// Letters that came.
     pub letters_received: u64,
     /// Datagrams and letters dropped because they could not be read or were too large.

@@ -484,6 +484,71 @@ fn facts_set_together_are_signed_once_and_travel_together() {
     assert_eq!(machine.member(&node(0)).unwrap().facts.free.len(), 5);
 }
 
+/// When some section was first sent to a neighbour, of those that are due until then.
+fn sent_at(
+    machine: &mut Membership,
+    until: Moment,
+    is_it: impl Fn(&Section) -> bool,
+) -> Option<Moment> {
+    while machine.next_wakeup() <= until {
+        let (now, mut effects) = (machine.next_wakeup(), Vec::new());
+        machine.handle(now, Input::Wake, &mut effects);
+        for effect in &effects {
+            let Effect::Datagram { bytes, .. } = effect else {
+                continue;
+            };
+            let mut sections = DatagramReader::new(CLUSTER, bytes).expect("it is one");
+            while let Some(section) = sections.next_section().expect("it reads") {
+                if is_it(&section) {
+                    return Some(now);
+                }
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn news_waits_at_the_pace_that_is_set_and_votes_do_not() {
+    let calm = Duration::from_millis(200);
+    let mut machine = machine(0);
+    pass_on(
+        &mut machine,
+        at(10),
+        1,
+        &[page(1, 3, 0, 1), page(2, 3, 0, 1), page(3, 3, 0, 1)],
+    );
+    wait(&mut machine, at(100));
+    machine.set_pace(calm);
+    // Said again and again, it is signed once.
+    let before = machine.status().counters.signed;
+    for ms in [200, 250, 300, 350] {
+        wait(&mut machine, at(ms));
+        let load = convoke_membership::Load {
+            cpu_permille: ms as u16,
+            memory_permille: 0,
+        };
+        machine.set_fact(at(ms), Fact::Load(load)).unwrap();
+    }
+    wait(&mut machine, at(499));
+    assert_eq!(machine.status().counters.signed, before + 1);
+
+    let about_2 = vote(3, 2, 3, 0);
+    pass_on(&mut machine, at(500), 3, &[page(1, 3, 2, 2), about_2]);
+    let is_vote = |section: &Section| matches!(section, Section::Unit(Unit::Vote(_)));
+    let voted = sent_at(&mut machine, at(900), is_vote).expect("it goes on");
+    let prompt = Params::lan(10).gather;
+    assert!(voted <= at(500) + prompt, "{voted:?}");
+
+    let fact = page(1, 3, 2, 3);
+    wait(&mut machine, at(999));
+    pass_on(&mut machine, at(1_000), 3, std::slice::from_ref(&fact));
+    let is_fact = |section: &Section| *section == Section::Unit(fact.clone());
+    let passed_on = sent_at(&mut machine, at(1_900), is_fact).expect("it goes on");
+    assert!(passed_on > at(1_000) + prompt, "{passed_on:?}");
+    assert!(passed_on <= at(1_000) + calm, "{passed_on:?}");
+}
+
 #[test]
 fn what_is_said_before_anything_happened_is_part_of_the_introduction() {
     let mut machine = machine(0);

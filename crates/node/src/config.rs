@@ -39,6 +39,7 @@ pub use self::reload::{Change, Changes, changes};
 pub use self::table::{Kind, PREFIX, Reload, SETTINGS, Setting, Shape, find};
 pub use self::units::{read_duration, read_size, write_duration, write_size};
 pub use self::value::Value;
+use crate::adapting::Mode;
 use crate::logs::{Format, Levels, LogSettings, Severity};
 use crate::probe::{DiskKind, Overrides, Power};
 
@@ -207,6 +208,7 @@ pub struct Config {
     pub logs: LogSettings,
     pub limits: LimitsConfig,
     pub probe: ProbeConfig,
+    pub adapt: AdaptConfig,
     pub stop: StopConfig,
 }
 
@@ -342,6 +344,16 @@ pub struct ProbeConfig {
     pub overrides: Overrides,
 }
 
+/// `[adapt]`
+#[derive(Clone, Copy, Debug)]
+#[expect(
+    missing_docs,
+    reason = "each is explained in the table of settings, in one place only"
+)]
+pub struct AdaptConfig {
+    pub mode: Mode,
+}
+
 /// `[stop]`
 #[derive(Clone, Copy, Debug)]
 #[expect(
@@ -420,6 +432,13 @@ impl Loaded {
             probe: ProbeConfig {
                 root: self.path("probe.root"),
                 overrides: self.overrides(),
+            },
+            adapt: AdaptConfig {
+                mode: match self.text("adapt.mode").as_deref() {
+                    Some("dry-run") => Mode::DryRun,
+                    Some("frozen") => Mode::Frozen,
+                    _ => Mode::On,
+                },
             },
             stop: StopConfig {
                 drain: self.duration("stop.drain"),

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+use crate::adapting::{self, KnobsReport};
 use crate::custody::issuers;
 use crate::logs::{Page, Ring, Severity};
 use crate::parts::Parts;
@@ -70,6 +71,14 @@ pub trait Inspect {
     /// It signs with a new key from here on; what the old one signed counts until it has run out.
     #[rpc(deadline_ms = 20_000, roles(master))]
     async fn rotate_issuer(&self, ctx: &Context, by: OnBehalf) -> Result<Rotated, NotRotated>;
+
+    /// How its knobs stand, and why.
+    #[rpc(
+        idempotent,
+        deadline_ms = 5_000,
+        roles(master, worker, gateway, observer)
+    )]
+    async fn knobs(&self) -> Result<KnobsReport, NoKnobs>;
 }
 
 /// How a node does, in its own words.
@@ -200,6 +209,11 @@ pub struct ToldLine {
 #[error("the program in which this node runs keeps no recent lines")]
 pub struct NoLines {}
 
+/// Why nothing is told of knobs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("this node takes no part in gossip just now, and turns nothing")]
+pub struct NoKnobs {}
+
 /// Where to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
@@ -302,6 +316,10 @@ impl Inspect for Inspecting {
 
     async fn rotate_issuer(&self, _ctx: &Context, by: OnBehalf) -> Result<Rotated, NotRotated> {
         rotate(&self.parts, by.by).await
+    }
+
+    async fn knobs(&self) -> Result<KnobsReport, NoKnobs> {
+        adapting::report(&self.parts).ok_or(NoKnobs {})
     }
 }
 

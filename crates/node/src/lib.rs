@@ -55,6 +55,7 @@ pub mod api {
     pub use crate::home::{API_SOCKET, api_socket};
     pub use crate::services::api::{ApiSettings, LOGIN_LIFE};
 }
+pub mod adapting;
 pub mod builder;
 pub mod config;
 pub mod custody;

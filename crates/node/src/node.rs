@@ -38,6 +38,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use crate::adapting::Mode;
 use crate::custody::ask::{self, AskError};
 use crate::custody::keeper::Out;
 use crate::custody::{NAME_CHARACTERS, PaperError, Papers};
@@ -122,7 +123,9 @@ pub struct Settings {
     pub api: Option<ApiSettings>,
     /// What is known better of this machine than its probes find.
     pub overrides: Overrides,
-    /// Below which directory they look, if not at this machine.
+    /// Whether it turns its knobs.
+    pub adapting: Mode,
+    /// Below which directory probes look, if not at this machine.
     pub probe_root: Option<PathBuf>,
     /// What the program told lately, for those who ask for this node's log.
     pub recent: Option<Arc<Ring>>,
@@ -160,6 +163,7 @@ impl Settings {
             notifier: None,
             api: None,
             overrides: Overrides::default(),
+            adapting: Mode::default(),
             probe_root: None,
             recent: None,
             teller: Arc::new(|_| ()),
@@ -343,6 +347,7 @@ impl Node {
         let me = endpoint.identity().node_id();
         let start = home.start();
         let overrides = watch::Sender::new(settings.overrides.clone());
+        let adapting = watch::Sender::new(settings.adapting);
         let parts = Arc::new(Parts {
             settings,
             home,
@@ -362,6 +367,8 @@ impl Node {
             gossip: Slot::new(),
             log: Slot::new(),
             desk: Slot::new(),
+            tuner: Slot::new(),
+            adapting,
             overrides,
             role: watch::Sender::new(None),
             was_ready: AtomicBool::new(false),
@@ -498,6 +505,11 @@ impl Node {
     /// What is known better of this machine than its probes find, from the next look on.
     pub fn set_overrides(&self, overrides: Overrides) {
         self.0.parts.overrides.send_replace(overrides);
+    }
+
+    /// Whether it turns its knobs, from the next look on.
+    pub fn set_adapting(&self, mode: Mode) {
+        self.0.parts.adapting.send_replace(mode);
     }
 
     /// The moment by which an overview counts.

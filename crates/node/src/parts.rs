@@ -20,6 +20,7 @@ use convoke_types::ClusterId;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::adapting::{Mode, Tuner};
 use crate::custody::Papers;
 use crate::event::Event;
 use crate::home::Home;
@@ -89,6 +90,10 @@ pub(crate) struct Parts {
     pub(crate) log: Slot<LogNode>,
     /// The planner of roles.
     pub(crate) desk: Slot<Arc<Desk>>,
+    /// The knobs that this node turns by itself.
+    pub(crate) tuner: Slot<Arc<Tuner>>,
+    /// What the configuration says of turning them.
+    pub(crate) adapting: watch::Sender<Mode>,
     /// What the configuration says of this machine.
     pub(crate) overrides: watch::Sender<Overrides>,
     /// Its role, once it is listed and answers.

@@ -38,11 +38,11 @@ use bytes::Bytes;
 use convoke_types::RoleSet;
 
 use crate::model::{
-    ApiToken, ApiTokenCreated, AuditEntry, Changed, ConfigVersion, CreateApiToken, CreateToken,
-    EventPage, Found, Health, Issuer, JoinToken, KeyEntry, KeyWritten, Level, Lock, LogPage,
-    LoginCreated, NodeDetail, NodeSummary, Page, PlanRoles, Proposal, Propose, RoleExplanation,
-    RolePlan, RotateIssuer, Scope, SetAllow, SetDrain, SetRole, Setting, Stamp, Status, SteerRole,
-    TokenCreated, Vote, Voters, Watching,
+    Adaptation, ApiToken, ApiTokenCreated, AuditEntry, Changed, ConfigVersion, CreateApiToken,
+    CreateToken, EventPage, Found, Health, Issuer, JoinToken, KeyEntry, KeyWritten, Level, Lock,
+    LogPage, LoginCreated, NodeDetail, NodeSummary, Page, PlanRoles, Proposal, Propose,
+    RoleExplanation, RolePlan, RotateIssuer, Scope, SetAllow, SetDrain, SetRole, Setting, Stamp,
+    Status, SteerRole, TokenCreated, Vote, Voters, Watching,
 };
 use crate::problem::Fault;
 
@@ -206,6 +206,8 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     fn explain_role<'a>(&'a self, node: &'a str) -> Reply<'a, RoleExplanation>;
     /// What would become of all nodes under other rules.
     fn plan_roles(&self, what: PlanRoles) -> Reply<'_, RolePlan>;
+    /// How the knobs of a node stand, and why.
+    fn knobs<'a>(&'a self, node: &'a str) -> Reply<'a, Adaptation>;
     /// Bounds what a node may become.
     fn set_allow<'a>(&'a self, by: &'a Caller, node: &'a str, to: SetAllow) -> Reply<'a, Changed>;
     /// Takes a node out of use, or back.

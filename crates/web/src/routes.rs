@@ -22,12 +22,12 @@ use serde_json::{Value, json};
 use crate::backend::{Condition, Consistency, PAGE_MOST, Part, Reading, Start};
 use crate::dispatch::{Call, read_json};
 use crate::model::{
-    ApiToken, ApiTokenCreated, AuditEntry, Changed, Check, ConfigVersion, CreateApiToken,
-    CreateToken, Event, EventPage, Found, Health, Issuer, JoinToken, KeyEntry, KeyWritten, Level,
-    Lock, LogLine, LogPage, Login, LoginCreated, NAME_BYTES, NodeDetail, NodeSummary,
-    OpenApiDocument, Page, PlanRoles, Proposal, Propose, RoleExplanation, RolePlan, RotateIssuer,
-    Scope, Session, SetAllow, SetDrain, SetRole, Setting, Status, SteerRole, TokenCreated, Vote,
-    Voters, Watching,
+    Adaptation, ApiToken, ApiTokenCreated, AuditEntry, Changed, Check, ConfigVersion,
+    CreateApiToken, CreateToken, Event, EventPage, Found, Health, Issuer, JoinToken, KeyEntry,
+    KeyWritten, Level, Lock, LogLine, LogPage, Login, LoginCreated, NAME_BYTES, NodeDetail,
+    NodeSummary, OpenApiDocument, Page, PlanRoles, Proposal, Propose, RoleExplanation, RolePlan,
+    RotateIssuer, Scope, Session, SetAllow, SetDrain, SetRole, Setting, Status, SteerRole,
+    TokenCreated, Vote, Voters, Watching,
 };
 use crate::params::{Param, Place, Type};
 use crate::problem::{Code, Fault};
@@ -566,6 +566,13 @@ fn about_nodes() -> Vec<Route> {
             json!({"instead": [{"key": "roles.need.masters", "value": 3}]}),
             |call, what| async move { call.backend().plan_roles(what).await },
         ),
+        get(
+            "/v1/nodes/{node}/adapt",
+            "explainNodeKnobs",
+            "What a node turns by itself: where each knob stands, by which law, what it looks at, and what was turned lately",
+        )
+        .by_node()
+        .gives::<Adaptation, _, _>(|call| async move { call.backend().knobs(call.node()?).await }),
         put(
             "/v1/nodes/{node}/allow",
             "setNodeAllow",

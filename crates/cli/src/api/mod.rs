@@ -5,6 +5,7 @@
 //! | `status.rs` | `convoke status` |
 //! | `top.rs` | `convoke top` |
 //! | `logs.rs`, `events.rs`, `audit.rs` | what nodes wrote down, what happened, who did what |
+//! | `adapt.rs` | `convoke adapt` |
 //! | `role.rs` | `convoke role` |
 //! | `tokens.rs` | `convoke api-token` |
 //! | `dashboard.rs` | `convoke dashboard` |
@@ -32,6 +33,7 @@
 //!
 //! Deliberately not here: HTTP itself (`convoke_web::client`), and commands that talk to nodes over links.
 
+mod adapt;
 mod audit;
 mod context;
 mod contexts;
@@ -64,6 +66,7 @@ use crate::progress::Progress;
 use crate::text::plain;
 use crate::way::{self, data_directory};
 
+pub(crate) use self::adapt::{Command as AdaptCommand, run as adapt};
 pub(crate) use self::audit::{Arguments as Audit, run as audit};
 pub(crate) use self::context::{Command as ContextCommand, run as context};
 pub(crate) use self::dashboard::{Arguments as Dashboard, run as dashboard};

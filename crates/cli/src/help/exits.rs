@@ -75,6 +75,17 @@ pub(super) const CONFIG: &[Exit] = &[
     ),
 ];
 
+pub(super) const ADAPT: &[Exit] = &[
+    (0, "done, or decided"),
+    (1, "failed or refused, and nothing was changed"),
+    SENSE,
+    (3, "it is not known whether it was done"),
+    (
+        4,
+        "there is no such node, or it was not decided so: it takes more votes",
+    ),
+];
+
 pub(super) const LOCK: &[Exit] = &[
     (
         0,

@@ -44,7 +44,10 @@ pub(crate) const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     ("Decide", &["config", "kv", "lock", "locks"]),
-    ("Nodes", &["node", "role", "raft", "token", "issuer"]),
+    (
+        "Nodes",
+        &["node", "role", "adapt", "raft", "token", "issuer"],
+    ),
     ("Keep", &["backup", "restore", "recover"]),
     (
         "Machine",
@@ -278,6 +281,42 @@ pub(crate) const PAGES: &[Page] = &[
         "role history",
         exits::ASKS,
         &["convoke role history --limit 20"],
+    ),
+    page(
+        "adapt",
+        exits::ADAPT,
+        &["convoke adapt explain gossip-pace"],
+    ),
+    page(
+        "adapt list",
+        exits::OF_A_NODE,
+        &["convoke adapt list", "convoke adapt list --of web-3"],
+    ),
+    page(
+        "adapt explain",
+        exits::OF_A_NODE,
+        &["convoke adapt explain snapshot-streams --of web-3"],
+    ),
+    page(
+        "adapt history",
+        exits::OF_A_NODE,
+        &["convoke adapt history"],
+    ),
+    page(
+        "adapt freeze",
+        exits::ADAPT,
+        &["convoke adapt freeze", "convoke adapt freeze gossip-pace"],
+    ),
+    page("adapt thaw", exits::ADAPT, &["convoke adapt thaw"]),
+    page(
+        "adapt fix",
+        exits::ADAPT,
+        &["convoke adapt fix gossip-pace 40"],
+    ),
+    page(
+        "adapt free",
+        exits::ADAPT,
+        &["convoke adapt free gossip-pace"],
     ),
     page("node", exits::NODES, &["convoke node ls"]),
     page("node ls", exits::NODES, &["convoke node ls"]),

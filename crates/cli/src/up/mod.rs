@@ -223,6 +223,7 @@ fn read_again(sources: &Sources, loaded: &mut Loaded, logs: &Logs, node: &Node) 
     let changes = config::changes(loaded, &next);
     logs.reload(&next.config().logs);
     node.set_overrides(next.config().probe.overrides);
+    node.set_adapting(next.config().adapt.mode);
     for change in &changes.live {
         tracing::info!(
             setting = change.key,
@@ -303,6 +304,7 @@ fn settings(
         times: supervisor::Params::from(config.stop),
         api: Some(ApiSettings::from(&config.api)),
         overrides: config.probe.overrides.clone(),
+        adapting: config.adapt.mode,
         probe_root: config.probe.root.clone(),
         notifier,
         teller,

@@ -6,6 +6,7 @@
     reason = "tests say what they left out and what they counted"
 )]
 
+mod adapt;
 mod api;
 mod cluster;
 mod dashboard;

@@ -23,6 +23,7 @@ use convoke_types::wire::store::{
 use convoke_types::{NodeId, RoleSet};
 use futures_util::stream;
 
+use super::streams::{Place, Streams};
 use super::{AddressBook, SLOW_DISK};
 use crate::engine::{
     ChangeError, Consensus, ProposeError, ReadError, SnapshotError, Status, Tokio, Watch, Watched,
@@ -36,6 +37,7 @@ pub(super) struct Answering {
     pub(super) consensus: Consensus<Tokio>,
     pub(super) journal: Arc<DiskJournal>,
     pub(super) book: AddressBook,
+    pub(super) streams: Streams,
 }
 
 impl Keeper for Answering {
@@ -85,16 +87,20 @@ impl Keeper for Answering {
             after,
             scope,
         } = request;
-        let telling = match after {
-            Some(after) => Telling::new(scope, prefix, self.consensus.watch(after)),
-            None => {
-                let (_, frozen) = self.consensus.freeze();
-                let watch = self.consensus.watch(frozen.revision());
-                let mut telling = Telling::new(scope, prefix, watch);
-                telling.begin(frozen);
-                telling
-            }
+        let frozen = after.is_none().then(|| self.consensus.freeze().1);
+        let after = after.or_else(|| frozen.as_ref().map(Frozen::revision));
+        let mut telling = Telling {
+            scope,
+            prefix,
+            watch: self.consensus.watch(after.unwrap_or_default()),
+            streams: self.streams.clone(),
+            place: None,
+            listing: None,
+            ready: VecDeque::new(),
         };
+        if let Some(frozen) = frozen {
+            telling.begin(frozen);
+        }
         let heard = stream::unfold(telling, |mut telling| async move {
             let heard = telling.next().await;
             Some((Ok(heard), telling))
@@ -237,7 +243,14 @@ impl Keeper for Answering {
                 None => Ok(Saved::End { chunks: count }),
             });
         let pieces = std::iter::once(Ok(head)).chain(numbered);
-        Ok(Streaming::from_stream(stream::iter(pieces)))
+        let place = self.streams.enter().await;
+        let told = stream::unfold((pieces, place), |(mut pieces, mut place)| async move {
+            place.taken();
+            let piece = pieces.next()?;
+            place.ready();
+            Some((piece, (pieces, place)))
+        });
+        Ok(Streaming::from_stream(told))
     }
 }
 
@@ -356,22 +369,15 @@ struct Telling {
     scope: Scope,
     prefix: Vec<u8>,
     watch: Watch<Tokio>,
+    streams: Streams,
+    /// While what is there is being told.
+    place: Option<Place>,
     /// What is there, as far as it has not been told.
     listing: Option<(Frozen, Range)>,
     ready: VecDeque<Heard>,
 }
 
 impl Telling {
-    fn new(scope: Scope, prefix: Vec<u8>, watch: Watch<Tokio>) -> Self {
-        Self {
-            scope,
-            prefix,
-            watch,
-            listing: None,
-            ready: VecDeque::new(),
-        }
-    }
-
     /// What is there is told first, if it is keys.
     fn begin(&mut self, frozen: Frozen) {
         match self.scope {
@@ -397,10 +403,20 @@ impl Telling {
             if let Some(heard) = self.ready.pop_front() {
                 return heard;
             }
+            if let Some(place) = &mut self.place {
+                place.taken();
+            }
+            if self.listing.is_some() && self.place.is_none() {
+                self.place = Some(self.streams.enter().await);
+            }
             if let Some((frozen, range)) = self.listing.take() {
                 self.tell_page(frozen, range);
+                if let Some(place) = &mut self.place {
+                    place.ready();
+                }
                 continue;
             }
+            self.place = None;
             match self.watch.next().await {
                 Watched::Changes(changes) => {
                     let last = changes.last().map(|changed| changed.revision());

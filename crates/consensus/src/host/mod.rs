@@ -3,13 +3,14 @@
 //! - [`LogNode`]: opens the log and the snapshots in a directory, takes part, and offers two RPC services: [`Raft`] for the
 //!   other nodes of the log, and the store for everybody who may ask.
 //! - [`Survivor`]: going on with one node's log when a majority is lost.
-//! - `transport`: messages of the engine as calls. `keeper`: the store. `snapshots`: snapshots as files.
+//! - `transport`: messages of the engine as calls. `keeper`: the store. `snapshots`: snapshots as files. [`Streams`]: who is told what there is.
 //!
 //! Deliberately not here: who should vote. [`LogNode::found`] makes a log with given voters, [`LogNode::change_voters`] changes them.
 
 mod keeper;
 mod recovery;
 mod snapshots;
+mod streams;
 mod transport;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use convoke_rpc::{CallError, Channel, ChannelConfig, Endpoint, NoError, Service,
 use convoke_types::{ClusterId, Timestamp};
 
 pub use recovery::{RecoverError, Recovered, Survivor, finish_recovery};
+pub use streams::{Gauge, Streams};
 pub use transport::{
     AddressBook, Addressed, Hello, Message, Raft, RaftClient, RaftServer, Unanswered,
 };
@@ -138,6 +140,7 @@ pub struct LogNode {
     me: VoterId,
     endpoint: Endpoint,
     book: AddressBook,
+    streams: Streams,
     is_new: bool,
 }
 
@@ -189,6 +192,7 @@ impl LogNode {
             me,
             endpoint: endpoint.clone(),
             book: settings.book,
+            streams: Streams::default(),
             is_new: opened.is_new,
         })
     }
@@ -204,6 +208,7 @@ impl LogNode {
             consensus: self.consensus.clone(),
             journal: Arc::clone(&self.journal),
             book: self.book.clone(),
+            streams: self.streams.clone(),
         };
         (raft, convoke_store::KeeperServer::new(store))
     }
@@ -270,6 +275,12 @@ impl LogNode {
         let status = self.status();
         let member = status.members.get(voter).cloned().unwrap_or_default();
         self.book.places(&voter.node, &member)
+    }
+
+    /// How many listeners are brought up to date at once.
+    #[must_use]
+    pub fn streams(&self) -> &Streams {
+        &self.streams
     }
 
     /// How its disk does.

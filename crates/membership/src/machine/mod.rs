@@ -37,6 +37,8 @@ use crate::watch::Watch;
 
 /// This node stands on the rings as everybody does.
 const ME: Slot = 0;
+/// News waits no longer than that for company, whoever says so.
+pub const PACE_MOST: Duration = Duration::from_secs(1);
 /// Between two looks at everybody who is doubted, when somebody's verdict may have changed how many votes others need.
 const JUDGE: Duration = Duration::from_millis(100);
 /// How long a member is gone until digests leave it out.
@@ -75,6 +77,8 @@ pub struct Start {
 #[derive(Debug)]
 pub struct Membership {
     params: Params,
+    /// How long news of facts waits for company now.
+    gather: Duration,
     cluster: ClusterId,
     me: NodeId,
     seal: Box<dyn Seal>,
@@ -167,6 +171,7 @@ impl Membership {
             counters: Counters::default(),
             begun: false,
             gone: false,
+            gather: params.gather,
             params,
             cluster,
             me: node,
@@ -226,6 +231,12 @@ impl Membership {
             ])
             .min()
             .unwrap_or(Moment::NEVER)
+    }
+
+    /// How long news of facts waits for company from here on, at most [`PACE_MOST`]: it begins with [`Params::gather`]. Verdicts, and how nodes
+    /// are watched, keep their time, since others judge by that.
+    pub fn set_pace(&mut self, gather: Duration) {
+        self.gather = gather.min(PACE_MOST);
     }
 
     /// Who this machine speaks for.

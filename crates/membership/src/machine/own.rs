@@ -105,7 +105,7 @@ impl Membership {
             self.counters.signed += 1;
             self.roster.set_sheet(ME, Arc::new(sheet));
         } else {
-            self.own.mark(page, now, self.params.gather);
+            self.own.mark(page, now, self.gather);
         }
     }
 

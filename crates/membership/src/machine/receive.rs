@@ -35,6 +35,7 @@ impl Membership {
         out: &mut Vec<Effect>,
     ) {
         self.counters.datagrams_received += 1;
+        self.counters.bytes_received += bytes.len() as u64;
         if self.is_muted(now, &from) || from == self.me {
             self.counters.muted += 1;
             return;

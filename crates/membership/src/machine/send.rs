@@ -1,5 +1,7 @@
 //! Sending: pings, what waits in queues, and spreading news.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use convoke_types::wire::gossip::datagram::{DatagramWriter, IDS_MAX, Probe, Section};
 use convoke_types::wire::gossip::unit::Unit;
@@ -7,9 +9,19 @@ use convoke_types::{Moment, NodeId};
 
 use super::{ME, Membership};
 use crate::event::Effect;
+use crate::facts::VITALS;
+use crate::news::Pace;
 use crate::rings::Slot;
 use crate::roster::State;
 use crate::watch::Due;
+
+/// Votes and whatever contradicts them do not wait, nor does whether a node judges.
+fn pace_of(unit: &Unit) -> Pace {
+    match unit {
+        Unit::Page(page) if page.number != VITALS => Pace::Own,
+        Unit::Page(_) | Unit::Standing(_) | Unit::Vote(_) => Pace::Prompt,
+    }
+}
 
 /// Votes about the peer itself that a ping or pong carries: one is enough for it to contradict, and three get through.
 const VOTES_ALONG: usize = 3;
@@ -204,6 +216,8 @@ impl Membership {
         let mut encoded = Vec::with_capacity(unit.size());
         unit.put(&mut encoded);
         let encoded = Bytes::from(encoded);
+        let pace = pace_of(unit);
+        let go = now + self.gathers(pace);
         let mut candidates: Vec<usize> = (0..self.neighbours.len())
             .filter(|at| {
                 let slot = self.neighbours[*at].watch.slot;
@@ -215,23 +229,32 @@ impl Membership {
             let at = candidates.swap_remove(self.dice.below(candidates.len()));
             let neighbour = &mut self.neighbours[at];
             known_to.push(neighbour.watch.slot);
-            if !neighbour
-                .queue
-                .push(encoded.clone(), now + self.params.gather)
-            {
+            if !neighbour.queue.push(encoded.clone(), go) {
                 self.counters.overflowed += 1;
             }
         }
         self.news
-            .add(id, encoded, known_to, now, self.params.announce);
+            .add(id, encoded, pace, known_to, now, self.params.announce);
+    }
+
+    fn gathers(&self, pace: Pace) -> Duration {
+        match pace {
+            Pace::Prompt => self.params.gather,
+            Pace::Own => self.gather,
+        }
     }
 
     /// Tells neighbours of news that they have not been sent.
     pub(super) fn announce(&mut self, now: Moment) {
-        while let Some((id, known_to)) = self.news.announce(now) {
+        let (prompt, own) = (self.params.gather, self.gather);
+        while let Some((id, pace, known_to)) = self.news.announce(now) {
+            let gather = match pace {
+                Pace::Prompt => prompt,
+                Pace::Own => own,
+            };
             for neighbour in &mut self.neighbours {
                 if !known_to.contains(&neighbour.watch.slot) && !neighbour.watch.is_missing() {
-                    neighbour.queue.push_have(id, now + self.params.gather);
+                    neighbour.queue.push_have(id, now + gather);
                 }
             }
         }

@@ -684,6 +684,17 @@ pub const SETTINGS: &[Setting] = &[
         is_secret: false,
     },
     Setting {
+        key: "adapt.mode",
+        kind: Kind::Choice(&["on", "dry-run", "frozen"]),
+        default: "on",
+        flag: "",
+        meaning: "Whether the node turns its knobs by itself, as `convoke adapt` shows them. dry-run: it says what it would turn. frozen: it turns nothing. \
+                  What the cluster decided about knobs holds as well, and the more careful of the two counts",
+        cost: "frozen: a load that a law would ease stays",
+        reload: Reload::Live,
+        is_secret: false,
+    },
+    Setting {
         key: "stop.drain",
         kind: Kind::Duration {
             least_ms: 0,

@@ -51,6 +51,7 @@ pub use self::network::Rates;
 pub(crate) use self::overrides::CONFIGURED;
 pub use self::overrides::Overrides;
 pub use self::power::{Battery, Charge, Power};
+pub(crate) use self::pressure::Pressing;
 pub use self::pressure::{Pressure, Shares};
 pub use self::root::{Root, Space, Unread};
 pub use self::rows::{Row, as_json};
@@ -169,6 +170,12 @@ pub struct Now {
     pub instant: Instant,
     /// For the age of what was measured.
     pub unix_ms: u64,
+}
+
+/// How hard work presses on the machine below this root. Cheaper than a look at all of it.
+pub(crate) fn pressing(root: &Root) -> Pressing {
+    let groups = groups::look(root, &mounts::read(root));
+    pressure::pressing(root, &groups)
 }
 
 /// Looks at one machine, again and again.

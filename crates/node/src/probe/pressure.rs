@@ -87,6 +87,26 @@ pub(crate) fn of_group(root: &Root, groups: &Answer<Groups>) -> Pressures {
         }
     })
 }
+/// How hard work presses, as shares of the last ten seconds in which some of it waited, in thousandths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pressing {
+    pub(crate) cpu: Option<u64>,
+    pub(crate) memory: Option<u64>,
+}
+
+/// In the process's own group, since that is where its work waits; where nobody keeps that, on the whole host.
+pub(crate) fn pressing(root: &Root, groups: &Answer<Groups>) -> Pressing {
+    let (own, host) = (of_group(root, groups), of_host(root));
+    let of = |own: &Answer<Pressure>, host: &Answer<Pressure>| {
+        let found = own.value().or_else(|| host.value())?;
+        Some(found.some.ten / 10)
+    };
+    Pressing {
+        cpu: of(&own.cpu, &host.cpu),
+        memory: of(&own.memory, &host.memory),
+    }
+}
+
 /// `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`, and the same with `full`.
 pub(crate) fn parse(text: &str) -> Option<Pressure> {
     let mut lines = text.lines();
@@ -117,6 +137,27 @@ mod tests {
     use super::*;
 
     const SOME: &str = "some avg10=1.00 avg60=0.00 avg300=0.00 total=1\n";
+
+    #[test]
+    fn work_presses_in_its_own_group_and_where_nobody_keeps_that_on_the_host() {
+        let (host, group) = ("/proc/pressure/cpu", "/sys/fs/cgroup/a/cpu.pressure");
+        let file = |path: &str, text: &str| (path.to_owned(), text.as_bytes().to_vec());
+        let groups = Groups {
+            own: Some("/sys/fs/cgroup/a".to_owned()),
+            ..Groups::default()
+        };
+        let groups = Answer::sure(groups, "a");
+        let busy = SOME.replace("avg10=1.00", "avg10=63.55");
+        let cpu = |files: Vec<(String, Vec<u8>)>| {
+            let root = Root::memory(files.into_iter().collect());
+            let found = pressing(&root, &groups);
+            assert_eq!(found.memory, None);
+            found.cpu
+        };
+        assert_eq!(cpu(vec![file(host, &busy), file(group, SOME)]), Some(10));
+        assert_eq!(cpu(vec![file(host, &busy)]), Some(635));
+        assert_eq!(cpu(Vec::new()), None);
+    }
 
     #[test]
     fn a_group_answers_for_itself_and_nobody_for_a_group_that_keeps_nothing() {

@@ -11,6 +11,7 @@ use convoke_driver::{
     Event as Heard, Fact, Gossip, Home, Member, News, SEEDS_MOST, Seed, Verdict, Watcher,
 };
 
+use crate::adapting::{Tuner, Turning};
 use crate::event::Event;
 use crate::node::NodeError;
 use crate::parts::Parts;
@@ -72,10 +73,15 @@ async fn run(
     let mut progress = tokio::time::interval(PROGRESS);
     let measuring = Measuring::new(Arc::clone(&parts)).run(&gossip);
     tokio::pin!(measuring);
+    let tuner = Arc::new(Tuner::new(parts.settings.params.gather));
+    let tuned = parts.tuner.fill(Arc::clone(&tuner));
+    let turning = Turning::new(Arc::clone(&parts), tuner).run(&gossip);
+    tokio::pin!(turning);
     let lived = loop {
         tokio::select! {
             () = context.stopped() => break Ok(()),
             never = &mut measuring => match never {},
+            never = &mut turning => match never {},
             _ = progress.tick() => {
                 // Answered by the loop that does the work.
                 if gossip.status().await.is_ok() {
@@ -94,7 +100,7 @@ async fn run(
             },
         }
     };
-    drop(slot);
+    drop((slot, tuned));
     match lived {
         Ok(()) => {
             gossip.leave().await;

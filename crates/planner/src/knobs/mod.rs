@@ -17,6 +17,7 @@
 mod controller;
 pub mod explain;
 pub mod judge;
+mod keys;
 pub mod law;
 pub mod moves;
 pub mod policy;

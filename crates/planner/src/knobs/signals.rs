@@ -51,6 +51,22 @@ pub enum Unit {
     Waiting,
 }
 
+impl Unit {
+    /// Its name, as programs read it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Permille => "permille",
+            Self::Milliseconds => "milliseconds",
+            Self::Bytes => "bytes",
+            Self::BytesPerSecond => "bytes-per-second",
+            Self::Streams => "streams",
+            Self::Slots => "slots",
+            Self::Waiting => "waiting",
+        }
+    }
+}
+
 impl Signal {
     /// All of them.
     pub const ALL: [Self; 9] = [

@@ -17,7 +17,7 @@ use super::signals::{Signal, Unit};
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum Knob {
-    /// The time between two rounds of gossip.
+    /// How long news waits for company before it is passed on. Verdicts do not wait, and nodes are watched as ever.
     GossipPace = 0,
     /// How many snapshot and watch streams the node serves at once.
     SnapshotStreams = 1,
@@ -217,12 +217,12 @@ pub const TABLE: [Spec; Knob::COUNT] = [
     Spec {
         knob: Knob::GossipPace,
         unit: Unit::Milliseconds,
-        default: 1_000,
-        least: 200,
-        most: 4_000,
+        default: 8,
+        least: 2,
+        most: 250,
         ease: Direction::Up,
         ease_permille: 1_500,
-        step: 100,
+        step: 4,
         loads: &[
             CPU,
             Band {
@@ -234,7 +234,7 @@ pub const TABLE: [Spec; Knob::COUNT] = [
         want: None,
         settle: Duration::from_secs(20),
         margin_permille: 100,
-        says: "While work waits for processors or gossip is heavy, the interval grows by half; with room for both it comes back by 100 ms, down to the default",
+        says: "While work waits for processors or gossip is heavy, news gathers for half as long again; with room for both it comes back by 4 ms, down to the default",
         law: aimd,
     },
     Spec {

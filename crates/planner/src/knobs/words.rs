@@ -65,6 +65,14 @@ impl fmt::Display for Leveled {
     }
 }
 
+impl Unit {
+    /// A reason, for a knob that is counted so.
+    #[must_use]
+    pub fn reason(self, why: &Why) -> String {
+        Reason(self, why).to_string()
+    }
+}
+
 /// A short time.
 struct Span(Duration);
 

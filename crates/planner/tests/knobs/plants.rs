@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use convoke_planner::knobs::{Knob, Knobs, LOOK_EVERY, Move, Policy, Signal, Signals};
+use convoke_planner::knobs::{Knob, Knobs, LOOK_EVERY, Move, Policy, Signal, Signals, TABLE};
 use convoke_trial::Random;
 use convoke_types::Timestamp;
 
@@ -18,9 +18,9 @@ pub(crate) struct Plant {
     pub(crate) cpu_per_task: u64,
     /// Tasks that want to run.
     pub(crate) tasks: u64,
-    /// Bytes of gossip in a second at an interval of a second.
+    /// Bytes of gossip in a second at the default pace.
     pub(crate) gossip_bytes: u64,
-    /// Waiting for processors at an interval of a second.
+    /// Waiting for processors that gossip adds at the default pace.
     pub(crate) cpu_per_gossip: u64,
     /// Who wants to be served.
     pub(crate) clients: u64,
@@ -67,13 +67,15 @@ impl Plant {
     /// What would be measured if all stayed as it is.
     fn target(&self, knobs: &Knobs) -> BTreeMap<Signal, u64> {
         let value = |knob| knobs.value(knob);
+        // The longer news gathers, the less of it goes out.
         let pace = value(Knob::GossipPace).max(1);
+        let by_default = TABLE[Knob::GossipPace.index()].default;
         let running = self.tasks.min(value(Knob::ExecutorSlots));
         let served = self.clients.min(value(Knob::SnapshotStreams));
         let fetched = self.blocks.min(value(Knob::FetchStreams));
         let cache = value(Knob::CacheBytes) / 1_000_000;
         let cpu =
-            self.others_cpu + self.cpu_per_task * running + self.cpu_per_gossip * 1_000 / pace;
+            self.others_cpu + self.cpu_per_task * running + self.cpu_per_gossip * by_default / pace;
         let used = self.others_mb + cache.min(self.read_mb);
         let spare = self.memory_mb / 10;
         let beyond = used.saturating_sub(self.memory_mb - spare);
@@ -81,7 +83,7 @@ impl Plant {
         BTreeMap::from([
             (Signal::CpuPressure, cpu.min(1_000)),
             (Signal::MemoryPressure, (beyond * 500 / spare).min(1_000)),
-            (Signal::GossipBytes, self.gossip_bytes * 1_000 / pace),
+            (Signal::GossipBytes, self.gossip_bytes * by_default / pace),
             (Signal::StreamDelay, self.delay_per_stream * served),
             (Signal::StreamsWaiting, self.clients - served),
             (Signal::TasksWaiting, self.tasks - running),

@@ -125,7 +125,7 @@ impl Command {
             // Whoever does not know a key decides otherwise about it.
             Self::Config(
                 ConfigCommand::Propose { key, .. } | ConfigCommand::Restore { key, .. },
-            ) if key.starts_with(schema::ROLES) => 3,
+            ) if key.starts_with(schema::ROLES) || key.starts_with(schema::ADAPT) => 3,
             Self::Node(NodeCommand::Steer { .. } | NodeCommand::Assign { .. }) => 3,
             Self::Session(_)
             | Self::Kv(_)

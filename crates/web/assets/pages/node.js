@@ -65,8 +65,9 @@ export default {
   cares: (event, id) => event.node === id,
   load: async (id) => {
     // A node that plans no roles cannot say why one is as it is; all else it can.
-    const [node, why] = await Promise.all([get(path(id)), get(`${path(id)}/role`).catch(() => null)]);
-    return { ...node, why };
+    // Nor does a node that is away say what it turns.
+    const [node, why, knobs] = await Promise.all([get(path(id)), get(`${path(id)}/role`).catch(() => null), get(`${path(id)}/adapt`).catch(() => null)]);
+    return { ...node, why, knobs };
   },
   show(id) { readLog(id); },
   hide() { stopLog(); log.node = null; },
@@ -135,6 +136,7 @@ export default {
           : h('p', { class: 'quiet' }, `This session may look (${state.session.scope}) and decide nothing.`)))),
       node.why && section('Why it has this role', null, why(node.why)),
       section('Services', stamp(node.services, at), services(node.services, at)),
+      node.knobs && section('What it turns by itself', h('span', { class: 'stamp observed' }, 'observed'), knobs(node.knobs)),
       h('div', { class: 'columns even' },
         section('Certificate', stamp({ kind: 'immutable' }), certificate(node.certificate, at)),
         section('Facts', stamp(summary.verdict, at), node.facts.length === 0
@@ -145,6 +147,27 @@ export default {
     ];
   },
 };
+
+function knobs({ frozen, dry_run: dry, knobs: all, moves }) {
+  const held = (knob) => (knob.fixed ? ', fixed' : knob.frozen ? ', frozen' : '');
+  const obeyed = all.filter((knob) => knob.obeyed);
+  return [
+    frozen && h('p', null, 'All knobs are frozen: nothing is turned.'),
+    dry && h('p', null, 'It says what it would turn, and turns nothing.'),
+    table('Knobs of this node', [{ head: 'Knob' }, { head: 'Stands at' }, { head: 'Default' }, { head: 'Why', tone: 'wide' }], obeyed.map((knob) => ({
+      key: knob.name,
+      cells: [knob.name, `${amount(knob, knob.value)}${held(knob)}`, amount(knob, knob.default),
+        knob.becomes === null ? knob.why : `goes to ${amount(knob, knob.becomes)}: ${knob.why}`],
+    })), 'Nothing here obeys one.'),
+    moves.length > 0 && h('p', { class: 'quiet' }, `Last: ${moves.at(-1).text}`),
+  ];
+}
+
+/** As people count it. */
+function amount(knob, value) {
+  if (knob.unit === 'milliseconds') return `${value} ms`;
+  return knob.unit === 'bytes' ? `${Math.floor(value / 1_000_000)} MB` : String(value);
+}
 
 function done(words) {
   close();

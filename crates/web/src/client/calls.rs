@@ -8,11 +8,11 @@ use hyper::Method;
 use super::{Ask, Client, ClientError, Follow};
 use crate::backend::{Condition, Consistency, Part};
 use crate::model::{
-    ApiToken, ApiTokenCreated, AuditEntry, Changed, ConfigVersion, CreateApiToken, CreateToken,
-    Event, EventPage, Found, Health, Issuer, JoinToken, KeyEntry, KeyWritten, Level, Lock, LogLine,
-    LogPage, Login, LoginCreated, NodeDetail, NodeSummary, Page, PlanRoles, Proposal, Propose,
-    RoleExplanation, RolePlan, RotateIssuer, Session, SetAllow, SetDrain, SetRole, Setting, Status,
-    SteerRole, TokenCreated, Vote, Voters, Watching,
+    Adaptation, ApiToken, ApiTokenCreated, AuditEntry, Changed, ConfigVersion, CreateApiToken,
+    CreateToken, Event, EventPage, Found, Health, Issuer, JoinToken, KeyEntry, KeyWritten, Level,
+    Lock, LogLine, LogPage, Login, LoginCreated, NodeDetail, NodeSummary, Page, PlanRoles,
+    Proposal, Propose, RoleExplanation, RolePlan, RotateIssuer, Session, SetAllow, SetDrain,
+    SetRole, Setting, Status, SteerRole, TokenCreated, Vote, Voters, Watching,
 };
 use crate::text::percent_encode;
 
@@ -201,6 +201,11 @@ impl Client {
     pub async fn plan_roles(&self, what: &PlanRoles) -> Answered<RolePlan> {
         self.send(Method::POST, "/v1/roles/plan".to_owned(), what)
             .await
+    }
+
+    /// How the knobs of a node stand, and why.
+    pub async fn knobs(&self, node: &str) -> Answered<Adaptation> {
+        self.get(&node_path(node, "/adapt")).await
     }
 
     /// Bounds what a node may become.

@@ -6,6 +6,7 @@
 //!
 //! Nothing here knows HTTP or where the values come from.
 
+mod adapt;
 mod config;
 mod events;
 mod keys;
@@ -18,6 +19,7 @@ mod trust;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use adapt::{Adaptation, Knob, KnobMove, KnobSignal};
 pub(crate) use config::KEY_BYTES as CONFIG_KEY_BYTES;
 pub use config::{
     Ballot, ConfigValue, ConfigVersion, Proposal, ProposalState, Propose, Setting, Vote,

@@ -1011,6 +1011,49 @@ impl Backend for Cluster {
         }))
     }
 
+    fn knobs<'a>(&'a self, node: &'a str) -> Reply<'a, Adaptation> {
+        soon(self.known(node).map(|node| Adaptation {
+            id: node.id.clone(),
+            frozen: false,
+            dry_run: false,
+            knobs: vec![Knob {
+                name: "gossip-pace".to_owned(),
+                unit: "milliseconds".to_owned(),
+                value: 12,
+                default: 8,
+                least: 2,
+                most: 250,
+                obeyed: true,
+                frozen: false,
+                fixed: false,
+                law: "While gossip is heavy, news gathers for longer".to_owned(),
+                signals: vec![KnobSignal {
+                    name: "gossip-bytes".to_owned(),
+                    unit: "bytes-per-second".to_owned(),
+                    now: Some(70_000),
+                    average_milli: Some(69_000_000),
+                    rises_milli: Some(-20),
+                    room_below: Some(30_000),
+                    too_much_above: Some(60_000),
+                    wants_more_from: None,
+                }],
+                becomes: None,
+                why: "its last move shows in 8 s".to_owned(),
+                to_change: Some("time".to_owned()),
+                text: "gossip-pace is 12 ms".to_owned(),
+            }],
+            moves: vec![KnobMove {
+                unix_ms: 1_800_000_000_000,
+                knob: "gossip-pace".to_owned(),
+                from: 8,
+                to: 12,
+                dry_run: false,
+                text: "gossip-pace 8 ms -> 12 ms: gossip-bytes is 70 KB/s, more than 60 KB/s"
+                    .to_owned(),
+            }],
+        }))
+    }
+
     fn set_allow<'a>(&'a self, by: &'a Caller, node: &'a str, _: SetAllow) -> Reply<'a, Changed> {
         soon(self.changed_node(by, "setNodeAllow", node, |_| {}))
     }

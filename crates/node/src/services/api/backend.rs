@@ -6,11 +6,11 @@ use convoke_web::backend::{
     Caller, Condition, Consistency, KeyRead, Part, Principal, Reading, Reply,
 };
 use convoke_web::model::{
-    ApiToken, ApiTokenCreated, AuditEntry, Changed, ConfigVersion, CreateApiToken, CreateToken,
-    EventPage, Found, Health, Issuer, JoinToken, KeyEntry, KeyWritten, Level, Lock, LogPage,
-    LoginCreated, NodeDetail, NodeSummary, Page, PlanRoles, Proposal, Propose, RoleExplanation,
-    RolePlan, RotateIssuer, SetAllow, SetDrain, SetRole, Setting, Status, SteerRole, TokenCreated,
-    Vote, Voters, Watching,
+    Adaptation, ApiToken, ApiTokenCreated, AuditEntry, Changed, ConfigVersion, CreateApiToken,
+    CreateToken, EventPage, Found, Health, Issuer, JoinToken, KeyEntry, KeyWritten, Level, Lock,
+    LogPage, LoginCreated, NodeDetail, NodeSummary, Page, PlanRoles, Proposal, Propose,
+    RoleExplanation, RolePlan, RotateIssuer, SetAllow, SetDrain, SetRole, Setting, Status,
+    SteerRole, TokenCreated, Vote, Voters, Watching,
 };
 
 use super::ask::Desk;
@@ -74,6 +74,9 @@ impl Backend for Desk {
     }
     fn plan_roles(&self, what: PlanRoles) -> Reply<'_, RolePlan> {
         Box::pin(std::future::ready(self.plan(&what)))
+    }
+    fn knobs<'a>(&'a self, node: &'a str) -> Reply<'a, Adaptation> {
+        Box::pin(self.knobs_of(node))
     }
     fn set_allow<'a>(&'a self, by: &'a Caller, node: &'a str, to: SetAllow) -> Reply<'a, Changed> {
         Box::pin(self.allow(by, node, to))

@@ -15,7 +15,7 @@ use crate::inspect;
 /// A family: its name, its type, what it is.
 type Family = (&'static str, &'static str, &'static str);
 
-const TABLE: [Family; 41] = [
+const TABLE: [Family; 42] = [
     (
         "convoke_build_info",
         "gauge",
@@ -115,6 +115,11 @@ const TABLE: [Family; 41] = [
         "convoke_gossip_received_datagrams_total",
         "counter",
         "Datagrams that came.",
+    ),
+    (
+        "convoke_gossip_received_bytes_total",
+        "counter",
+        "Bytes in them.",
     ),
     (
         "convoke_gossip_malformed_total",
@@ -339,6 +344,10 @@ fn count_gossip(status: &NodeStatus, numbers: &mut Numbers) {
     numbers.put(
         "convoke_gossip_received_datagrams_total",
         counted.datagrams_received,
+    );
+    numbers.put(
+        "convoke_gossip_received_bytes_total",
+        counted.bytes_received,
     );
     numbers.put("convoke_gossip_malformed_total", counted.malformed);
     numbers.put(

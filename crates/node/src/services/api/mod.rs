@@ -25,6 +25,7 @@
 //!
 //! Deliberately not here: what HTTP looks like and the dashboard (`convoke-web`), and reading certificates again at a reload.
 
+mod adapt;
 mod ask;
 mod backend;
 mod clock;

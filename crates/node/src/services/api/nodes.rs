@@ -26,7 +26,7 @@ use crate::inspect::{
 use crate::planning;
 
 /// How long another node has to say how it does.
-const REPORT: Duration = Duration::from_secs(3);
+pub(super) const REPORT: Duration = Duration::from_secs(3);
 /// What the network may take beside the time that a node waits for a line.
 const ON_THE_WAY: Duration = Duration::from_secs(3);
 
@@ -273,6 +273,15 @@ impl Desk {
         report
     }
 
+    /// Who was forgotten is not asked.
+    pub(super) fn must_be_known(&self, node: NodeId) -> Result<(), Fault> {
+        if self.parts.trust.current().has_forgotten(&node) {
+            let what = format!("node {} is no part of this cluster any more", node.short());
+            return Err(Fault::not_found(what));
+        }
+        Ok(())
+    }
+
     pub(super) async fn read_logs(
         &self,
         node: &str,
@@ -300,10 +309,7 @@ impl Desk {
             let lines = inspect::lines(&self.parts, question).await;
             return lines.map(told).map_err(|why| no_lines(&why));
         }
-        if self.parts.trust.current().has_forgotten(&id) {
-            let what = format!("node {} is no part of this cluster any more", id.short());
-            return Err(Fault::not_found(what));
-        }
+        self.must_be_known(id)?;
         let client = self.peer(id).await?;
         let options = CallOptions::new().timeout(wait + ON_THE_WAY);
         match client.with(options).logs(&question).await {

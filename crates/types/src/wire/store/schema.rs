@@ -27,6 +27,8 @@ pub enum Kind {
     Text(usize, &'static str),
 }
 
+/// Keys that say what nodes turn by themselves begin so.
+pub const ADAPT: &str = "adapt.";
 /// Keys that say how roles are planned begin so.
 pub const ROLES: &str = "roles.";
 
@@ -52,6 +54,116 @@ pub const VOTERS_LEECHERS: &str = "voters.leechers";
 
 /// All keys, in their order.
 pub const KEYS: &[Key] = &[
+    Key {
+        name: "adapt.cache-bytes.fixed",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 0),
+        about: "Where cache-bytes stands on every node, within its bounds; 0: nodes turn it by themselves.",
+    },
+    Key {
+        name: "adapt.cache-bytes.frozen",
+        kind: Kind::Flag(false),
+        about: "No node turns cache-bytes by itself.",
+    },
+    Key {
+        name: "adapt.cache-bytes.least",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 0),
+        about: "No node turns cache-bytes below that; 0: as the table of knobs says.",
+    },
+    Key {
+        name: "adapt.cache-bytes.most",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 0),
+        about: "No node turns cache-bytes above that; 0: as the table of knobs says.",
+    },
+    Key {
+        name: "adapt.dry-run",
+        kind: Kind::Flag(false),
+        about: "Nodes say what they would turn by themselves, and turn nothing.",
+    },
+    Key {
+        name: "adapt.executor-slots.fixed",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 0),
+        about: "Where executor-slots stands on every node, within its bounds; 0: nodes turn it by themselves.",
+    },
+    Key {
+        name: "adapt.executor-slots.frozen",
+        kind: Kind::Flag(false),
+        about: "No node turns executor-slots by itself.",
+    },
+    Key {
+        name: "adapt.executor-slots.least",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 0),
+        about: "No node turns executor-slots below that; 0: as the table of knobs says.",
+    },
+    Key {
+        name: "adapt.executor-slots.most",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 0),
+        about: "No node turns executor-slots above that; 0: as the table of knobs says.",
+    },
+    Key {
+        name: "adapt.fetch-streams.fixed",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 0),
+        about: "Where fetch-streams stands on every node, within its bounds; 0: nodes turn it by themselves.",
+    },
+    Key {
+        name: "adapt.fetch-streams.frozen",
+        kind: Kind::Flag(false),
+        about: "No node turns fetch-streams by itself.",
+    },
+    Key {
+        name: "adapt.fetch-streams.least",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 0),
+        about: "No node turns fetch-streams below that; 0: as the table of knobs says.",
+    },
+    Key {
+        name: "adapt.fetch-streams.most",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 0),
+        about: "No node turns fetch-streams above that; 0: as the table of knobs says.",
+    },
+    Key {
+        name: "adapt.frozen",
+        kind: Kind::Flag(false),
+        about: "Nodes turn nothing by themselves; what is fixed stands all the same.",
+    },
+    Key {
+        name: "adapt.gossip-pace.fixed",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 0),
+        about: "Where gossip-pace stands on every node, within its bounds; 0: nodes turn it by themselves.",
+    },
+    Key {
+        name: "adapt.gossip-pace.frozen",
+        kind: Kind::Flag(false),
+        about: "No node turns gossip-pace by itself.",
+    },
+    Key {
+        name: "adapt.gossip-pace.least",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 0),
+        about: "No node turns gossip-pace below that; 0: as the table of knobs says.",
+    },
+    Key {
+        name: "adapt.gossip-pace.most",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 0),
+        about: "No node turns gossip-pace above that; 0: as the table of knobs says.",
+    },
+    Key {
+        name: "adapt.snapshot-streams.fixed",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 0),
+        about: "Where snapshot-streams stands on every node, within its bounds; 0: nodes turn it by themselves.",
+    },
+    Key {
+        name: "adapt.snapshot-streams.frozen",
+        kind: Kind::Flag(false),
+        about: "No node turns snapshot-streams by itself.",
+    },
+    Key {
+        name: "adapt.snapshot-streams.least",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 0),
+        about: "No node turns snapshot-streams below that; 0: as the table of knobs says.",
+    },
+    Key {
+        name: "adapt.snapshot-streams.most",
+        kind: Kind::Number(0, 4_611_686_018_427_387_904, 0),
+        about: "No node turns snapshot-streams above that; 0: as the table of knobs says.",
+    },
     Key {
         name: "cluster.name",
         kind: Kind::Text(64, ""),
