@@ -75,7 +75,10 @@ const SEEDS_SOON_TIMES: u32 = 12;
 const SEEDS_LATER: Duration = Duration::from_secs(30);
 /// Addresses handed to the machine: it tries a few at a time, all in turn.
 const SEEDS_TO_TRY: usize = 12;
-/// Between two looks at whom to remember.
+/// Between two times that somebody new is written down. At first it is soon done, since a node that made a cluster knows of the others by this
+/// alone; each time after that takes twice as long, …
+const REMEMBER_SOON: Duration = Duration::from_secs(1);
+/// … up to this.
 const REMEMBER: Duration = Duration::from_secs(60);
 
 /// What the handle asks of the loop.
@@ -163,6 +166,7 @@ pub(crate) struct Keeper {
 
     saved: Vec<Arc<Sheet>>,
     save_at: Moment,
+    save_wait: Duration,
     end: Option<End>,
 }
 
@@ -248,7 +252,8 @@ impl Keeper {
             seeds_said: Vec::new(),
             heard_anybody: false,
             saved: Vec::new(),
-            save_at: now + REMEMBER,
+            save_at: now,
+            save_wait: REMEMBER_SOON,
             end: None,
         }
     }
@@ -746,12 +751,14 @@ impl Keeper {
         let Some(path) = self.introductions().filter(|_| now >= self.save_at) else {
             return;
         };
-        self.save_at = now + REMEMBER;
         let sheets = self.to_remember();
         // A node that has lost sight of everybody keeps whom it knew.
         if sheets.is_empty() || sheets == self.saved {
+            self.save_at = now + REMEMBER_SOON;
             return;
         }
+        self.save_at = now + self.save_wait;
+        self.save_wait = (self.save_wait * 2).min(REMEMBER);
         self.saved.clone_from(&sheets);
         let cluster = self.cluster;
         self.tasks.spawn(async move {

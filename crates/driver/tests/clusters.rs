@@ -21,6 +21,7 @@ on_every_carrier!(
     nodes_that_call_each_other_at_the_same_time_keep_one_link,
     everybody_starts_again_without_seeds_where_it_was,
     everybody_starts_again_elsewhere_by_way_of_seeds,
+    who_is_killed_a_moment_after_it_met_others_finds_them_again_elsewhere,
 );
 
 async fn nodes_find_each_other_and_hear_each_others_facts(carrier: Carrier) {
@@ -192,6 +193,32 @@ async fn everybody_starts_again_without_seeds_where_it_was(carrier: Carrier) {
 
 async fn everybody_starts_again_elsewhere_by_way_of_seeds(carrier: Carrier) {
     start_again(carrier, false).await;
+}
+
+/// Whoever made a cluster has no seeds: what it wrote down is all it has.
+async fn who_is_killed_a_moment_after_it_met_others_finds_them_again_elsewhere(carrier: Carrier) {
+    let cluster = Development::new();
+    let directory = tempfile::tempdir().unwrap();
+    let home = directory.path().join("first");
+    let identity = cluster.identity(RoleSet::ALL);
+    let end = carrier
+        .endpoint_at(anywhere(), identity.clone(), &cluster)
+        .await;
+    let first = Node::start_with(end, &[], at_home(home.clone())).await;
+    let second = Node::start(&carrier, &cluster, &[&first]).await;
+    all_see_each_other(&[&first, &second]).await;
+    let kept = home.join("introductions");
+    until("whom it met is on its disk", || kept.exists()).await;
+    let then = std::fs::read(&kept).unwrap();
+    first.die().await;
+    // A kill leaves what was there then.
+    std::fs::write(&kept, then).unwrap();
+
+    let again = Node::come_back(&carrier, &cluster, identity, anywhere(), &[], at_home(home)).await;
+    all_see_each_other(&[&again, &second]).await;
+    for node in [again, second] {
+        node.die().await;
+    }
 }
 
 async fn start_again(carrier: Carrier, where_it_was: bool) {

@@ -173,3 +173,98 @@ async fn when_the_only_master_is_killed_a_worker_that_is_fit_takes_over() {
         one.stop().await;
     }
 }
+
+/// Ten times the node that leads is killed. What is shown is how long it takes until one leads that is a master, and as many vote as before, all of
+/// them alive: `cargo test -p convoke-cli --test it -- --ignored --nocapture ten_masters`.
+#[tokio::test]
+#[ignore = "long: cargo xtask e2e"]
+async fn ten_masters_are_killed_and_each_time_the_voters_are_full_again() {
+    let _stage = STAGE.lock().await;
+    let cluster = Cluster::new();
+    let names = ["first", "second", "third", "fourth", "fifth"];
+    let role = |at: usize| if at == 0 { "master" } else { "worker" };
+    let mut nodes: Vec<Option<One>> = Vec::new();
+    let mut token = String::new();
+    for (at, name) in names.into_iter().enumerate() {
+        let mut asked = vec!["--name", name, "--role", role(at)];
+        if at > 0 {
+            asked.extend(["--join", &token]);
+        }
+        nodes.push(Some(start(&cluster, name, 8, &asked).await));
+        if at == 0 {
+            token = cluster.token("first", &["--uses", "4"]).await;
+            for (key, value) in [("voters.most", "3"), ("voters.replace-after-ms", "5000")] {
+                cluster
+                    .say("first", &["config", "propose", key, value])
+                    .await;
+            }
+        }
+    }
+    for name in names {
+        until("it is enrolled", || async {
+            !role_of(&cluster, "first", name).await.is_empty()
+        })
+        .await;
+        cluster.say("first", &["role", "auto", name]).await;
+    }
+    let mut took: [Vec<f64>; 2] = [Vec::new(), Vec::new()];
+    for turn in 0..10 {
+        let somebody = names[turn % names.len()];
+        let voters = settled(&cluster, somebody, None).await;
+        let leader = voters.iter().find(|it| it["leads"] == true).unwrap();
+        let at = position(&cluster, somebody, &names, leader).await;
+        let killed = tokio::time::Instant::now();
+        nodes[at].take().unwrap().kill().await;
+        let witness = names[(at + 1) % names.len()];
+        until("another master is there", || async {
+            let mut masters = names.into_iter().filter(|name| *name != names[at]);
+            let seen = listed(&cluster, witness).await;
+            masters.any(|name| {
+                let node = seen.iter().find(|it| it["name"] == name);
+                node.is_some_and(|it| it["role"]["value"] == "master")
+            })
+        })
+        .await;
+        took[0].push(killed.elapsed().as_secs_f64());
+        settled(&cluster, witness, Some(leader)).await;
+        took[1].push(killed.elapsed().as_secs_f64());
+        let asked = ["--name", names[at]];
+        nodes[at] = Some(start(&cluster, names[at], 8, &asked).await);
+    }
+    for (what, took) in ["another master", "voters full"].into_iter().zip(&mut took) {
+        took.sort_by(f64::total_cmp);
+        println!("{what}: p50 {:.1} s of {took:.1?}", took[took.len() / 2]);
+    }
+    for one in nodes.into_iter().flatten() {
+        one.stop().await;
+    }
+}
+
+/// Those who vote, once three do, none of them `without`, one of them leads, and nothing is about to change.
+async fn settled(cluster: &Cluster, at: &str, without: Option<&Value>) -> Vec<Value> {
+    let voters = async || -> Vec<Value> {
+        let mut asking = cluster.command(at, &["raft", "voters", "--json"]);
+        let said = asking.output().await.unwrap();
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        let Ok(all) = serde_json::from_str::<Value>(&said) else {
+            return Vec::new();
+        };
+        let nodes = all["nodes"].as_array().cloned().unwrap_or_default();
+        nodes.into_iter().filter(|it| it["votes"] == true).collect()
+    };
+    until("three vote", || async {
+        let all = voters().await;
+        all.len() == 3
+            && all.iter().any(|it| it["leads"] == true)
+            && without.is_none_or(|gone| all.iter().all(|it| it["node"] != gone["node"]))
+    })
+    .await;
+    voters().await
+}
+
+async fn position(cluster: &Cluster, at: &str, names: &[&str], voter: &Value) -> usize {
+    let seen = listed(cluster, at).await;
+    let node = seen.iter().find(|it| it["id"] == voter["node"]).unwrap();
+    let place = names.iter().position(|name| node["name"] == *name);
+    place.unwrap()
+}
