@@ -64,6 +64,11 @@ fn ids_keep_their_promises() {
 }
 
 #[test]
+fn selectors_keep_their_promises() {
+    replay("selector");
+}
+
+#[test]
 fn versioned_messages_keep_their_promises() {
     replay("versioned");
 }

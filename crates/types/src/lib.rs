@@ -2,6 +2,7 @@
 //!
 //! - [`NodeId`], [`ClusterId`], [`Incarnation`]: who is talking, and in which life.
 //! - [`Role`], [`RoleSet`], [`Tag`], [`Tags`]: what a node may do and what people call it.
+//! - [`selector`]: conditions on tags, which people write.
 //! - [`Timestamp`], [`Moment`]: what time it is, for people and for timers.
 //! - [`Problem`]: the error that crosses a boundary. It says what failed, whose fault it is, whether
 //!   anything changed and whether to try again.
@@ -16,6 +17,7 @@ pub mod codec;
 mod error;
 mod id;
 mod role;
+pub mod selector;
 mod tag;
 mod time;
 pub mod wire;
@@ -23,5 +25,6 @@ pub mod wire;
 pub use error::{Blame, Changed, Code, Problem, Retry, UnknownCode};
 pub use id::{ClusterId, IdError, Incarnation, JumpBound, JumpError, NodeId, Short};
 pub use role::{Role, RoleSet, Roles, UnknownRole};
+pub use selector::{Selector, SelectorError};
 pub use tag::{Tag, TagError, Tags};
 pub use time::{Moment, Timestamp};

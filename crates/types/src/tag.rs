@@ -5,7 +5,7 @@
 //! "the zone of this node" has one answer. The rules below keep tags writable on a command line and in a list
 //! separated by commas.
 //!
-//! Deliberately not here: selectors over tags, and what any particular key means.
+//! Deliberately not here: selectors over tags (beside this, `selector`), and what any particular key means.
 
 use std::fmt;
 use std::str::FromStr;
@@ -201,7 +201,7 @@ impl<'a> IntoIterator for &'a Tags {
     }
 }
 
-fn check_key(key: &str) -> Result<(), TagError> {
+pub(crate) fn check_key(key: &str) -> Result<(), TagError> {
     let allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '.' | '_' | '-' | '/');
     if let Some((at, found)) = key.chars().enumerate().find(|(_, c)| !allowed(*c)) {
         return Err(TagError::KeyCharacter {
@@ -215,7 +215,7 @@ fn check_key(key: &str) -> Result<(), TagError> {
     Ok(())
 }
 
-fn check_value(key: &str, value: &str) -> Result<(), TagError> {
+pub(crate) fn check_value(key: &str, value: &str) -> Result<(), TagError> {
     let key = || key.to_owned();
     if value.is_empty() {
         return Err(TagError::EmptyValue { key: key() });

@@ -15,6 +15,7 @@ mod log;
 mod membership;
 mod probe;
 mod problem;
+mod selector;
 mod versioned;
 
 use std::fmt::Debug;
@@ -123,6 +124,15 @@ pub const TARGETS: &[Target] = &[
         sample: ids::sample,
         words: ids::WORDS,
         bytes_per_byte: 64,
+    },
+    Target {
+        name: "selector",
+        checks: "selectors read back from their canonical text and mean the same; others are refused in bounded words, however deep they nest",
+        check: selector::check,
+        sample: selector::sample,
+        words: selector::WORDS,
+        // A term of two bytes is kept as a tree and as a step, with strings of its own, for the selector, its twin and its opposite.
+        bytes_per_byte: 1_024,
     },
     Target {
         name: "versioned",
