@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout_at;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use crate::balanced::{Balanced, Hold};
 use crate::channel::{Boxed, Channel, ClientLink, not_sent};
 use crate::context::{Context, TraceContext};
 use crate::error::CallError;
@@ -38,6 +39,7 @@ pub struct CallOptions {
     latest: Option<Instant>,
     trace: Option<TraceContext>,
     attempts: Option<u32>,
+    key: Option<u64>,
 }
 
 impl CallOptions {
@@ -86,6 +88,15 @@ impl CallOptions {
         self
     }
 
+    /// What the call is about, for balanced calls that go by it: the same goes to the same instance, as long as that is there.
+    #[must_use]
+    pub fn key(mut self, key: impl AsRef<[u8]>) -> Self {
+        // FNV-1a: which instance has a key must be the same in every program that asks.
+        let add = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
+        self.key = Some(key.as_ref().iter().fold(0xCBF2_9CE4_8422_2325, add));
+        self
+    }
+
     fn deadline_of(
         &self,
         method: &MethodDescriptor,
@@ -104,10 +115,19 @@ impl CallOptions {
     }
 }
 
+/// Where calls go.
+#[derive(Clone, Debug)]
+enum Way {
+    /// To one node.
+    One(Channel),
+    /// To whichever instance is best for each.
+    Many(Balanced),
+}
+
 /// Makes calls over a channel. Generated clients hold one.
 #[derive(Clone)]
 pub struct Caller {
-    channel: Channel,
+    way: Way,
     options: CallOptions,
     interceptors: Option<Arc<[Arc<dyn ClientInterceptor>]>>,
 }
@@ -115,7 +135,7 @@ pub struct Caller {
 impl std::fmt::Debug for Caller {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Caller")
-            .field("channel", &self.channel)
+            .field("way", &self.way)
             .field("options", &self.options)
             .finish_non_exhaustive()
     }
@@ -124,7 +144,7 @@ impl std::fmt::Debug for Caller {
 impl From<Channel> for Caller {
     fn from(channel: Channel) -> Self {
         Self {
-            channel,
+            way: Way::One(channel),
             options: CallOptions::default(),
             interceptors: None,
         }
@@ -134,6 +154,22 @@ impl From<Channel> for Caller {
 impl From<&Channel> for Caller {
     fn from(channel: &Channel) -> Self {
         Self::from(channel.clone())
+    }
+}
+
+impl From<Balanced> for Caller {
+    fn from(balanced: Balanced) -> Self {
+        Self {
+            way: Way::Many(balanced),
+            options: CallOptions::default(),
+            interceptors: None,
+        }
+    }
+}
+
+impl From<&Balanced> for Caller {
+    fn from(balanced: &Balanced) -> Self {
+        Self::from(balanced.clone())
     }
 }
 
@@ -205,9 +241,16 @@ impl Caller {
         let deadline = self
             .options
             .deadline_of(method, Some(DEFAULT_DEADLINE), now);
+        let channel = match &self.way {
+            Way::One(channel) => channel,
+            Way::Many(balanced) => {
+                let calling = self.unary_among(balanced, method, body, deadline, trace);
+                return Box::pin(calling).await;
+            }
+        };
         if body.0.len() > LANE_BODY_MAX {
             let body = body.into_bytes();
-            let large = || self.large(method, body.clone(), deadline, trace);
+            let large = || large(channel, method, body.clone(), deadline, trace);
             return Box::pin(self.repeat(method, deadline, large)).await;
         }
         let request = Request {
@@ -217,39 +260,73 @@ impl Caller {
             deadline,
             trace,
         };
-        match self.attempt(&request).await {
+        match attempt(channel, &request).await {
             Answer::Problem(problem) if self.may_repeat(method, &problem, 1) => {
-                let again = || Box::pin(self.attempt(&request)) as Boxed<'_, Answer>;
+                let again = || Box::pin(attempt(channel, &request)) as Boxed<'_, Answer>;
                 Box::pin(self.repeat_after(problem, method, deadline, again)).await
             }
             answer @ (Answer::Ok(_) | Answer::App(_) | Answer::Problem(_)) => answer,
         }
     }
 
-    /// Sends a call on a lane once.
-    async fn attempt(&self, request: &Request<'_>) -> Answer {
-        let mut hops = 0;
-        loop {
-            let link = match self.channel.link(request.deadline).await {
-                Ok(link) => link,
-                Err(problem) => return Answer::Problem(not_sent(problem)),
-            };
-            match link.lane().submit(request) {
-                Ok(pending) => return pending.await,
-                Err(NotTaken::Full) => {
-                    if let Err(problem) = wait_for_room(&link, request.deadline).await {
-                        return Answer::Problem(problem);
-                    }
+    /// The same among many: each attempt goes to whom the balancer chooses.
+    async fn unary_among(
+        &self,
+        balanced: &Balanced,
+        method: &'static MethodDescriptor,
+        body: Encoded,
+        deadline: Option<Instant>,
+        trace: Option<TraceContext>,
+    ) -> Answer {
+        let body = body.into_bytes();
+        let once = |channel: Channel| {
+            let body = body.clone();
+            Box::pin(async move {
+                let answer = if body.len() > LANE_BODY_MAX {
+                    large(&channel, method, body, deadline, trace).await
+                } else {
+                    let request = Request {
+                        method,
+                        body: &body,
+                        now: Instant::now(),
+                        deadline,
+                        trace,
+                    };
+                    attempt(&channel, &request).await
+                };
+                match answer {
+                    Answer::Problem(problem) => Err(problem),
+                    answer @ (Answer::Ok(_) | Answer::App(_)) => Ok(answer),
                 }
-                // The link began to end between the look and the call; look again, a few times, unless we were turned out.
-                Err(NotTaken::Closed(problem)) => {
-                    hops += 1;
-                    if hops > 3 || problem.code != Code::Unavailable {
-                        return Answer::Problem(problem);
-                    }
-                }
+            }) as Boxed<'_, Result<Answer, Problem>>
+        };
+        match balanced.run(method, deadline, self.options.key, once).await {
+            Ok((answer, hold)) => {
+                hold.ended(None);
+                answer
             }
+            Err(problem) => Answer::Problem(problem),
         }
+    }
+
+    /// A stream to the one node, or to the instance that is chosen, and what keeps that one's place.
+    async fn open(
+        &self,
+        method: &'static MethodDescriptor,
+        deadline: Option<Instant>,
+        trace: Option<TraceContext>,
+    ) -> Result<(OpenCall, Option<Hold>), Problem> {
+        let balanced = match &self.way {
+            Way::One(channel) => return Ok((open(channel, method, deadline, trace).await?, None)),
+            Way::Many(balanced) => balanced,
+        };
+        let once = |channel: Channel| {
+            Box::pin(async move { open(&channel, method, deadline, trace).await })
+                as Boxed<'_, Result<OpenCall, Problem>>
+        };
+        let key = self.options.key;
+        let (call, hold) = Box::pin(balanced.run(method, deadline, key, once)).await?;
+        Ok((call, Some(hold)))
     }
 
     fn may_repeat(&self, method: &MethodDescriptor, problem: &Problem, sent: u32) -> bool {
@@ -297,91 +374,6 @@ impl Caller {
         Answer::Problem(problem)
     }
 
-    /// Sends a call whose body is too large for a lane, on a stream of its own.
-    fn large<'a>(
-        &'a self,
-        method: &'static MethodDescriptor,
-        body: Bytes,
-        deadline: Option<Instant>,
-        trace: Option<TraceContext>,
-    ) -> Boxed<'a, Answer> {
-        Box::pin(async move {
-            let limit = self.channel.limits().message_bytes;
-            if body.len() > limit {
-                let message = format!(
-                    "the request has {} bytes where {limit} are allowed",
-                    body.len()
-                );
-                return Answer::Problem(not_sent(Problem::new(Code::TooLarge, message)));
-            }
-            let exchange = async {
-                let mut call = self.open(method, deadline, trace).await?;
-                give_way(body.len()).await;
-                let mut head = Vec::with_capacity(8);
-                put_header(&mut head, item::ITEM, body.len());
-                let sent = async {
-                    call.send.write(head.into()).await?;
-                    call.send.write(body).await
-                };
-                if sent.await.is_ok() {
-                    call.send.finish();
-                }
-                // A callee that refuses stops reading and says why; its words are better than "stopped".
-                match call.reader.frame().await {
-                    Ok(frame) => {
-                        Ok(frame.map_or_else(|| Answer::Problem(ended_early()), answer_of))
-                    }
-                    Err(problem) => Err(problem),
-                }
-            };
-            match within(deadline, exchange).await {
-                Ok(answer) => answer,
-                Err(problem) => Answer::Problem(problem),
-            }
-        })
-    }
-
-    /// Opens a stream for one call and says what it calls.
-    async fn open(
-        &self,
-        method: &'static MethodDescriptor,
-        deadline: Option<Instant>,
-        trace: Option<TraceContext>,
-    ) -> Result<OpenCall, Problem> {
-        let link = self.channel.link(deadline).await.map_err(not_sent)?;
-        let active = link.streams.token();
-        let (mut send, recv) = link
-            .open_stream()
-            .await
-            .map_err(|error| error.to_problem(false))?;
-        let left = deadline.map_or(0, |deadline| {
-            let left = deadline
-                .saturating_duration_since(Instant::now())
-                .as_millis();
-            u64::try_from(left).unwrap_or(u64::MAX).max(1)
-        });
-        let open = StreamOpen {
-            method: method.name().to_owned(),
-            shape: method.kind(),
-            deadline_ms: left,
-            trace,
-        };
-        let open = codec::to_vec(&open).expect("an opening is plain data that always encodes");
-        let mut bytes = vec![OPEN_CALL];
-        put_header(&mut bytes, item::OPEN, open.len());
-        bytes.extend_from_slice(&open);
-        send.write(bytes.into())
-            .await
-            .map_err(|error| error.to_problem(false))?;
-        let reader = MessageReader::new(recv, self.channel.limits().message_bytes);
-        Ok(OpenCall {
-            link,
-            active,
-            send,
-            reader,
-        })
-    }
-
     /// One message there, many back.
     ///
     /// # Errors
@@ -420,16 +412,36 @@ impl Caller {
     {
         let body = Encoded::new(request)?;
         let deadline = self.options.deadline_of(method, None, Instant::now());
-        let mut call = within(deadline, self.open(method, deadline, trace)).await?;
         let mut bytes = Vec::with_capacity(body.0.len() + 16);
         put_header(&mut bytes, item::ITEM, body.0.len());
         bytes.extend_from_slice(&body.0);
         drop(body);
-        if within(deadline, write(&mut call.send, bytes)).await.is_ok() {
-            call.send.finish();
+        let bytes = Bytes::from(bytes);
+        let balanced = match &self.way {
+            Way::One(channel) => {
+                let begun = begin(channel, method, bytes, deadline, trace);
+                let call = begun.await?.map_err(CallError::App)?;
+                return Ok(call.into_streaming(None, deadline, None));
+            }
+            Way::Many(balanced) => balanced,
+        };
+        let once = |channel: Channel| {
+            let bytes = bytes.clone();
+            Box::pin(async move { begin(&channel, method, bytes, deadline, trace).await })
+                as Boxed<'_, Result<Result<OpenCall, E>, Problem>>
+        };
+        let key = self.options.key;
+        let (begun, mut hold) = Box::pin(balanced.run(method, deadline, key, once)).await?;
+        match begun {
+            Ok(call) => {
+                hold.started();
+                Ok(call.into_streaming(None, deadline, Some(hold)))
+            }
+            Err(error) => {
+                hold.ended(None);
+                Err(CallError::App(error))
+            }
         }
-        within(deadline, call.started()).await??;
-        Ok(call.into_streaming(None, deadline))
     }
 
     /// Many messages there, one back.
@@ -469,7 +481,7 @@ impl Caller {
         E: DeserializeOwned,
     {
         let deadline = self.options.deadline_of(method, None, Instant::now());
-        let mut call = within(deadline, self.open(method, deadline, trace)).await?;
+        let (mut call, hold) = within(deadline, self.open(method, deadline, trace)).await?;
         let OpenCall { send, reader, .. } = &mut call;
         let exchange = async {
             let mut sending = std::pin::pin!(pump(send, items, &[]));
@@ -483,8 +495,16 @@ impl Caller {
                 }
             }
         };
-        let frame = within(deadline, exchange).await?.ok_or_else(ended_early)?;
-        match answer_of(frame) {
+        let frame = within(deadline, exchange).await;
+        let answer = frame.and_then(|frame| Ok(answer_of(frame.ok_or_else(ended_early)?)));
+        let problem = match &answer {
+            Ok(Answer::Problem(problem)) | Err(problem) => Some(problem.code),
+            Ok(Answer::Ok(_) | Answer::App(_)) => None,
+        };
+        if let Some(hold) = hold {
+            hold.ended(problem);
+        }
+        match answer? {
             Answer::Ok(body) => Ok(decode(&body)?),
             Answer::App(body) => Err(CallError::App(decode(&body)?)),
             Answer::Problem(problem) => Err(problem.into()),
@@ -530,26 +550,37 @@ impl Caller {
         E: DeserializeOwned,
     {
         let deadline = self.options.deadline_of(method, None, Instant::now());
+        let (call, mut hold) = within(deadline, self.open(method, deadline, trace)).await?;
         let OpenCall {
             link,
             active,
             mut send,
             reader,
-        } = within(deadline, self.open(method, deadline, trace)).await?;
+        } = call;
         let sending = link.tasks.spawn(async move {
             // When the callee stops reading, it has answered or is gone; the reading side learns which.
             let _ = pump(&mut send, items, &[]).await;
         });
         let pump = AbortOnDrop(sending.abort_handle());
         let mut call = HalfOpen { active, reader };
-        within(deadline, started(&mut call.reader)).await??;
-        Ok(Streaming::received(Received::for_caller(
+        let begun = within(deadline, started(&mut call.reader)).await;
+        match &begun {
+            Ok(Ok(())) => hold.iter_mut().for_each(Hold::started),
+            Ok(Err(CallError::App(_))) => hold.take().into_iter().for_each(|it| it.ended(None)),
+            Ok(Err(CallError::Rpc(problem))) | Err(problem) => {
+                let code = problem.code;
+                hold.take().into_iter().for_each(|it| it.ended(Some(code)));
+            }
+        }
+        begun??;
+        let received = Received::for_caller(
             call.reader,
             None,
             Some(pump),
             call.active,
             deadline.map(Into::into),
-        )))
+        );
+        Ok(Streaming::received(received.holding(hold)))
     }
 
     fn before<E>(&self, method: &'static MethodDescriptor) -> Result<Around<'_>, CallError<E>> {
@@ -650,26 +681,47 @@ struct HalfOpen {
 }
 
 impl OpenCall {
-    async fn started<E: DeserializeOwned>(&mut self) -> Result<Result<(), CallError<E>>, Problem> {
-        started(&mut self.reader).await
-    }
-
     fn into_streaming<T, E>(
         self,
         pump: Option<AbortOnDrop>,
         deadline: Option<Instant>,
+        hold: Option<Hold>,
     ) -> Streaming<T, E>
     where
         T: Send + 'static,
         E: Send + 'static,
     {
-        Streaming::received(Received::for_caller(
+        let received = Received::for_caller(
             self.reader,
             Some(self.send),
             pump,
             self.active,
             deadline.map(Into::into),
-        ))
+        );
+        Streaming::received(received.holding(hold))
+    }
+}
+
+/// Begins a call with one message there and many back; the handler may refuse it with an error of its own.
+async fn begin<E: DeserializeOwned>(
+    channel: &Channel,
+    method: &'static MethodDescriptor,
+    request: Bytes,
+    deadline: Option<Instant>,
+    trace: Option<TraceContext>,
+) -> Result<Result<OpenCall, E>, Problem> {
+    let mut call = within(deadline, open(channel, method, deadline, trace)).await?;
+    let sent = async {
+        let written = call.send.write(request).await;
+        written.map_err(|error| error.to_problem(true))
+    };
+    if within(deadline, sent).await.is_ok() {
+        call.send.finish();
+    }
+    match within(deadline, started(&mut call.reader)).await? {
+        Ok(()) => Ok(Ok(call)),
+        Err(CallError::App(error)) => Ok(Err(error)),
+        Err(CallError::Rpc(problem)) => Err(problem),
     }
 }
 
@@ -686,6 +738,115 @@ async fn started<E: DeserializeOwned>(
     })
 }
 
+/// Sends a call on a lane once.
+async fn attempt(channel: &Channel, request: &Request<'_>) -> Answer {
+    let mut hops = 0;
+    loop {
+        let link = match channel.link(request.deadline).await {
+            Ok(link) => link,
+            Err(problem) => return Answer::Problem(not_sent(problem)),
+        };
+        match link.lane().submit(request) {
+            Ok(pending) => return pending.await,
+            Err(NotTaken::Full) => {
+                if let Err(problem) = wait_for_room(&link, request.deadline).await {
+                    return Answer::Problem(problem);
+                }
+            }
+            // The link began to end between the look and the call; look again, a few times, unless we were turned out.
+            Err(NotTaken::Closed(problem)) => {
+                hops += 1;
+                if hops > 3 || problem.code != Code::Unavailable {
+                    return Answer::Problem(problem);
+                }
+            }
+        }
+    }
+}
+
+/// Sends a call whose body is too large for a lane, on a stream of its own.
+fn large<'a>(
+    channel: &'a Channel,
+    method: &'static MethodDescriptor,
+    body: Bytes,
+    deadline: Option<Instant>,
+    trace: Option<TraceContext>,
+) -> Boxed<'a, Answer> {
+    Box::pin(async move {
+        let limit = channel.limits().message_bytes;
+        if body.len() > limit {
+            let message = format!(
+                "the request has {} bytes where {limit} are allowed",
+                body.len()
+            );
+            return Answer::Problem(not_sent(Problem::new(Code::TooLarge, message)));
+        }
+        let exchange = async {
+            let mut call = open(channel, method, deadline, trace).await?;
+            give_way(body.len()).await;
+            let mut head = Vec::with_capacity(8);
+            put_header(&mut head, item::ITEM, body.len());
+            let sent = async {
+                call.send.write(head.into()).await?;
+                call.send.write(body).await
+            };
+            if sent.await.is_ok() {
+                call.send.finish();
+            }
+            // A callee that refuses stops reading and says why; its words are better than "stopped".
+            match call.reader.frame().await {
+                Ok(frame) => Ok(frame.map_or_else(|| Answer::Problem(ended_early()), answer_of)),
+                Err(problem) => Err(problem),
+            }
+        };
+        match within(deadline, exchange).await {
+            Ok(answer) => answer,
+            Err(problem) => Answer::Problem(problem),
+        }
+    })
+}
+
+/// Opens a stream for one call and says what it calls.
+async fn open(
+    channel: &Channel,
+    method: &'static MethodDescriptor,
+    deadline: Option<Instant>,
+    trace: Option<TraceContext>,
+) -> Result<OpenCall, Problem> {
+    let link = channel.link(deadline).await.map_err(not_sent)?;
+    let active = link.streams.token();
+    let (mut send, recv) = link
+        .open_stream()
+        .await
+        .map_err(|error| error.to_problem(false))?;
+    let left = deadline.map_or(0, |deadline| {
+        let left = deadline
+            .saturating_duration_since(Instant::now())
+            .as_millis();
+        u64::try_from(left).unwrap_or(u64::MAX).max(1)
+    });
+    let open = StreamOpen {
+        method: method.name().to_owned(),
+        shape: method.kind(),
+        deadline_ms: left,
+        trace,
+    };
+    let open = codec::to_vec(&open).expect("an opening is plain data that always encodes");
+    let mut bytes = vec![OPEN_CALL];
+    put_header(&mut bytes, item::OPEN, open.len());
+    bytes.extend_from_slice(&open);
+    send.write(bytes.into())
+        .await
+        .map_err(|error| error.to_problem(false))?;
+    let reader = MessageReader::new(recv, channel.limits().message_bytes);
+    Ok(OpenCall {
+        link,
+        active,
+        send,
+        reader,
+    })
+}
+
 fn answer_of(frame: convoke_types::wire::rpc::Frame) -> Answer {
     match frame.kind {
         item::ITEM => Answer::Ok(frame.body),
@@ -693,12 +854,6 @@ fn answer_of(frame: convoke_types::wire::rpc::Frame) -> Answer {
         item::PROBLEM => Answer::Problem(problem_from(&frame.body)),
         other => Answer::Problem(unexpected(other)),
     }
-}
-
-async fn write(send: &mut SendHalf, bytes: Vec<u8>) -> Result<(), Problem> {
-    send.write(bytes.into())
-        .await
-        .map_err(|error| error.to_problem(true))
 }
 
 async fn wait_for_room(link: &ClientLink, deadline: Option<Instant>) -> Result<(), Problem> {

@@ -8,7 +8,7 @@
 //!         └─ slot n ── …                        all tasks belong to the link's tracker
 //! ```
 //!
-//! Choosing among many nodes is not here; a channel knows one.
+//! Choosing among many nodes is not here (`balanced`); a channel knows one.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -98,6 +98,8 @@ pub struct Channel(Arc<Inner>);
 struct Inner {
     source: Source,
     config: ChannelConfig,
+    /// Callers have others to turn to: an attempt that fails is told at once.
+    is_one_of_many: bool,
     slots: Vec<Arc<Place>>,
     next: AtomicUsize,
     /// No link is opened any more.
@@ -148,7 +150,16 @@ impl Channel {
             endpoint: endpoint.clone(),
             target: target.into(),
         };
-        Self::from_source(source, config)
+        Self::from_source(source, config, false)
+    }
+
+    /// The same for callers that have others to turn to: who finds no link has one attempt to open one, and none in a pause.
+    pub(crate) fn one_of_many(endpoint: &Endpoint, target: Target, config: ChannelConfig) -> Self {
+        let source = Source::Dial {
+            endpoint: endpoint.clone(),
+            target,
+        };
+        Self::from_source(source, config, true)
     }
 
     /// A channel over one link that exists already, such as one that was accepted; it ends with the link.
@@ -157,14 +168,16 @@ impl Channel {
         Self::from_source(
             Source::Given(link, limits.clone()),
             ChannelConfig::default(),
+            false,
         )
     }
 
-    fn from_source(source: Source, config: ChannelConfig) -> Self {
+    fn from_source(source: Source, config: ChannelConfig, is_one_of_many: bool) -> Self {
         let slots = (0..config.links.max(1)).map(|_| Arc::default()).collect();
         Self(Arc::new(Inner {
             source,
             config,
+            is_one_of_many,
             slots,
             next: AtomicUsize::new(0),
             closed: CancellationToken::new(),
@@ -239,6 +252,11 @@ impl Channel {
                     *attempts = Attempts::default();
                 }
                 if let Some(at) = attempts.not_before {
+                    if let Some(problem) = last.clone().filter(|_| self.0.is_one_of_many)
+                        && at > Instant::now()
+                    {
+                        return Err(problem);
+                    }
                     tokio::time::sleep_until(at.into()).await;
                 }
                 // A task of its own: it outlives a caller whose time is shorter than a handshake, and serves the next.
@@ -249,7 +267,9 @@ impl Channel {
                     .spawn(async move { channel.attempt(&place, &mut attempts).await });
                 match attempt.await {
                     Ok(Ok(link)) => return Ok(link),
-                    Ok(Err(problem)) if problem.retry == Retry::Never => return Err(problem),
+                    Ok(Err(problem)) if problem.retry == Retry::Never || self.0.is_one_of_many => {
+                        return Err(problem);
+                    }
                     Ok(Err(problem)) => last = Some(problem),
                     Err(error) => return Err(Problem::new(Code::Internal, error.to_string())),
                 }

@@ -14,12 +14,15 @@
 //! Every bound is in [`Limits`]. Nothing ever runs without TLS, or, in memory, without the same certificates checked by
 //! the same code.
 //!
-//! Deliberately not here: choosing among nodes, discovery, anything that needs to know the cluster.
+//! A [`Balanced`] stands where a [`Channel`] does and has each call go to the best of many.
+//!
+//! Deliberately not here: discovery, and anything else that needs to know the cluster.
 #![forbid(unsafe_code)]
 
 // Generated code names this crate from outside; the health check is generated inside it.
 extern crate self as convoke_rpc;
 
+pub mod balanced;
 mod caller;
 mod channel;
 mod context;
@@ -43,6 +46,7 @@ mod streaming;
 pub mod testing;
 pub mod trace;
 
+pub use balanced::{Balanced, BalancedConfig, Instances};
 pub use caller::{CallOptions, Caller, DEFAULT_DEADLINE};
 pub use channel::{Channel, ChannelConfig, Target};
 pub use context::{Context, TraceContext};

@@ -26,6 +26,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, Sleep};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use crate::balanced::Hold;
 use crate::error::{CallError, NoError};
 use crate::lane::calls::problem_from;
 use crate::lane::server::problem_bytes;
@@ -160,6 +161,8 @@ pub(crate) struct Received {
     /// Keeps a link from closing as long as a stream on it is read.
     _active: Option<TaskTrackerToken>,
     deadline: Option<Pin<Box<Sleep>>>,
+    /// The place of the call with its instance.
+    hold: Option<Hold>,
     over: bool,
 }
 
@@ -181,6 +184,7 @@ impl Received {
             _pump: None,
             _active: None,
             deadline: None,
+            hold: None,
             over: false,
         }
     }
@@ -200,8 +204,14 @@ impl Received {
             _pump: pump,
             _active: Some(active),
             deadline,
+            hold: None,
             over: false,
         }
+    }
+
+    /// The same, as a call that was balanced: its instance is told how it ends.
+    pub(crate) fn holding(self, hold: Option<Hold>) -> Self {
+        Self { hold, ..self }
     }
 
     fn poll_next<T: DeserializeOwned, E: DeserializeOwned>(
@@ -224,7 +234,14 @@ impl Received {
             return Poll::Ready(Some(Ok(message)));
         }
         self.over = true;
-        Poll::Ready(last_of(kind, self.reader.body()))
+        let last = last_of(kind, self.reader.body());
+        if let Some(hold) = self.hold.take() {
+            hold.ended(match &last {
+                Some(Err(CallError::Rpc(problem))) => Some(problem.code),
+                None | Some(Ok(_) | Err(CallError::App(_))) => None,
+            });
+        }
+        Poll::Ready(last)
     }
 
     fn poll_deadline<T, E>(
