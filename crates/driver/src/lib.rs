@@ -45,6 +45,7 @@ mod gossip;
 mod home;
 mod keeper;
 mod letters;
+mod registry;
 mod seal;
 mod seeds;
 mod settings;
@@ -59,6 +60,9 @@ pub use convoke_membership::{
 pub use error::{End, GossipError, StartError};
 pub use gossip::{BESIDE_MOST, Gossip, NodeStatus};
 pub use home::{Boot, BootError, Home};
+pub use registry::{
+    OFFER_BYTES, Offer, OfferError, SERVICE_BYTES, UnreadableOffer, WorkerRegistry, instances_of,
+};
 pub use seeds::{SEEDS_MOST, Seed, SeedError};
 pub use settings::Settings;
 pub use watchers::{NEWS_WAITING, News, WATCHERS_MOST, Watcher};

@@ -286,14 +286,16 @@ async fn when_an_instance_is_killed_no_call_fails_that_may_run_again() {
 async fn what_may_have_run_is_not_run_twice() {
     let fleet = Fleet::of(2);
     let (balanced, client) = fleet.client(round_robin());
-    let calling = tokio::spawn({
+    let mut calls = JoinSet::new();
+    calls.spawn({
         let client = client.clone();
         async move { client.count().await }
     });
     until("it runs", || fleet.ran().iter().sum::<usize>() == 1).await;
     let at = fleet.ran().iter().position(|it| *it == 1).unwrap();
     fleet.kill(at).await;
-    let error = calling.await.unwrap().expect_err("its server is gone");
+    let ended = calls.join_next().await.unwrap();
+    let error = ended.unwrap().expect_err("its server is gone");
     assert!(error.may_have_run(), "{error}");
     assert_eq!(fleet.ran().iter().sum::<usize>(), 1);
     fleet.end(balanced).await;
@@ -417,21 +419,23 @@ async fn who_has_no_room_queues_and_then_refuses_and_nothing_ran() {
         ..Params::lan()
     });
     let board = Arc::clone(&fleet.hosts[0].board);
-    let call = || {
+    let mut calls = JoinSet::new();
+    let mut call = || {
         let client = client.clone();
-        tokio::spawn(async move { client.wait().await })
+        calls.spawn(async move { client.wait().await });
     };
-    let running = call();
+    call();
     until("one runs", || board.waits.load(Ordering::SeqCst) == 1).await;
-    let queued = call();
+    call();
     until("one waits", || balanced.waiting() == 1).await;
     let refused = client.wait().await.expect_err("there is no room");
     assert_eq!(refused.code(), Some(Code::Overloaded));
     assert!(!refused.may_have_run());
     assert!(refused.to_string().contains("overloaded"), "{refused}");
     fleet.open_gates();
-    assert_eq!(running.await.unwrap(), Ok(0));
-    assert_eq!(queued.await.unwrap(), Ok(0));
+    while let Some(ended) = calls.join_next().await {
+        assert_eq!(ended.unwrap(), Ok(0));
+    }
     fleet.end(balanced).await;
 }
 
@@ -444,12 +448,13 @@ async fn giving_up_reaches_the_instance_and_frees_the_place() {
         ..Params::lan()
     });
     let board = Arc::clone(&fleet.hosts[0].board);
-    let calling = tokio::spawn({
+    let mut calls = JoinSet::new();
+    calls.spawn({
         let client = client.clone();
         async move { client.wait().await }
     });
     until("it waits", || board.waits.load(Ordering::SeqCst) == 1).await;
-    calling.abort();
+    calls.abort_all();
     until("it was given up there", || {
         board.waits.load(Ordering::SeqCst) == 0
     })

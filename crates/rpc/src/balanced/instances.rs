@@ -38,7 +38,9 @@ impl Instances {
         let mut registry = self.0.registry.lock();
         let mut left_out = Ok(());
         for update in updates {
-            left_out = left_out.and(registry.apply(update));
+            if let Err(full) = registry.apply(update) {
+                left_out = Err(full);
+            }
         }
         let revision = registry.revision();
         self.0.revision.send_if_modified(|told| {

@@ -321,11 +321,11 @@ impl Inner {
 
     /// The channel to an instance, made when it is needed, and anew when the instance is elsewhere.
     fn channel_to(&self, state: &mut State, instance: &Arc<Instance>) -> Result<Channel, Problem> {
-        if let Some((of, channel)) = state.channels.get_mut(&instance.id) {
-            if Arc::ptr_eq(of, instance) || of.addresses == instance.addresses {
-                *of = Arc::clone(instance);
-                return Ok(channel.clone());
-            }
+        if let Some((of, channel)) = state.channels.get_mut(&instance.id)
+            && (Arc::ptr_eq(of, instance) || of.addresses == instance.addresses)
+        {
+            *of = Arc::clone(instance);
+            return Ok(channel.clone());
         }
         let target = target(instance).ok_or_else(|| {
             let what = format!("instance {} says no address", instance.id);
