@@ -174,7 +174,7 @@ async fn when_the_only_master_is_killed_a_worker_that_is_fit_takes_over() {
     }
 }
 
-/// Ten times the node that leads is killed. What is shown is how long it takes until one leads that is a master, and as many vote as before, all of
+/// Ten times the only master is killed. What is shown is how long it takes until another node is one, and until as many vote as before, all of
 /// them alive: `cargo test -p convoke-cli --test it -- --ignored --nocapture ten_masters`.
 #[tokio::test]
 #[ignore = "long: cargo xtask e2e"]
@@ -208,28 +208,39 @@ async fn ten_masters_are_killed_and_each_time_the_voters_are_full_again() {
         cluster.say("first", &["role", "auto", name]).await;
     }
     let mut took: [Vec<f64>; 2] = [Vec::new(), Vec::new()];
-    for turn in 0..10 {
-        let somebody = names[turn % names.len()];
-        let voters = settled(&cluster, somebody, None).await;
-        let leader = voters.iter().find(|it| it["leads"] == true).unwrap();
-        let at = position(&cluster, somebody, &names, leader).await;
+    let mut master = 0;
+    for _ in 0..10 {
+        settled(&cluster, names[master], None).await;
+        let gone = listed(&cluster, names[master]).await;
+        let gone = gone.into_iter().find(|it| it["name"] == names[master]);
+        let gone = gone.unwrap()["id"].clone();
         let killed = tokio::time::Instant::now();
-        nodes[at].take().unwrap().kill().await;
-        let witness = names[(at + 1) % names.len()];
+        nodes[master].take().unwrap().kill().await;
+        let at = names[(master + 1) % names.len()];
+        settled(&cluster, at, Some(&gone)).await;
+        took[1].push(killed.elapsed().as_secs_f64());
+        let heir = std::cell::Cell::new(master);
         until("another master is there", || async {
-            let mut masters = names.into_iter().filter(|name| *name != names[at]);
-            let seen = listed(&cluster, witness).await;
-            masters.any(|name| {
-                let node = seen.iter().find(|it| it["name"] == name);
-                node.is_some_and(|it| it["role"]["value"] == "master")
-            })
+            let seen = listed(&cluster, at).await;
+            let found = names.into_iter().position(|name| {
+                name != names[master]
+                    && seen
+                        .iter()
+                        .any(|it| it["name"] == name && it["role"]["value"] == "master")
+            });
+            heir.set(found.unwrap_or(master));
+            found.is_some()
         })
         .await;
         took[0].push(killed.elapsed().as_secs_f64());
-        settled(&cluster, witness, Some(leader)).await;
-        took[1].push(killed.elapsed().as_secs_f64());
-        let asked = ["--name", names[at]];
-        nodes[at] = Some(start(&cluster, names[at], 8, &asked).await);
+        // It comes back, and makes room for the next turn: there is one master again.
+        let asked = ["--name", names[master]];
+        nodes[master] = Some(start(&cluster, names[master], 8, &asked).await);
+        cluster
+            .say(at, &["role", "set", names[master], "worker"])
+            .await;
+        cluster.say(at, &["role", "auto", names[master]]).await;
+        master = heir.get();
     }
     for (what, took) in ["another master", "voters full"].into_iter().zip(&mut took) {
         took.sort_by(f64::total_cmp);
@@ -241,7 +252,7 @@ async fn ten_masters_are_killed_and_each_time_the_voters_are_full_again() {
 }
 
 /// Those who vote, once three do, none of them `without`, one of them leads, and nothing is about to change.
-async fn settled(cluster: &Cluster, at: &str, without: Option<&Value>) -> Vec<Value> {
+async fn settled(cluster: &Cluster, at: &str, without: Option<&Value>) {
     let voters = async || -> Vec<Value> {
         let mut asking = cluster.command(at, &["raft", "voters", "--json"]);
         let said = asking.output().await.unwrap();
@@ -256,15 +267,7 @@ async fn settled(cluster: &Cluster, at: &str, without: Option<&Value>) -> Vec<Va
         let all = voters().await;
         all.len() == 3
             && all.iter().any(|it| it["leads"] == true)
-            && without.is_none_or(|gone| all.iter().all(|it| it["node"] != gone["node"]))
+            && without.is_none_or(|gone| all.iter().all(|it| it["node"] != *gone))
     })
     .await;
-    voters().await
-}
-
-async fn position(cluster: &Cluster, at: &str, names: &[&str], voter: &Value) -> usize {
-    let seen = listed(cluster, at).await;
-    let node = seen.iter().find(|it| it["id"] == voter["node"]).unwrap();
-    let place = names.iter().position(|name| node["name"] == *name);
-    place.unwrap()
 }
