@@ -1,5 +1,7 @@
 //! Roles that follow from what machines can do and what the cluster needs.
 
+use std::path::{Path, PathBuf};
+
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -131,6 +133,167 @@ async fn a_machine_that_grows_is_given_work_without_a_restart_and_it_is_explaine
     }
 }
 
+/// A machine in files, or a control group of the kernel: either way a limit on memory that can be raised.
+struct Limit {
+    file: PathBuf,
+    /// It was made for the test, and goes with it.
+    is_group: bool,
+}
+
+impl Limit {
+    fn set(&self, bytes: u64) {
+        std::fs::write(&self.file, bytes.to_string()).unwrap();
+    }
+
+    /// Of a machine that is written down below this directory.
+    fn in_files(root: &Path) -> Self {
+        let group = root.join("sys/fs/cgroup/convoke");
+        for (path, text) in [
+            ("proc/self/cgroup", "0::/convoke\n"),
+            (
+                "proc/self/mountinfo",
+                "32 1 0:29 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+            ),
+            (
+                "proc/meminfo",
+                "MemTotal: 16000000 kB\nMemAvailable: 15000000 kB\n",
+            ),
+            ("proc/self/status", "Cpus_allowed_list:\t0-3\n"),
+            ("sys/devices/system/cpu/online", "0-3\n"),
+            ("sys/fs/cgroup/convoke/memory.current", "1\n"),
+        ] {
+            let path = root.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        Self {
+            file: group.join("memory.max"),
+            is_group: false,
+        }
+    }
+
+    /// Of a group that is made below that of this process, which is in the first version of groups. Says why there is none.
+    fn in_a_group(of: u32) -> Result<Self, String> {
+        let read =
+            |path: &str| std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
+        let members = read("/proc/self/cgroup")?;
+        let own = members.lines().find_map(|line| {
+            let mut parts = line.splitn(3, ':').skip(1);
+            (parts.next()? == "memory").then(|| parts.next())?
+        });
+        let own = own
+            .ok_or("memory has no tree of groups of its own")?
+            .trim_start_matches('/');
+        let above = Path::new("/sys/fs/cgroup/memory").join(own);
+        let group = above.join(format!("convoke-roles-{of}"));
+        std::fs::create_dir(&group).map_err(|error| format!("{}: {error}", group.display()))?;
+        Ok(Self {
+            file: group.join("memory.limit_in_bytes"),
+            is_group: true,
+        })
+    }
+
+    fn take_in(&self, process: u32) {
+        let procs = self.file.with_file_name("cgroup.procs");
+        std::fs::write(procs, process.to_string()).unwrap();
+    }
+}
+
+impl Drop for Limit {
+    fn drop(&mut self) {
+        let group = self.file.parent().unwrap();
+        let Some(above) = group.parent().filter(|_| self.is_group) else {
+            return;
+        };
+        // The kernel removes no group with somebody in it, and a test that failed has left its node there.
+        let inside = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+        for process in inside.lines() {
+            let _ = std::fs::write(above.join("cgroup.procs"), process);
+        }
+        if let Err(error) = std::fs::remove_dir(group) {
+            println!("{} is left behind: {error}", group.display());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_limit_that_is_raised_makes_workers_of_nodes_without_a_restart() {
+    let _stage = STAGE.lock().await;
+    let cluster = Cluster::new();
+    let first = start(
+        &cluster,
+        "first",
+        8,
+        &["--name", "first", "--role", "master"],
+    )
+    .await;
+    let need = ["config", "propose", "roles.need.workers", "2"];
+    cluster.say("first", &need).await;
+    let token = cluster.token("first", &["--uses", "2"]).await;
+    let (small, large) = (2 << 30, 8 << 30);
+
+    // One on a machine that is written down, one in a group of the kernel where there is one to be had.
+    let home = cluster.home("files");
+    let machine = home.join("machine");
+    let in_files = Limit::in_files(&machine);
+    in_files.set(small);
+    let probes = "cores = 4\ndisk_free = \"100GiB\"\ndisk_fsync = \"1ms\"\n";
+    let below = format!("[probe]\nroot = {machine:?}\n{probes}");
+    std::fs::write(home.join("convoke.toml"), below).unwrap();
+    std::fs::create_dir_all(cluster.home("group")).unwrap();
+    let config = format!("[probe]\n{probes}");
+    std::fs::write(cluster.home("group").join("convoke.toml"), config).unwrap();
+    let mut nodes = Vec::new();
+    for name in ["files", "group"] {
+        let joins = ["--name", name, "--join", &token, "--role", "observer"];
+        let mut command = cluster.up(name, &joins);
+        let mut one = cluster.spawn(name, command.env_remove(TOO_LITTLE.0));
+        one.hears("ready").await;
+        nodes.push(one);
+    }
+    let process = nodes[1].child.id().unwrap();
+    let in_group = Limit::in_a_group(process)
+        .inspect_err(|why| println!("not tried with a real group: {why}"));
+    let mut limits = vec![("files", in_files)];
+    if let Ok(group) = in_group {
+        group.set(small);
+        group.take_in(process);
+        limits.push(("group", group));
+    }
+    for (name, _) in &limits {
+        until("it is enrolled", || async {
+            role_of(&cluster, "first", name).await == "observer"
+        })
+        .await;
+        cluster.say("first", &["role", "auto", name]).await;
+    }
+    for (name, limit) in &limits {
+        let explained = async || {
+            let said = cluster
+                .say("first", &["role", "explain", name, "--json"])
+                .await;
+            object(&said)["roles"][1]["checks"].clone()
+        };
+        until("the limit is seen", || async {
+            let checks = explained().await;
+            let checks = checks.as_array().cloned().unwrap_or_default();
+            let memory = checks.iter().find(|it| it["measure"] == "memory");
+            memory.is_some_and(|it| {
+                let source = it["source"].as_str().unwrap_or_default();
+                it["level"] == "below" && source.contains("/sys/fs/cgroup")
+            })
+        })
+        .await;
+        assert_eq!(role_of(&cluster, "first", name).await, "observer");
+        limit.set(large);
+        becomes(&cluster, "first", name, "worker").await;
+    }
+    for one in nodes {
+        one.stop().await;
+    }
+    first.stop().await;
+}
+
 #[tokio::test]
 async fn when_the_only_master_is_killed_a_worker_that_is_fit_takes_over() {
     let _stage = STAGE.lock().await;
@@ -174,7 +337,7 @@ async fn when_the_only_master_is_killed_a_worker_that_is_fit_takes_over() {
     }
 }
 
-/// Ten times the node that leads is killed. What is shown is how long it takes until one leads that is a master, and as many vote as before, all of
+/// Ten times the only master is killed. What is shown is how long it takes until another node is one, and until as many vote as before, all of
 /// them alive: `cargo test -p convoke-cli --test it -- --ignored --nocapture ten_masters`.
 #[tokio::test]
 #[ignore = "long: cargo xtask e2e"]
@@ -193,7 +356,12 @@ async fn ten_masters_are_killed_and_each_time_the_voters_are_full_again() {
         nodes.push(Some(start(&cluster, name, 8, &asked).await));
         if at == 0 {
             token = cluster.token("first", &["--uses", "4"]).await;
-            for (key, value) in [("voters.most", "3"), ("voters.replace-after-ms", "5000")] {
+            // So many masters are not lost in a minute elsewhere: the cap on changes of roles is not what is looked at here.
+            for (key, value) in [
+                ("voters.most", "3"),
+                ("voters.replace-after-ms", "5000"),
+                ("roles.changes-per-minute", "1000"),
+            ] {
                 cluster
                     .say("first", &["config", "propose", key, value])
                     .await;
@@ -208,28 +376,39 @@ async fn ten_masters_are_killed_and_each_time_the_voters_are_full_again() {
         cluster.say("first", &["role", "auto", name]).await;
     }
     let mut took: [Vec<f64>; 2] = [Vec::new(), Vec::new()];
-    for turn in 0..10 {
-        let somebody = names[turn % names.len()];
-        let voters = settled(&cluster, somebody, None).await;
-        let leader = voters.iter().find(|it| it["leads"] == true).unwrap();
-        let at = position(&cluster, somebody, &names, leader).await;
+    let mut master = 0;
+    for _ in 0..10 {
+        settled(&cluster, names[master], None).await;
+        let gone = listed(&cluster, names[master]).await;
+        let gone = gone.into_iter().find(|it| it["name"] == names[master]);
+        let gone = gone.unwrap()["id"].clone();
         let killed = tokio::time::Instant::now();
-        nodes[at].take().unwrap().kill().await;
-        let witness = names[(at + 1) % names.len()];
+        nodes[master].take().unwrap().kill().await;
+        let at = names[(master + 1) % names.len()];
+        settled(&cluster, at, Some(&gone)).await;
+        took[1].push(killed.elapsed().as_secs_f64());
+        let heir = std::cell::Cell::new(master);
         until("another master is there", || async {
-            let mut masters = names.into_iter().filter(|name| *name != names[at]);
-            let seen = listed(&cluster, witness).await;
-            masters.any(|name| {
-                let node = seen.iter().find(|it| it["name"] == name);
-                node.is_some_and(|it| it["role"]["value"] == "master")
-            })
+            let seen = listed(&cluster, at).await;
+            let found = names.into_iter().position(|name| {
+                name != names[master]
+                    && seen
+                        .iter()
+                        .any(|it| it["name"] == name && it["role"]["value"] == "master")
+            });
+            heir.set(found.unwrap_or(master));
+            found.is_some()
         })
         .await;
         took[0].push(killed.elapsed().as_secs_f64());
-        settled(&cluster, witness, Some(leader)).await;
-        took[1].push(killed.elapsed().as_secs_f64());
-        let asked = ["--name", names[at]];
-        nodes[at] = Some(start(&cluster, names[at], 8, &asked).await);
+        // It comes back, and makes room for the next turn: there is one master again.
+        let asked = ["--name", names[master]];
+        nodes[master] = Some(start(&cluster, names[master], 8, &asked).await);
+        cluster
+            .say(at, &["role", "set", names[master], "worker"])
+            .await;
+        cluster.say(at, &["role", "auto", names[master]]).await;
+        master = heir.get();
     }
     for (what, took) in ["another master", "voters full"].into_iter().zip(&mut took) {
         took.sort_by(f64::total_cmp);
@@ -241,7 +420,7 @@ async fn ten_masters_are_killed_and_each_time_the_voters_are_full_again() {
 }
 
 /// Those who vote, once three do, none of them `without`, one of them leads, and nothing is about to change.
-async fn settled(cluster: &Cluster, at: &str, without: Option<&Value>) -> Vec<Value> {
+async fn settled(cluster: &Cluster, at: &str, without: Option<&Value>) {
     let voters = async || -> Vec<Value> {
         let mut asking = cluster.command(at, &["raft", "voters", "--json"]);
         let said = asking.output().await.unwrap();
@@ -256,15 +435,7 @@ async fn settled(cluster: &Cluster, at: &str, without: Option<&Value>) -> Vec<Va
         let all = voters().await;
         all.len() == 3
             && all.iter().any(|it| it["leads"] == true)
-            && without.is_none_or(|gone| all.iter().all(|it| it["node"] != gone["node"]))
+            && without.is_none_or(|gone| all.iter().all(|it| it["node"] != *gone))
     })
     .await;
-    voters().await
-}
-
-async fn position(cluster: &Cluster, at: &str, names: &[&str], voter: &Value) -> usize {
-    let seen = listed(cluster, at).await;
-    let node = seen.iter().find(|it| it["id"] == voter["node"]).unwrap();
-    let place = names.iter().position(|name| node["name"] == *name);
-    place.unwrap()
 }
