@@ -38,6 +38,7 @@
 //! - [`rpc::reflection`] lets a server describe itself, with the feature of that name, so that `convoke rpc` can call it with JSON.
 //! - [`cluster`] says who is there: nodes find each other, tell each other facts, and notice who is gone. It shares the endpoint
 //!   with calls, and `Gossip::members` has the addresses to call.
+//! - [`cluster::ClusterClient`] calls RPC services wherever they are offered, each call on the instance that is best for it; [`balance`] has the settings.
 //! - [`store`] reads, changes and watches what the cluster decided.
 //! - `node`, with the feature of that name, starts a node inside the program: it takes part, votes if it is a master, and keeps what is
 //!   decided. The example `embed` does that.
@@ -68,6 +69,16 @@ pub mod cluster {
 
     #[doc(inline)]
     pub use convoke_driver::*;
+}
+
+pub mod balance {
+    //! Which instance of an RPC service gets a call: strategies, limits, retries.
+    //!
+    //! Nodes offer RPC services with [`Gossip::offer`](crate::cluster::Gossip::offer), and a [`ClusterClient`](crate::cluster::ClusterClient) calls
+    //! them. The example `cluster-client` does both; [`Params`] has every setting.
+
+    #[doc(inline)]
+    pub use convoke_balance::*;
 }
 
 pub mod store {
@@ -180,8 +191,8 @@ pub mod types {
 
     #[doc(inline)]
     pub use convoke_types::{
-        Blame, Changed, ClusterId, Code, Incarnation, NodeId, Problem, Retry, Role, RoleSet, Tag,
-        Tags, Timestamp,
+        Blame, Changed, ClusterId, Code, Incarnation, NodeId, Problem, Retry, Role, RoleSet,
+        Selector, SelectorError, Tag, Tags, Timestamp,
     };
 }
 

@@ -39,6 +39,7 @@
 //! addresses from [`Gossip::members`].
 #![forbid(unsafe_code)]
 
+mod cluster_client;
 mod dial;
 mod error;
 mod gossip;
@@ -53,6 +54,7 @@ mod story;
 mod table;
 mod watchers;
 
+pub use cluster_client::{ClusterClient, WAYS_MOST};
 pub use convoke_membership::{
     Capacity, Condition, Counters, Event, EventKind, Fact, FactError, Facts, Gap, Health, Load,
     Member, Params, Roll, Status, Verdict, Watched,
