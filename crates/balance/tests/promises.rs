@@ -299,6 +299,45 @@ fn verdicts_of_others_count_at_once_and_a_failed_one_is_not_even_tried_in_despai
 }
 
 #[test]
+fn a_verdict_is_not_undone_by_an_old_description() {
+    let mut balancer = of(How::RoundRobin, 2);
+    balancer.health(START, &id(0), Health::Failed);
+    balancer.put(START, Arc::new(tagged(0, "load", "new")));
+    assert_eq!(shares(&mut balancer, START, 20).get(&id(0)), None);
+    balancer.health(START, &id(0), Health::Serving);
+    assert!(shares(&mut balancer, START, 40).contains_key(&id(0)));
+}
+
+#[test]
+fn who_drains_is_left_alone_for_a_while_and_not_for_ever() {
+    let mut balancer = of(How::RoundRobin, 2);
+    end_one_at(&mut balancer, START, &id(0), Outcome::Leaving);
+    assert_eq!(
+        shares(&mut balancer, START + ms(9_999), 20).get(&id(0)),
+        None
+    );
+    assert!(shares(&mut balancer, START + ms(10_000), 20).contains_key(&id(0)));
+}
+
+#[test]
+fn a_deadline_that_is_too_short_is_no_fault_of_the_instance() {
+    let mut balancer = of(How::RoundRobin, 2);
+    for _ in 0..10 {
+        let (_, ticket) = go(&mut balancer, START, &call(START));
+        balancer.done(START, ticket, Outcome::Answered, ms(100));
+    }
+    let mut late = |waited: u64| {
+        for _ in 0..20 {
+            let (_, ticket) = go(&mut balancer, START, &call(START));
+            balancer.done(START, ticket, Outcome::Late, ms(waited));
+        }
+        balancer.counters().ejections
+    };
+    assert_eq!(late(5), 0);
+    assert_eq!(late(300), 1);
+}
+
+#[test]
 fn who_fails_is_left_out_longer_each_time_and_proves_itself_first() {
     let mut balancer = of(How::RoundRobin, 4);
     let mut now = START;
