@@ -193,11 +193,12 @@ pub enum Outcome {
     Refused,
     /// It has too much to do: its limit falls. It is no failure.
     Overloaded,
-    /// It drains: it gets no more, until it is said to serve again.
+    /// It drains. It is left alone for [`Params::link_pause_most`], unless a link to it is opened before; whether it is there after that is
+    /// for its description to say.
     Leaving,
     /// It failed.
     Failed,
-    /// No answer came in time.
+    /// No answer came in time. It is a failure if it was waited for twice as long as calls take on average.
     Late,
     /// No link could be opened, or it was lost: it is left alone for a while, at once.
     LinkLost,
@@ -356,12 +357,12 @@ impl Balancer {
         }
     }
 
-    /// How an instance is: a verdict that came on another way than its description. Counts at once.
-    pub fn health(&mut self, now: Moment, id: &InstanceId, health: Health) {
+    /// What others say of an instance, on another way than its description; the worse of both counts. It counts at once, and until something
+    /// else is said here.
+    pub fn health(&mut self, now: Moment, id: &InstanceId, verdict: Health) {
         if let Ok(at) = self.place(id) {
-            let mut instance = (*self.members[at].instance).clone();
-            instance.health = health;
-            self.put(now, Arc::new(instance));
+            self.members[at].judge(now, verdict);
+            self.touch();
         }
     }
 
@@ -466,16 +467,12 @@ impl Balancer {
             Outcome::Answered => self.answered(now, at, latency),
             Outcome::Refused => self.judge(now, at, true),
             Outcome::Overloaded => self.change(at, |member, _| member.limit.refused(now)),
-            Outcome::Leaving => self.leaving(at),
-            Outcome::Failed => self.judge(now, at, false),
-            Outcome::Late => {
-                let memory = self.params.latency_memory;
-                self.change(at, |member, _| {
-                    member.latency.peak(now, latency, memory);
-                    member.limit.refused(now);
-                });
-                self.judge(now, at, false);
+            Outcome::Leaving => {
+                self.members[at].link.leaves(now, &self.params);
+                self.touch();
             }
+            Outcome::Failed => self.judge(now, at, false),
+            Outcome::Late => self.late(now, at, latency),
             Outcome::LinkLost => {
                 self.members[at].link.lost(now, &self.params);
                 self.touch();
@@ -684,8 +681,8 @@ impl Balancer {
         }
         let count = |is: &dyn Fn(&Member) -> bool| self.members.iter().filter(|it| is(it)).count();
         Some(Refusal::NobodyFit {
-            draining: count(&|it| it.instance.health == Health::NotServing),
-            failed: count(&|it| it.instance.health == Health::Failed),
+            draining: count(&|it| it.health() == Health::NotServing),
+            failed: count(&|it| it.health() == Health::Failed),
             without_method: count(&lacks),
         })
     }
@@ -732,11 +729,17 @@ impl Balancer {
         self.judge(now, at, true);
     }
 
-    fn leaving(&mut self, at: usize) {
-        let mut instance = (*self.members[at].instance).clone();
-        instance.health = Health::NotServing;
-        self.members[at].instance = Arc::new(instance);
-        self.touch();
+    /// No answer came in time. Whose time was short says nothing of the instance by that.
+    fn late(&mut self, now: Moment, at: usize, waited: Duration) {
+        if waited < self.expected() * 2 {
+            return;
+        }
+        let memory = self.params.latency_memory;
+        self.change(at, |member, _| {
+            member.latency.peak(now, waited, memory);
+            member.limit.refused(now);
+        });
+        self.judge(now, at, false);
     }
 
     /// Takes in whether an attempt went well, and ejects who has failed too often. A failure that comes fast must not make an instance look

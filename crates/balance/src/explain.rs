@@ -37,7 +37,7 @@ pub enum Standing {
 
 impl Standing {
     pub(crate) fn of(member: &Member, now: Moment) -> Self {
-        match member.instance.health {
+        match member.health() {
             Health::NotServing => return Self::NotServing,
             Health::Unreachable => return Self::Unreachable,
             Health::Failed => return Self::Failed,

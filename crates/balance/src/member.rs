@@ -19,6 +19,8 @@ pub(crate) struct Member {
     /// Which life of it this is: answers to calls of an earlier one say nothing of this one.
     pub(crate) life: u64,
     pub(crate) is_near: bool,
+    /// What others said of it beside its description. The worse of both counts, so that an old description does not undo a verdict.
+    pub(crate) verdict: Health,
     pub(crate) in_flight: u32,
     pub(crate) latency: Latency,
     pub(crate) limit: Limit,
@@ -55,6 +57,7 @@ impl Member {
             bits: instance.id.bits(),
             life,
             is_near: is_near(&instance, params),
+            verdict: Health::Serving,
             in_flight: 0,
             latency: Latency::default(),
             limit: Limit::new(now, params, instance.weight),
@@ -66,19 +69,34 @@ impl Member {
         }
     }
 
-    /// Takes in a new description. One that serves again after it did not begins slowly.
+    /// Takes in a new description.
     pub(crate) fn describe(&mut self, now: Moment, instance: Arc<Instance>, params: &Params) {
-        let is_back = self.instance.health != Health::Serving && instance.health == Health::Serving;
-        if is_back {
+        let before = self.health();
+        self.is_near = is_near(&instance, params);
+        self.instance = instance;
+        self.begin_slowly_if_back(now, before);
+    }
+
+    /// Takes in what others say.
+    pub(crate) fn judge(&mut self, now: Moment, verdict: Health) {
+        let before = self.health();
+        self.verdict = verdict;
+        self.begin_slowly_if_back(now, before);
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        self.instance.health.max(self.verdict)
+    }
+
+    fn begin_slowly_if_back(&mut self, now: Moment, before: Health) {
+        if before != Health::Serving && self.health() == Health::Serving {
             self.since = now;
             self.link = Link::default();
         }
-        self.is_near = is_near(&instance, params);
-        self.instance = instance;
     }
 
     pub(crate) fn grade(&self, now: Moment) -> Grade {
-        match self.instance.health {
+        match self.health() {
             Health::Failed | Health::NotServing => Grade::Never,
             Health::Unreachable => Grade::Unreachable,
             Health::Serving if self.link.pause.is_some_and(|until| now < until) => Grade::LinkDown,
@@ -140,6 +158,11 @@ impl Link {
         let pause = params.link_pause.saturating_mul(1 << self.in_a_row.min(16));
         self.in_a_row = self.in_a_row.saturating_add(1);
         self.pause = Some(now + pause.min(params.link_pause_most));
+    }
+
+    /// It said that it is about to go: there will be none for a while, unless somebody opens one.
+    pub(crate) fn leaves(&mut self, now: Moment, params: &Params) {
+        self.pause = Some(now + params.link_pause_most);
     }
 
     /// There is one.

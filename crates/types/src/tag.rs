@@ -16,11 +16,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::id::FromText;
 
 /// A key, perhaps with a value: `gpu`, `zone=eu/west-1`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+///
+/// It is kept as its text, in one piece: a selector looks at many, and each piece elsewhere costs more than what is done with it.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Tag {
-    key: String,
-    value: Option<String>,
+    text: Box<str>,
+    key_bytes: u8,
 }
+
+/// So few tags are looked through faster than searched.
+const FEW: usize = 16;
 
 /// Tags sorted by key, each key once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -98,30 +103,50 @@ impl Tag {
     /// A tag without a value.
     pub fn new(key: &str) -> Result<Self, TagError> {
         check_key(key)?;
-        Ok(Self {
-            key: key.to_owned(),
-            value: None,
-        })
+        Ok(Self::of(key.into(), key.len()))
     }
 
     /// A tag with a value.
     pub fn with_value(key: &str, value: &str) -> Result<Self, TagError> {
         check_key(key)?;
         check_value(key, value)?;
-        Ok(Self {
-            key: key.to_owned(),
-            value: Some(value.to_owned()),
-        })
+        Ok(Self::of(format!("{key}={value}").into(), key.len()))
     }
 
     /// What it is about.
+    #[inline]
     pub fn key(&self) -> &str {
-        &self.key
+        &self.text[..usize::from(self.key_bytes)]
     }
 
     /// What it says, if it says more than that it is there.
+    #[inline]
     pub fn value(&self) -> Option<&str> {
-        self.value.as_deref()
+        self.text.get(usize::from(self.key_bytes) + 1..)
+    }
+
+    fn of(text: Box<str>, key_bytes: usize) -> Self {
+        let key_bytes = u8::try_from(key_bytes).expect("keys were checked to be short");
+        Self { text, key_bytes }
+    }
+}
+
+impl fmt::Debug for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tag({:?})", self.text)
+    }
+}
+
+/// By key, then by value.
+impl Ord for Tag {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.key(), self.value()).cmp(&(other.key(), other.value()))
+    }
+}
+
+impl PartialOrd for Tag {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -136,7 +161,7 @@ impl Tags {
 
     /// Adds a tag and gives back the one that had its key. A full set is left as it is.
     pub fn insert(&mut self, tag: Tag) -> Result<Option<Tag>, TagError> {
-        match self.place(&tag.key) {
+        match self.place(tag.key()) {
             Ok(at) => Ok(Some(std::mem::replace(&mut self.sorted[at], tag))),
             Err(_) if self.sorted.len() == Self::MOST => Err(TagError::TooMany),
             Err(at) => {
@@ -154,13 +179,19 @@ impl Tags {
 
     /// The tag with this key.
     pub fn get(&self, key: &str) -> Option<&Tag> {
-        let at = self.place(key).ok()?;
-        Some(&self.sorted[at])
+        if self.sorted.len() > FEW {
+            let at = self.place(key).ok()?;
+            return Some(&self.sorted[at]);
+        }
+        // Selectors ask this of thousands of nodes. Lengths lie side by side and settle most of it; texts lie elsewhere.
+        self.sorted
+            .iter()
+            .find(|tag| usize::from(tag.key_bytes) == key.len() && tag.key() == key)
     }
 
     /// Whether exactly this tag, with this value or without one, is in it.
     pub fn contains(&self, tag: &Tag) -> bool {
-        self.get(&tag.key) == Some(tag)
+        self.get(tag.key()) == Some(tag)
     }
 
     /// The tags, sorted by key.
@@ -179,14 +210,15 @@ impl Tags {
     }
 
     fn place(&self, key: &str) -> Result<usize, usize> {
-        self.sorted
-            .binary_search_by(|tag| tag.key.as_str().cmp(key))
+        self.sorted.binary_search_by(|tag| tag.key().cmp(key))
     }
 
     /// Adds a tag where a whole set is given at once: there, a repeated key is a mistake.
     fn insert_once(&mut self, tag: Tag) -> Result<(), TagError> {
         match self.insert(tag)? {
-            Some(Tag { key, .. }) => Err(TagError::Twice { key }),
+            Some(twice) => Err(TagError::Twice {
+                key: twice.key().to_owned(),
+            }),
             None => Ok(()),
         }
     }
@@ -239,10 +271,7 @@ pub(crate) fn check_value(key: &str, value: &str) -> Result<(), TagError> {
 
 impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.value {
-            Some(value) => write!(f, "{}={value}", self.key),
-            None => f.write_str(&self.key),
-        }
+        f.write_str(&self.text)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The faults, in the order of the layers: disk, log, engine, decided state, client.
+//! The faults, in the order of the layers: disk, log, engine, decided state, client; then selectors and balancing.
 //!
 //! What cannot be planted by a change of a few words of ours, like a majority that is counted wrong inside of the engine, is planted where
 //! the engine meets our code. Mistakes that need a switch rather than a change are in `crates/sim` (`--planted`).
@@ -19,6 +19,24 @@ const fn decided(name: &'static str) -> Test {
         package: "convoke-decided",
         folder: "crates/decided",
         target: Some("promises"),
+        name,
+    }
+}
+
+const fn types(name: &'static str) -> Test {
+    Test {
+        package: "convoke-types",
+        folder: "crates/types",
+        target: Some("selector"),
+        name,
+    }
+}
+
+const fn balance(target: &'static str, name: &'static str) -> Test {
+    Test {
+        package: "convoke-balance",
+        folder: "crates/balance",
+        target: Some(target),
         name,
     }
 }
@@ -1213,6 +1231,186 @@ pub(super) const FAULTS: &[Fault] = &[
         new: "since.expect(\"it is later\")))",
         why: "a machine whose clock says 1969 cannot even say so",
         test: cli("troubles::who_comes_with_a_wrong_clock_is_not_let_in_and_told_by_how_much"),
+        may_hang: false,
+    },
+    Fault {
+        name: "what-is-not-asked-for-is",
+        file: "crates/types/src/selector/program.rs",
+        old: "Expression::Not(inner) => self.lay(inner, fails, holds),",
+        new: "Expression::Not(inner) => self.lay(inner, holds, fails),",
+        why: "a selector means the opposite of what it says",
+        test: types("the_examples_of_the_page_select_what_the_page_says"),
+        may_hang: false,
+    },
+    Fault {
+        name: "not-equal-is-equal",
+        file: "crates/types/src/selector/parse.rs",
+        old: "None => Ok((Test::Is(value), sign == \"!=\")),",
+        new: "None => Ok((Test::Is(value), sign == \"==\")),",
+        why: "what should be passed over is what is chosen",
+        test: types("the_examples_of_the_page_select_what_the_page_says"),
+        may_hang: false,
+    },
+    Fault {
+        name: "the-lost-are-called-in-despair",
+        file: "crates/balance/src/member.rs",
+        old: "Health::Failed | Health::NotServing => Grade::Never,",
+        new: "Health::Failed | Health::NotServing => Grade::Unreachable,",
+        why: "calls go to a node that everybody knows to be lost",
+        test: balance(
+            "promises",
+            "verdicts_of_others_count_at_once_and_a_failed_one_is_not_even_tried_in_despair",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "one-more-is-ejected",
+        file: "crates/balance/src/balancer.rs",
+        old: "if ejected >= most {",
+        new: "if ejected > most {",
+        why: "the last instance is left out, and nobody is called",
+        test: balance(
+            "promises",
+            "no_more_than_half_are_ejected_and_never_the_last",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "retries-without-a-budget",
+        file: "crates/balance/src/retry.rs",
+        old: "if !budget.take(now) {",
+        new: "if !budget.take(now) && failed.attempts > 9 {",
+        why: "everything fails, and the load trebles",
+        test: balance(
+            "simulation",
+            "retries_keep_to_their_budget_in_every_stretch_of_time_whatever_fails",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "what-may-have-run-runs-again",
+        file: "crates/balance/src/retry.rs",
+        old: "Safety::MayHaveRun => return Verdict::Stop(Stop::MayHaveRun),",
+        new: "Safety::MayHaveRun => {}",
+        why: "an order is placed twice",
+        test: balance(
+            "promises",
+            "what_may_have_run_is_not_repeated_and_nothing_is_that_cannot_end_in_time",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "calls-wait-until-they-are-late",
+        file: "crates/balance/src/queue.rs",
+        old: "(left / 2).min(most)",
+        new: "left.min(most)",
+        why: "under overload all calls are answered, too late",
+        test: balance(
+            "simulation",
+            "three_times_too_much_leaves_most_of_the_capacity_to_calls_that_succeed",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "an-earlier-life-counts",
+        file: "crates/balance/src/balancer.rs",
+        old: "if self.members[at].life != open.life {",
+        new: "if self.members[at].life < open.life {",
+        why: "an instance that came back is left alone for what the one before it did",
+        test: balance(
+            "promises",
+            "an_answer_from_an_earlier_life_says_nothing_of_this_one",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "a-lost-link-says-nothing",
+        file: "crates/balance/src/balancer.rs",
+        old: "            Outcome::LinkLost => {\n                self.members[at].link.lost(now, &self.params);",
+        new: "            Outcome::LinkLost => {\n                self.members[at].credit += 0.0;",
+        why: "until a verdict comes, calls go to where nobody is",
+        test: balance(
+            "promises",
+            "a_lost_link_counts_at_once_and_one_call_at_a_time_finds_out_whether_it_is_back",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "lies-count-in-full",
+        file: "crates/balance/src/member.rs",
+        old: "latency * queue * (1.0 + self.load(now, params))",
+        new: "latency * queue * (0.001 + self.load(now, params))",
+        why: "who says that it has nothing to do gets everything to do",
+        test: balance(
+            "promises",
+            "who_says_that_it_has_nothing_to_do_gets_at_most_twice_what_others_get",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "keys-without-a-bound",
+        file: "crates/balance/src/strategy.rs",
+        old: "pub const BOUND: f64 = 1.25;",
+        new: "pub const BOUND: f64 = 1_000.0;",
+        why: "one busy key drowns one instance",
+        test: balance("promises", "no_key_makes_an_instance_busier_than_its_bound"),
+        may_hang: false,
+    },
+    Fault {
+        name: "no-probation",
+        file: "crates/balance/src/outlier.rs",
+        old: "        if self.is_on_probation {\n            return",
+        new: "        if self.is_on_probation && self.times == 0 {\n            return",
+        why: "who fails always gets five calls each time it is let in again",
+        test: balance(
+            "promises",
+            "who_fails_is_left_out_longer_each_time_and_proves_itself_first",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "newcomers-get-it-all-at-once",
+        file: "crates/balance/src/outlier.rs",
+        old: "part.max(0.1)",
+        new: "part.max(1.0)",
+        why: "an instance that has just started is flooded",
+        test: balance("promises", "who_was_never_called_is_tried_and_not_flooded"),
+        may_hang: false,
+    },
+    Fault {
+        name: "limits-never-fall",
+        file: "crates/balance/src/limit.rs",
+        old: "if mean > lowest * self.tolerance {",
+        new: "if mean > lowest * self.tolerance * 1e6 {",
+        why: "an overloaded instance gets more and more",
+        test: balance(
+            "promises",
+            "a_limit_grows_while_it_is_used_and_falls_when_calls_take_twice_as_long",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "near-without-end",
+        file: "crates/balance/src/balancer.rs",
+        old: "let order = if self.spills() { [1, 0] } else { [0, 1] };",
+        new: "let order = if self.spills() { [0, 0] } else { [0, 0] };",
+        why: "a full zone keeps its calls while others are idle",
+        test: balance(
+            "promises",
+            "near_comes_first_and_what_it_has_no_room_for_spills_over",
+        ),
+        may_hang: false,
+    },
+    Fault {
+        name: "tickets-are-missed-for-ever",
+        file: "crates/balance/src/balancer.rs",
+        old: "                self.counters.lost_tickets += 1;\n                self.leave(&open);",
+        new: "                self.counters.lost_tickets += 1;\n                drop(open);",
+        why: "a call that nobody ended takes a place for ever",
+        test: balance(
+            "promises",
+            "a_ticket_that_nobody_gives_back_frees_its_place_after_its_deadline",
+        ),
         may_hang: false,
     },
 ];

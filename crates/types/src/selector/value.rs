@@ -13,6 +13,10 @@ use std::cmp::Ordering;
 pub(super) struct Literal {
     text: String,
     is_decimal: bool,
+    /// What most of them are, as a number.
+    small: Option<u64>,
+    /// Its parts, if it is a version of small numbers and nothing else.
+    parts: Option<Vec<u64>>,
 }
 
 impl Literal {
@@ -22,6 +26,13 @@ impl Literal {
         (is_decimal || Version::read(text).is_some()).then(|| Self {
             text: text.to_owned(),
             is_decimal,
+            small: small(text),
+            parts: text
+                .strip_prefix('v')
+                .unwrap_or(text)
+                .split('.')
+                .map(small)
+                .collect(),
         })
     }
 
@@ -31,6 +42,17 @@ impl Literal {
 
     /// How `value` stands to it; `None` if they cannot be compared.
     pub(super) fn compare(&self, value: &str) -> Option<Ordering> {
+        if let (Some(literal), Some(value)) = (self.small, small(value)) {
+            return Some(value.cmp(&literal));
+        }
+        if !self.is_decimal
+            && let Some(order) = self
+                .parts
+                .as_ref()
+                .and_then(|parts| by_small_parts(value, parts))
+        {
+            return Some(order);
+        }
         if self.is_decimal
             && let (Some(value), Some(literal)) = (Decimal::read(value), Decimal::read(&self.text))
         {
@@ -38,6 +60,17 @@ impl Literal {
         }
         Some(Version::read(value)?.cmp(&Version::read(&self.text)?))
     }
+}
+
+/// A whole number of few digits; `None` says nothing.
+fn small(text: &str) -> Option<u64> {
+    if text.is_empty() || text.len() > 18 {
+        return None;
+    }
+    text.bytes().try_fold(0, |number, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        (digit <= 9).then(|| number * 10 + u64::from(digit))
+    })
 }
 
 /// A decimal number as its digits, without those that say nothing.
@@ -113,6 +146,23 @@ impl<'a> Version<'a> {
             (Some(one), Some(other)) => by_names(one, other),
         })
     }
+}
+
+/// How a version of small numbers stands to these parts; `None` says nothing.
+fn by_small_parts(value: &str, parts: &[u64]) -> Option<Ordering> {
+    let mut parts = parts.iter().copied();
+    let mut order = Ordering::Equal;
+    for part in value.strip_prefix('v').unwrap_or(value).split('.') {
+        let part = small(part)?;
+        order = order.then_with(|| part.cmp(&parts.next().unwrap_or(0)));
+    }
+    Some(order.then_with(|| {
+        if parts.all(|part| part == 0) {
+            Ordering::Equal
+        } else {
+            Ordering::Less
+        }
+    }))
 }
 
 fn by_parts(one: &str, other: &str) -> Ordering {
