@@ -27,6 +27,8 @@
 //! | `keeper.rs` | the loop that owns the machine; every bound in one table |
 //! | `table.rs` | which link to a peer is used, and which one goes |
 //! | `dial.rs` | when a link is opened, and to which address |
+//! | `registry.rs` | [`WorkerRegistry`]: which RPC services are offered where |
+//! | `cluster_client.rs` | [`ClusterClient`]: calls them, each call on the instance that is best |
 //! | `letters.rs` | letters on their streams |
 //! | `seeds.rs` | [`Seed`]: addresses, names, files |
 //! | `home/` | [`Boot`], and introductions kept for the next start |
@@ -35,8 +37,7 @@
 //!
 //! Decisions are the machine's, but for those about links, which are in `table.rs` and `dial.rs` and take the time as a value.
 //!
-//! Deliberately not here: what a member's facts lead to, deciding anything, and calls: a program that calls members takes their
-//! addresses from [`Gossip::members`].
+//! Deliberately not here: what a member's facts lead to, and deciding anything.
 #![forbid(unsafe_code)]
 
 mod cluster_client;

@@ -11,6 +11,8 @@
 //! Kill a worker with `kill -9` while the client calls: the calls go on. The directory stands in for a cluster: in it is the issuer that all of
 //! them get their identity from.
 
+#![expect(clippy::print_stdout, reason = "printing is what it is for")]
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
