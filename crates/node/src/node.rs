@@ -47,6 +47,7 @@ use crate::inspect;
 use crate::logs::Ring;
 use crate::notify::Notifier;
 use crate::parts::{Parts, Slot};
+use crate::planning::Steadiness;
 use crate::probe::Overrides;
 use crate::roles::wanted;
 use crate::services;
@@ -343,6 +344,7 @@ impl Node {
         let me = endpoint.identity().node_id();
         let start = home.start();
         let overrides = watch::Sender::new(settings.overrides.clone());
+        let steadiness = Steadiness::recall(home.directory(), begun);
         let parts = Arc::new(Parts {
             settings,
             home,
@@ -363,6 +365,7 @@ impl Node {
             log: Slot::new(),
             desk: Slot::new(),
             overrides,
+            steadiness,
             role: watch::Sender::new(None),
             was_ready: AtomicBool::new(false),
             ended: watch::Sender::new(None),

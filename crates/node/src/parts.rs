@@ -24,7 +24,7 @@ use crate::custody::Papers;
 use crate::event::Event;
 use crate::home::Home;
 use crate::node::{NodeError, Settings};
-use crate::planning::Desk;
+use crate::planning::{Desk, Steadiness};
 use crate::probe::Overrides;
 use crate::services::api::{Happenings, LogClock, Logins};
 use crate::supervisor::Reins;
@@ -91,6 +91,8 @@ pub(crate) struct Parts {
     pub(crate) desk: Slot<Arc<Desk>>,
     /// What the configuration says of this machine.
     pub(crate) overrides: watch::Sender<Overrides>,
+    /// How steadily it was in touch with its peers.
+    pub(crate) steadiness: Steadiness,
     /// Its role, once it is listed and answers.
     pub(crate) role: watch::Sender<Option<Role>>,
     /// Whether it was ready before, so that this is told once.

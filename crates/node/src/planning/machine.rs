@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use convoke_planner::roles::{Confidence as Trust, Machine, Measured};
 
-use crate::probe::{self, Answer, Confidence, Known};
+use crate::probe::{self, Answer, Confidence, Known, Steady};
 
 /// What is known beside the probes.
 pub(super) struct Beside {
@@ -19,6 +19,8 @@ pub(super) struct Beside {
     /// Where others reach it, and whether a person said so.
     pub(super) address: SocketAddr,
     pub(super) is_advertised: bool,
+    /// How steadily it was in touch with its peers over a day.
+    pub(super) steady: Steady,
 }
 
 pub(super) fn of(found: &probe::Machine, beside: &Beside) -> Machine {
@@ -30,7 +32,7 @@ pub(super) fn of(found: &probe::Machine, beside: &Beside) -> Machine {
             digits(free.saturating_add(beside.own_bytes.unwrap_or_default()))
         }),
         bandwidth_bits: bandwidth(found),
-        stability_permille: Measured::unknown("nobody has watched it for long", "gossip"),
+        stability_permille: stability(&beside.steady),
         is_writable: match &beside.is_writable {
             Ok(()) => Measured::exact(true, "a file was written"),
             Err(why) => Measured::with(false, why.clone(), Trust::Exact),
@@ -58,6 +60,17 @@ fn bandwidth(found: &probe::Machine) -> Measured<u64> {
         return seen;
     }
     link
+}
+
+/// Rounded down to tens, and without the minutes that were seen: both would change with every minute, and all is told when anything changes.
+fn stability(steady: &Steady) -> Measured<u64> {
+    const SOURCE: &str = "what its peers answered, over a day";
+    match &steady.stability {
+        Answer::Known(known) => Measured::with(known.value / 10 * 10, SOURCE, trust_in(known)),
+        Answer::Unknown { .. } => {
+            Measured::unknown("it saw its peers for too short a time", SOURCE)
+        }
+    }
 }
 
 fn addressable(beside: &Beside) -> Measured<bool> {

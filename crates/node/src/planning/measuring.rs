@@ -21,7 +21,7 @@ use super::machine::{self, Beside};
 use super::report::{REPORT, Report};
 use crate::custody::now;
 use crate::parts::Parts;
-use crate::probe::{self, Now, Probes};
+use crate::probe::{self, Now, Probes, Window};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(10);
@@ -121,6 +121,7 @@ impl Measuring {
             is_writable,
             address: self.parts.own,
             is_advertised: self.parts.settings.advertise.is_some(),
+            steady: self.parts.steadiness.over(Window::Day),
         };
         Some((found, beside))
     }

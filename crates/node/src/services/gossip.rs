@@ -72,10 +72,13 @@ async fn run(
     let mut progress = tokio::time::interval(PROGRESS);
     let measuring = Measuring::new(Arc::clone(&parts)).run(&gossip);
     tokio::pin!(measuring);
+    let watching = parts.steadiness.watch(&parts, &gossip);
+    tokio::pin!(watching);
     let lived = loop {
         tokio::select! {
             () = context.stopped() => break Ok(()),
             never = &mut measuring => match never {},
+            never = &mut watching => match never {},
             _ = progress.tick() => {
                 // Answered by the loop that does the work.
                 if gossip.status().await.is_ok() {
@@ -95,6 +98,7 @@ async fn run(
         }
     };
     drop(slot);
+    parts.steadiness.keep(&parts).await;
     match lived {
         Ok(()) => {
             gossip.leave().await;
