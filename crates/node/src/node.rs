@@ -365,6 +365,7 @@ impl Node {
             log: Slot::new(),
             desk: Slot::new(),
             overrides,
+            measured: watch::Sender::new(None),
             steadiness,
             role: watch::Sender::new(None),
             was_ready: AtomicBool::new(false),

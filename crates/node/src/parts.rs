@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use convoke_consensus::host::{AddressBook, LogNode};
 use convoke_driver::Gossip;
+use convoke_planner::roles::Machine;
 use convoke_rpc::identity::{Identity, Trust};
 use convoke_rpc::metrics::Metrics;
 use convoke_rpc::{Endpoint, NodeId, Role};
@@ -91,6 +92,8 @@ pub(crate) struct Parts {
     pub(crate) desk: Slot<Arc<Desk>>,
     /// What the configuration says of this machine.
     pub(crate) overrides: watch::Sender<Overrides>,
+    /// What was measured of this machine last, once something was.
+    pub(crate) measured: watch::Sender<Option<Machine>>,
     /// How steadily it was in touch with its peers.
     pub(crate) steadiness: Steadiness,
     /// Its role, once it is listed and answers.

@@ -169,6 +169,7 @@ async fn how_steady_a_node_was_outlives_it_and_counts_for_its_role_elsewhere() {
     std::fs::create_dir_all(cluster.home("second")).unwrap();
     was_steady(&cluster, "second");
     let second = start(&cluster, "second", 8, &joins).await;
+    becomes(&cluster, "first", "second", "master").await;
     let stability = async || {
         let said = cluster
             .say("first", &["role", "explain", "second", "--json"])

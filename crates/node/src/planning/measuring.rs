@@ -75,8 +75,9 @@ impl Measuring {
             .map(crate::supervisor::Reins::overview);
         loop {
             if let Some((found, beside)) = self.look().await {
-                self.say(gossip, &found, &machine::of(&found, &beside))
-                    .await;
+                let machine = machine::of(&found, &beside);
+                self.say(gossip, &found, &machine).await;
+                self.parts.measured.send_replace(Some(machine));
                 self.measure_once(&found).await;
             }
             tokio::time::sleep(LEAST).await;
