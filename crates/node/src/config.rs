@@ -339,6 +339,7 @@ pub struct LimitsConfig {
 )]
 pub struct ProbeConfig {
     pub root: Option<PathBuf>,
+    pub bandwidth: bool,
     pub overrides: Overrides,
 }
 
@@ -419,6 +420,7 @@ impl Loaded {
             },
             probe: ProbeConfig {
                 root: self.path("probe.root"),
+                bandwidth: self.text("probe.bandwidth").as_deref() == Some("peers"),
                 overrides: self.overrides(),
             },
             stop: StopConfig {

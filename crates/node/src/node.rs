@@ -48,6 +48,7 @@ use crate::logs::Ring;
 use crate::notify::Notifier;
 use crate::parts::{Parts, Slot};
 use crate::planning::Steadiness;
+use crate::planning::bandwidth::Bandwidths;
 use crate::probe::Overrides;
 use crate::roles::wanted;
 use crate::services;
@@ -125,6 +126,8 @@ pub struct Settings {
     pub overrides: Overrides,
     /// Below which directory they look, if not at this machine.
     pub probe_root: Option<PathBuf>,
+    /// Whether it measures with other nodes what the network between them carries.
+    pub bandwidth: bool,
     /// What the program told lately, for those who ask for this node's log.
     pub recent: Option<Arc<Ring>>,
     /// Who hears of everything.
@@ -162,6 +165,7 @@ impl Settings {
             api: None,
             overrides: Overrides::default(),
             probe_root: None,
+            bandwidth: false,
             recent: None,
             teller: Arc::new(|_| ()),
         }
@@ -367,6 +371,7 @@ impl Node {
             overrides,
             measured: watch::Sender::new(None),
             steadiness,
+            bandwidths: Bandwidths::default(),
             role: watch::Sender::new(None),
             was_ready: AtomicBool::new(false),
             ended: watch::Sender::new(None),

@@ -25,6 +25,7 @@ use crate::custody::Papers;
 use crate::event::Event;
 use crate::home::Home;
 use crate::node::{NodeError, Settings};
+use crate::planning::bandwidth::Bandwidths;
 use crate::planning::{Desk, Steadiness};
 use crate::probe::Overrides;
 use crate::services::api::{Happenings, LogClock, Logins};
@@ -94,6 +95,8 @@ pub(crate) struct Parts {
     pub(crate) overrides: watch::Sender<Overrides>,
     /// What was measured of this machine last, once something was.
     pub(crate) measured: watch::Sender<Option<Machine>>,
+    /// What was measured of the network, and whose turn it is.
+    pub(crate) bandwidths: Bandwidths,
     /// How steadily it was in touch with its peers.
     pub(crate) steadiness: Steadiness,
     /// Its role, once it is listed and answers.

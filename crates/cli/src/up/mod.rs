@@ -304,6 +304,7 @@ fn settings(
         api: Some(ApiSettings::from(&config.api)),
         overrides: config.probe.overrides.clone(),
         probe_root: config.probe.root.clone(),
+        bandwidth: config.probe.bandwidth,
         notifier,
         teller,
         ..Settings::new(&config.node.data, network.listen)

@@ -122,6 +122,10 @@ impl Measuring {
             is_writable,
             address: self.parts.own,
             is_advertised: self.parts.settings.advertise.is_some(),
+            carried: self
+                .parts
+                .bandwidths
+                .known(self.parts.settings.bandwidth, Instant::now()),
             steady: self.parts.steadiness.over(Window::Day),
         };
         Some((found, beside))

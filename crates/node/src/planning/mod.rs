@@ -2,6 +2,7 @@
 //!
 //! | file | what it holds | kind |
 //! | --- | --- | --- |
+//! | `bandwidth.rs` | measures what the network between nodes carries, where people ask for it | acts |
 //! | `report.rs` | what a node says of itself by gossip, and how it is written | decides |
 //! | `machine.rs` | from what probes find to what counts for a role | decides |
 //! | `measuring.rs` | looks at the machine every ten seconds and says what changed | acts |
@@ -19,6 +20,7 @@
 //!
 //! Deliberately not here: the rules (`convoke_planner`), and playing a role (the supervisor).
 
+pub mod bandwidth;
 mod desk;
 mod machine;
 mod measuring;

@@ -74,11 +74,14 @@ async fn run(
     tokio::pin!(measuring);
     let watching = parts.steadiness.watch(&parts, &gossip);
     tokio::pin!(watching);
+    let carrying = parts.bandwidths.run(&parts, &gossip);
+    tokio::pin!(carrying);
     let lived = loop {
         tokio::select! {
             () = context.stopped() => break Ok(()),
             never = &mut measuring => match never {},
             never = &mut watching => match never {},
+            never = &mut carrying => match never {},
             _ = progress.tick() => {
                 // Answered by the loop that does the work.
                 if gossip.status().await.is_ok() {

@@ -38,6 +38,7 @@ use crate::inspect::{InspectServer, Inspecting};
 use crate::node::{Belonging, NodeError};
 use crate::parts::Parts;
 use crate::planning::Scoring;
+use crate::planning::bandwidth::{BandwidthServer, Measured};
 use crate::roles::Mode;
 use crate::supervisor::{Context, Failure, Running, Service, Work};
 
@@ -71,6 +72,7 @@ impl Service for Logging {
             if context.mode() == Mode::Asks {
                 let server = Server::builder()
                     .service(InspectServer::new(Inspecting::new(Arc::clone(&parts))))
+                    .service(BandwidthServer::new(Measured::new(Arc::clone(&parts))))
                     .interceptor(parts.calls.clone())
                     .reflection()
                     .serve(&parts.endpoint)?;
@@ -82,6 +84,7 @@ impl Service for Logging {
                 .service(raft)
                 .service(keeper)
                 .service(InspectServer::new(Inspecting::new(Arc::clone(&parts))))
+                .service(BandwidthServer::new(Measured::new(Arc::clone(&parts))))
                 .interceptor(parts.calls.clone())
                 .reflection()
                 .serve(&parts.endpoint)?;
