@@ -348,8 +348,10 @@ async fn be_listed(parts: &Parts, log: Option<&LogNode>, context: &Context) {
     let mut told = String::new();
     let mut certificates = parts.identity.watch();
     let mut was_ready = parts.was_ready.load(Ordering::Relaxed);
-    let mut scoring = Scoring::from(last_score(parts, log).await);
     context.not_ready("it is not listed yet");
+    let mut scoring = Scoring::from(last_score(parts, log).await);
+    // A score that cannot be told now makes nobody less of a node.
+    let mut is_score_alone = false;
     loop {
         match enrol(parts, log, scoring.score()).await {
             Ok(role) => {
@@ -367,16 +369,17 @@ async fn be_listed(parts: &Parts, log: Option<&LogNode>, context: &Context) {
                     let after = parts.begun.elapsed();
                     parts.tell(&Event::Ready { role, after });
                 }
-                tokio::select! {
-                    changed = certificates.changed() => if changed.is_err() {
-                        return std::future::pending().await;
+                is_score_alone = tokio::select! {
+                    changed = certificates.changed() => match changed {
+                        Ok(()) => false,
+                        Err(_) => return std::future::pending().await,
                     },
-                    () = considerable(parts, log, &mut scoring) => {}
-                }
+                    () = considerable(parts, log, &mut scoring) => true,
+                };
             }
             Err(why) => {
                 context.progress();
-                if parts.begun.elapsed() > QUIET && why != told {
+                if parts.begun.elapsed() > QUIET && why != told && !is_score_alone {
                     context.not_ready(why.clone());
                     parts.tell(&Event::NotEnrolled { why: why.clone() });
                     told = why;
