@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use convoke_node::config::{Sources, load};
+use convoke_node::planning::stability_of;
 use convoke_node::probe::{self, Machine, Now, Probes, Root, Row};
+use convoke_types::Moment;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 
@@ -67,15 +69,21 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         let mut probes = Probes::new(Root::below(&root), &data, settings.overrides);
         let (machine, took) = timed(|| probes.look(now()));
         let rows = machine.rows();
+        let kept = stability_of(&data);
+        let peers = kept
+            .as_ref()
+            .map(|(kept, ago)| (kept.rows(Moment::START), *ago));
         put(&if arguments.json {
             json_line(&json!({
                 "data": data.display().to_string(),
                 "root": root.display().to_string(),
                 "cpu_us": u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
                 "probes": probe::as_json(&rows),
+                "peers": peers.as_ref().map(|(rows, _)| probe::as_json(rows)),
+                "peers_ms_ago": peers.as_ref().map(|(_, ago)| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
             }))
         } else {
-            as_text(&rows, took)
+            as_text(&rows, took, peers.as_ref())
         })?;
         Ok(())
     })
@@ -130,8 +138,26 @@ fn own_time() -> Duration {
     Duration::try_from(time).unwrap_or_default()
 }
 
-/// For people: a table, and below it how much is unknown and what looking cost.
-fn as_text(rows: &[Row], took: Duration) -> String {
+/// For people: a table, and below it how much is unknown and what looking cost. Before that stands what the node kept of its peers.
+fn as_text(rows: &[Row], took: Duration, peers: Option<&(Vec<Row>, Duration)>) -> String {
+    let mut text = as_table(rows);
+    if let Some((peers, ago)) = peers {
+        let ago = human(*ago);
+        text.push_str(&format!(
+            "\nIn touch with its peers, as its node kept it {ago} ago:\n\n"
+        ));
+        text.push_str(&as_table(peers));
+    }
+    let unknown = rows.iter().filter(|row| row.why.is_some()).count();
+    text.push_str(&format!(
+        "\n{} probes, {unknown} unknown; looking took {} of a processor.\n",
+        rows.len(),
+        human(took)
+    ));
+    text
+}
+
+fn as_table(rows: &[Row]) -> String {
     let shown = rows.iter().map(|row| match (&row.why, row.confidence) {
         (None, Some(confidence)) => vec![
             Cell::from(row.probe),
@@ -147,14 +173,7 @@ fn as_text(rows: &[Row], took: Duration) -> String {
         ],
     });
     let head = Table::new(["PROBE", "VALUE", "CONFIDENCE", "SOURCE, OR WHY NOT"]);
-    let mut text = table(&head.wraps().rows(shown));
-    let unknown = rows.iter().filter(|row| row.why.is_some()).count();
-    text.push_str(&format!(
-        "\n{} probes, {unknown} unknown; looking took {} of a processor.\n",
-        rows.len(),
-        human(took)
-    ));
-    text
+    table(&head.wraps().rows(shown))
 }
 
 #[cfg(test)]
@@ -166,7 +185,7 @@ mod tests {
         let nothing = Root::memory(std::collections::BTreeMap::new());
         let data = Path::new("/data");
         let mut probes = Probes::new(nothing, data, probe::Overrides::default());
-        let text = as_text(&probes.look(now()).rows(), Duration::from_micros(810));
+        let text = as_text(&probes.look(now()).rows(), Duration::from_micros(810), None);
         let memory = text
             .lines()
             .find(|line| line.starts_with("memory "))

@@ -17,12 +17,40 @@ on_every_carrier!(
     nodes_find_each_other_and_hear_each_others_facts,
     a_node_that_dies_is_unreachable_then_failed_and_comes_back_in_a_higher_incarnation,
     a_node_that_leaves_is_seen_to_leave,
+    probes_are_counted_from_both_sides_and_so_are_those_that_are_lost,
     two_clusters_that_meet_do_not_merge,
     nodes_that_call_each_other_at_the_same_time_keep_one_link,
     everybody_starts_again_without_seeds_where_it_was,
     everybody_starts_again_elsewhere_by_way_of_seeds,
     who_is_killed_a_moment_after_it_met_others_finds_them_again_elsewhere,
 );
+
+async fn probes_are_counted_from_both_sides_and_so_are_those_that_are_lost(carrier: Carrier) {
+    let cluster = Development::new();
+    let first = Node::start(&carrier, &cluster, &[]).await;
+    let second = Node::start(&carrier, &cluster, &[&first]).await;
+    all_see_each_other(&[&first, &second]).await;
+    let counted = async |node: &Node, of: &Node| {
+        let watched = node.gossip.watched().await.unwrap();
+        let peer = watched.into_iter().find(|peer| peer.id == of.id());
+        peer.map(|peer| (peer.probes, peer.probes_answered))
+            .unwrap_or_default()
+    };
+    // Whoever leads, either learns of three exchanges.
+    until_async("both have counted", async || {
+        counted(&first, &second).await.1 >= 3 && counted(&second, &first).await.1 >= 3
+    })
+    .await;
+    let (before, _) = counted(&first, &second).await;
+    second.gossip.stop().await;
+    until_async("silence is counted", async || {
+        let (sent, got) = counted(&first, &second).await;
+        sent >= before + 5 && sent - got >= 5
+    })
+    .await;
+    second.endpoint.close().await;
+    first.die().await;
+}
 
 async fn nodes_find_each_other_and_hear_each_others_facts(carrier: Carrier) {
     let cluster = Development::new();

@@ -33,6 +33,7 @@ mod ration;
 mod rings;
 mod roster;
 mod seal;
+mod tally;
 mod view;
 mod watch;
 

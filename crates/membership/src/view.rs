@@ -90,6 +90,11 @@ pub struct Watched {
     pub suspected: bool,
     /// It did not answer.
     pub missing: bool,
+    /// Probes between the two that are over, whichever side sent them, since it became a neighbour. Whoever compares two looks begins anew when
+    /// it went down: it was no neighbour in between.
+    pub probes: u32,
+    /// How many of them got through.
+    pub probes_answered: u32,
 }
 
 /// Things that happened to this machine, counted since its start.

@@ -22,6 +22,7 @@ use convoke_types::Moment;
 use crate::params::Params;
 use crate::phi::Pulse;
 use crate::rings::Slot;
+use crate::tally::Tally;
 
 /// One neighbour under watch.
 #[derive(Debug, Clone)]
@@ -30,6 +31,7 @@ pub(crate) struct Watch {
     leads: bool,
     pulse: Pulse,
     round_trip: RoundTrip,
+    tally: Tally,
     state: State,
     sequence: u16,
     sent: Moment,
@@ -98,6 +100,7 @@ impl Watch {
             leads,
             pulse: Pulse::new(now, params.period, params.least_deviation),
             round_trip: RoundTrip::default(),
+            tally: Tally::default(),
             state: State::Calm { until: now + delay },
             sequence: 0,
             sent: now,
@@ -126,6 +129,11 @@ impl Watch {
 
     pub(crate) fn round_trip(&self) -> Option<Duration> {
         self.round_trip.mean
+    }
+
+    /// Probes between this node and the neighbour that are over, and how many of them got through.
+    pub(crate) fn counted(&self) -> (u32, u32) {
+        self.tally.counted()
     }
 
     /// Whether it has ever been heard, as a neighbour.
@@ -219,8 +227,16 @@ impl Watch {
 
     /// The answer to a ping, which gives a round-trip time if it is the answer to the last one.
     pub(crate) fn answered(&mut self, now: Moment, sequence: u16) {
+        self.tally.answered(sequence);
         if sequence == self.sequence && sequence != 0 {
             self.round_trip.sample(now.since(self.sent));
+        }
+    }
+
+    /// The neighbour asked. Whoever follows learns from that what was lost: the side that leads counts its own.
+    pub(crate) fn was_asked(&mut self, sequence: u16) {
+        if !self.leads {
+            self.tally.was_asked(sequence);
         }
     }
 
@@ -244,6 +260,10 @@ impl Watch {
     /// Numbers begin with 1, so that 0 is never the last one.
     fn number(&mut self, now: Moment) -> u16 {
         self.sequence = self.sequence.checked_add(1).unwrap_or(1);
+        // Of a stranger nobody knows yet whether there is a link at all; once it was given up, silence is silence.
+        if self.pulse.ever || self.is_missing() {
+            self.tally.asked(self.sequence);
+        }
         self.sent = now;
         self.sequence
     }

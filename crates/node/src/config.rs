@@ -341,6 +341,7 @@ pub struct LimitsConfig {
 )]
 pub struct ProbeConfig {
     pub root: Option<PathBuf>,
+    pub bandwidth: bool,
     pub overrides: Overrides,
 }
 
@@ -431,6 +432,7 @@ impl Loaded {
             },
             probe: ProbeConfig {
                 root: self.path("probe.root"),
+                bandwidth: self.text("probe.bandwidth").as_deref() == Some("peers"),
                 overrides: self.overrides(),
             },
             adapt: AdaptConfig {

@@ -6,6 +6,7 @@
 //! | `node.key` | the node's secret, mode 0600, whole or not there |
 //! | `cluster.json`, `certificate.pem`, `trust`, `issuer.pem` | its papers, see [`custody`](crate::custody) |
 //! | `introductions` | members that gossip knew of, for the next start |
+//! | `stability` | how steadily it was in touch with its peers, over a day |
 //! | `log/`, `snapshots/` | the log |
 //! | `api.sock` | the API, for whoever can open it; there while it is served |
 //!
@@ -22,6 +23,9 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 /// Where a node keeps its key, in its data directory.
 pub const KEY: &str = "node.key";
+
+/// Where a node keeps what it saw of its peers, in its data directory.
+pub(crate) const STABILITY: &str = "stability";
 
 /// Where the API of a node is served to whoever can open it, in its data directory.
 pub const API_SOCKET: &str = "api.sock";

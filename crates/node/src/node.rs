@@ -48,6 +48,8 @@ use crate::inspect;
 use crate::logs::Ring;
 use crate::notify::Notifier;
 use crate::parts::{Parts, Slot};
+use crate::planning::Steadiness;
+use crate::planning::bandwidth::Bandwidths;
 use crate::probe::Overrides;
 use crate::roles::wanted;
 use crate::services;
@@ -127,6 +129,8 @@ pub struct Settings {
     pub adapting: Mode,
     /// Below which directory probes look, if not at this machine.
     pub probe_root: Option<PathBuf>,
+    /// Whether it measures with other nodes what the network between them carries.
+    pub bandwidth: bool,
     /// What the program told lately, for those who ask for this node's log.
     pub recent: Option<Arc<Ring>>,
     /// Who hears of everything.
@@ -165,6 +169,7 @@ impl Settings {
             overrides: Overrides::default(),
             adapting: Mode::default(),
             probe_root: None,
+            bandwidth: false,
             recent: None,
             teller: Arc::new(|_| ()),
         }
@@ -348,6 +353,7 @@ impl Node {
         let start = home.start();
         let overrides = watch::Sender::new(settings.overrides.clone());
         let adapting = watch::Sender::new(settings.adapting);
+        let steadiness = Steadiness::recall(home.directory(), begun);
         let parts = Arc::new(Parts {
             settings,
             home,
@@ -370,6 +376,9 @@ impl Node {
             tuner: Slot::new(),
             adapting,
             overrides,
+            measured: watch::Sender::new(None),
+            steadiness,
+            bandwidths: Bandwidths::default(),
             role: watch::Sender::new(None),
             was_ready: AtomicBool::new(false),
             ended: watch::Sender::new(None),

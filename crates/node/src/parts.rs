@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use convoke_consensus::host::{AddressBook, LogNode};
 use convoke_driver::Gossip;
+use convoke_planner::roles::Machine;
 use convoke_rpc::identity::{Identity, Trust};
 use convoke_rpc::metrics::Metrics;
 use convoke_rpc::{Endpoint, NodeId, Role};
@@ -25,7 +26,8 @@ use crate::custody::Papers;
 use crate::event::Event;
 use crate::home::Home;
 use crate::node::{NodeError, Settings};
-use crate::planning::Desk;
+use crate::planning::bandwidth::Bandwidths;
+use crate::planning::{Desk, Steadiness};
 use crate::probe::Overrides;
 use crate::services::api::{Happenings, LogClock, Logins};
 use crate::supervisor::Reins;
@@ -96,6 +98,12 @@ pub(crate) struct Parts {
     pub(crate) adapting: watch::Sender<Mode>,
     /// What the configuration says of this machine.
     pub(crate) overrides: watch::Sender<Overrides>,
+    /// What was measured of this machine last, once something was.
+    pub(crate) measured: watch::Sender<Option<Machine>>,
+    /// What was measured of the network, and whose turn it is.
+    pub(crate) bandwidths: Bandwidths,
+    /// How steadily it was in touch with its peers.
+    pub(crate) steadiness: Steadiness,
     /// Its role, once it is listed and answers.
     pub(crate) role: watch::Sender<Option<Role>>,
     /// Whether it was ready before, so that this is told once.

@@ -297,6 +297,8 @@ impl FromStr for ServiceName {
 
 #[cfg(test)]
 mod tests {
+    use convoke_planner::roles::abilities::{Handles, Work, can_handle};
+
     use super::*;
 
     /// The table as people draw it; `?` is "if asked".
@@ -336,6 +338,35 @@ mod tests {
             })
             .collect();
         assert_eq!(drawn.collect::<Vec<_>>(), rows);
+    }
+
+    #[test]
+    fn what_a_role_can_handle_is_what_its_services_do() {
+        let does = |role: Role, work: Work| {
+            let has = |service: ServiceName, modes: &[Mode]| match service.row().wish(role) {
+                Yes(mode) | OrIfAsked(mode, _) if modes.contains(&mode) => Handles::Yes,
+                IfAsked(mode) if modes.contains(&mode) => Handles::IfAsked,
+                Yes(_) | OrIfAsked(..) | IfAsked(_) | No => Handles::No,
+            };
+            match work {
+                Work::Watch => has(Gossip, &[Full]),
+                Work::Follow => has(Log, &[Votes, Follows, FollowsOnly]),
+                Work::Vote => has(Log, &[Votes, Follows]),
+                Work::Plan => has(Planner, &[WhileLeading]),
+                Work::Execute => has(Executor, &[Full]),
+                Work::KeepContent => has(Blobs, &[Full]),
+                Work::CacheContent => has(Blobs, &[Cache, OfflineCache]),
+                Work::ServeContent => has(Blobs, &[Full, Cache]),
+                Work::ServeHttp => has(Gateway, &[Full]),
+                Work::ServeApi => has(Api, &[Full]),
+                Work::ApplyReleases => has(Updater, &[Full]),
+            }
+        };
+        for role in Role::ALL {
+            for work in Work::ALL {
+                assert_eq!(can_handle(role, work), does(role, work), "{role}: {work}");
+            }
+        }
     }
 
     #[test]

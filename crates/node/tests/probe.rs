@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use convoke_node::config::{Sources, load};
 use convoke_node::probe::{
-    Answer, Confidence, DiskKind, Machine, NAMES, Now, Overrides, Power, Probes, Root, Row, as_json,
+    Answer, Confidence, DiskKind, Machine, NAMES, Now, Overrides, Power, Probes, Root, Row,
+    as_json, laws,
 };
 use proptest::prelude::*;
 use serde_json::Value as Json;
@@ -492,41 +493,13 @@ proptest! {
             files.remove(&path);
         }
         let machine = look(Root::memory(files));
-        holds(&machine)?;
+        prop_assert_eq!(laws::check(&machine), Ok(()));
     }
 
     #[test]
     fn all_files_may_be_nonsense_at_once(contents in prop::collection::vec(content(), 40..80)) {
         let files = paths().into_iter().zip(contents.into_iter().cycle());
-        holds(&look(Root::memory(files.collect())))?;
+        let machine = look(Root::memory(files.collect()));
+        prop_assert_eq!(laws::check(&machine), Ok(()));
     }
-}
-
-/// What holds of every machine, whatever its files say.
-fn holds(machine: &Machine) -> Result<(), TestCaseError> {
-    for answer in [
-        &machine.cores,
-        &machine.cores_online,
-        &machine.cores_allowed,
-        &machine.memory,
-        &machine.memory_host,
-        &machine.disk_total,
-        &machine.network_link,
-    ] {
-        prop_assert_ne!(answer.value(), Some(&0));
-    }
-    if let (Some(cores), Some(online)) = (machine.cores.value(), machine.cores_online.value()) {
-        prop_assert!(*cores <= online * 1_000);
-    }
-    if let (Some(whole), Some(host)) = (machine.memory.value(), machine.memory_host.value()) {
-        prop_assert!(whole <= host);
-    }
-    for row in machine.rows() {
-        prop_assert_eq!(row.why.is_some(), row.value.is_null());
-        prop_assert_eq!(row.source.is_some(), row.confidence.is_some());
-        for text in [Some(row.text), row.source, row.why].into_iter().flatten() {
-            prop_assert!(text.len() < 20_000);
-        }
-    }
-    Ok(())
 }

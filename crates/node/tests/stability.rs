@@ -84,6 +84,57 @@ proptest! {
     }
 
     #[test]
+    fn what_is_kept_goes_on_as_it_was(steps in steps()) {
+        let (mut now, mut stability) = (Duration::from_secs(50_000), Stability::default());
+        for step in &steps {
+            match step {
+                Step::Look(seconds, peers) => {
+                    now += Duration::from_secs(u64::from(seconds.unsigned_abs()));
+                    stability.observe(at(now), peers);
+                }
+                Step::Restart(away) => {
+                    stability.restarted(at(now), Duration::from_secs(u64::from(*away)));
+                }
+            }
+        }
+        let bytes = stability.to_bytes();
+        prop_assert!(bytes.len() <= Stability::KEPT, "{} bytes", bytes.len());
+        let mut again = Stability::from_bytes(&bytes).expect("it is what was kept");
+        prop_assert_eq!(again.to_bytes(), bytes);
+        for stability in [&mut stability, &mut again] {
+            stability.restarted(at(now), Duration::from_secs(5));
+        }
+        for window in [Window::Hour, Window::Day] {
+            prop_assert_eq!(stability.over(window, at(now)), again.over(window, at(now)));
+        }
+    }
+
+    #[test]
+    fn whatever_is_kept_is_nothing_or_can_be_gone_on_with(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        at_byte in any::<prop::sample::Index>(),
+        to in any::<u8>(),
+    ) {
+        let mut stability = Stability::default();
+        for minute in 0..30 {
+            stability.observe(at(Duration::from_secs(minute * 60)), &[WELL; 3]);
+        }
+        let mut kept = stability.to_bytes();
+        let byte = at_byte.index(kept.len());
+        kept[byte] = to;
+        for bytes in [kept, bytes] {
+            let Some(mut stability) = Stability::from_bytes(&bytes) else {
+                continue;
+            };
+            stability.pass_over(Duration::MAX);
+            stability.restarted(at(Duration::ZERO), Duration::from_secs(90));
+            stability.observe(at(Duration::from_secs(9)), &[WELL; 3]);
+            let [share, uptime, ..] = numbers(&stability.over(Window::Day, at(Duration::from_secs(10))));
+            prop_assert!(share <= uptime && uptime <= uptime.map(|_| 1_000));
+        }
+    }
+
+    #[test]
     fn shares_are_shares_and_nobody_is_steadier_than_there(steps in steps()) {
         for steady in told(&steps, &[0]) {
             let [stability, uptime, _, loss] = numbers(&steady);

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use convoke_planner::roles::config::RoleConfig;
 use convoke_planner::roles::fitness::{is_eligible, judge_all, score};
 use convoke_planner::roles::record::{Recorded, ReplayError, replay};
 use convoke_planner::roles::{
@@ -31,6 +32,19 @@ proptest! {
         }
         prop_assert!(score(role, &better, &rules) >= score(role, &machine, &rules));
         prop_assert!(is_eligible(role, &better, &rules) || !is_eligible(role, &machine, &rules));
+    }
+
+    #[test]
+    fn more_of_anything_lowers_no_setting_and_all_keep_to_their_bounds(
+        machine in machine(), rules in rules(), more in more(), role in select(Role::ALL.to_vec()),
+    ) {
+        let (before, after) = (RoleConfig::of(role, &machine, &rules), RoleConfig::of(role, &with_more(&machine, &more), &rules));
+        for (before, after) in before.settings().into_iter().zip(after.settings()) {
+            prop_assert!(after.value >= before.value, "{before} then {after}");
+            prop_assert!((before.least..=before.most).contains(&before.value), "{before}");
+            prop_assert_eq!((before.least, before.most), (after.least, after.most));
+            prop_assert!(!before.why.is_empty());
+        }
     }
 
     #[test]

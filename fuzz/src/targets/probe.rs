@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use convoke_node::probe::{Machine, NAMES, Now, Overrides, Probes, Root};
+use convoke_node::probe::{Machine, Now, Overrides, Probes, Root, laws};
 
 use super::is_fit_for_a_log;
 use crate::Random;
@@ -87,34 +87,8 @@ fn files(input: &[u8]) -> BTreeMap<String, Vec<u8>> {
 }
 
 fn check_machine(machine: &Machine) {
-    let capacities = [
-        &machine.cores,
-        &machine.cores_online,
-        &machine.cores_allowed,
-        &machine.memory,
-        &machine.memory_host,
-        &machine.disk_total,
-        &machine.network_link,
-    ];
-    for capacity in capacities {
-        assert_ne!(capacity.value(), Some(&0), "{machine:?}");
-    }
-    let (cores, online) = (machine.cores.value(), machine.cores_online.value());
-    if let (Some(cores), Some(online)) = (cores, online) {
-        assert!(*cores <= online * 1_000, "{cores} of {online}");
-    }
-    let (whole, host) = (machine.memory.value(), machine.memory_host.value());
-    if let (Some(whole), Some(host)) = (whole, host) {
-        assert!(whole <= host, "{whole} of {host}");
-    }
-    let rows = machine.rows();
-    assert!(rows.iter().map(|row| row.probe).eq(NAMES));
-    for row in rows {
-        assert_eq!(row.why.is_some(), row.value.is_null(), "{row:?}");
-        assert_eq!(row.source.is_some(), row.confidence.is_some(), "{row:?}");
-        // Some dozens of graphics processors have a name each.
-        assert!(row.text.len() <= 64 * 1_024, "{row:?}");
-        assert!(!row.text.contains(char::is_control), "{row:?}");
+    assert_eq!(laws::check(machine), Ok(()));
+    for row in machine.rows() {
         for told in [row.source, row.why].into_iter().flatten() {
             is_fit_for_a_log(&told);
         }

@@ -306,6 +306,7 @@ fn settings(
         overrides: config.probe.overrides.clone(),
         adapting: config.adapt.mode,
         probe_root: config.probe.root.clone(),
+        bandwidth: config.probe.bandwidth,
         notifier,
         teller,
         ..Settings::new(&config.node.data, network.listen)

@@ -1,7 +1,10 @@
 //! Roles that follow from what machines can do and what the cluster needs.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
+use convoke_node::probe::{Seen, Stability};
+use convoke_types::Moment;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -291,6 +294,73 @@ async fn a_limit_that_is_raised_makes_workers_of_nodes_without_a_restart() {
     for one in nodes {
         one.stop().await;
     }
+    first.stop().await;
+}
+
+/// Twenty good minutes of a node, as it keeps them for its next start, just now.
+fn was_steady(cluster: &Cluster, name: &str) {
+    let mut stability = Stability::default();
+    let well = Seen {
+        sent: 60,
+        answered: 60,
+        was_unreachable: false,
+    };
+    for minute in 0..=20 {
+        let at = Moment::START + Duration::from_secs(60 * minute);
+        stability.observe(at, &[well; 3]);
+    }
+    let path = cluster.home(name).join("stability");
+    std::fs::write(&path, "").unwrap();
+    let now = std::fs::metadata(&path).unwrap().modified().unwrap();
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let mut bytes = u64::try_from(now.as_millis())
+        .unwrap()
+        .to_le_bytes()
+        .to_vec();
+    bytes.extend(stability.to_bytes());
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn how_steady_a_node_was_outlives_it_and_counts_for_its_role_elsewhere() {
+    let _stage = STAGE.lock().await;
+    let cluster = Cluster::new();
+    let first = start(&cluster, "first", 8, &["--name", "first"]).await;
+    let token = cluster.token("first", &[]).await;
+    let joins = ["--name", "second", "--join", &token];
+    std::fs::create_dir_all(cluster.home("second")).unwrap();
+    was_steady(&cluster, "second");
+    let second = start(&cluster, "second", 8, &joins).await;
+    becomes(&cluster, "first", "second", "master").await;
+    let stability = async || {
+        let said = cluster
+            .say("first", &["role", "explain", "second", "--json"])
+            .await;
+        let explained = object(&said);
+        let checks = explained["roles"][0]["checks"].as_array().cloned();
+        let mut checks = checks.unwrap_or_default().into_iter();
+        checks.find(|check| check["measure"] == "stability")
+    };
+
+    // A node that is new to all others has a past: one minute of twenty is lost by its start.
+    until("the other one knows how steady it was", || async {
+        stability().await.is_some_and(|check| {
+            let found = check["found"].as_str().and_then(|it| it.parse().ok());
+            let is_so = found.is_some_and(|found: u64| (900..1_000).contains(&found));
+            is_so && check["source"] == "what its peers answered, over a day"
+        })
+    })
+    .await;
+    let check = stability().await.unwrap();
+    assert_eq!(check["confidence"], "estimated", "{check}");
+    assert_eq!(check["by_policy"], false, "{check}");
+
+    // It is kept when it stops, and shown where it lies.
+    second.stop().await;
+    let probed = object(&cluster.say("second", &["probe", "--json"]).await);
+    assert_eq!(probed["peers"]["flaps_day"]["value"], 1, "{probed:#}");
+    let share = probed["peers"]["stability_day"]["value"].as_u64().unwrap();
+    assert!((900..1_000).contains(&share), "{probed:#}");
     first.stop().await;
 }
 

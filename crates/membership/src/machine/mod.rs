@@ -310,13 +310,18 @@ impl Membership {
 
     /// Those this node watches.
     pub fn watched(&self, now: Moment) -> impl Iterator<Item = Watched> + '_ {
-        self.neighbours.iter().map(move |neighbour| Watched {
-            id: *self.roster.get(neighbour.watch.slot).id(),
-            phi: neighbour.watch.phi(now),
-            silence: now.since(neighbour.watch.heard()),
-            round_trip: neighbour.watch.round_trip(),
-            suspected: !neighbour.watch.is_calm(),
-            missing: neighbour.watch.is_missing(),
+        self.neighbours.iter().map(move |neighbour| {
+            let (probes, probes_answered) = neighbour.watch.counted();
+            Watched {
+                id: *self.roster.get(neighbour.watch.slot).id(),
+                phi: neighbour.watch.phi(now),
+                silence: now.since(neighbour.watch.heard()),
+                round_trip: neighbour.watch.round_trip(),
+                suspected: !neighbour.watch.is_calm(),
+                missing: neighbour.watch.is_missing(),
+                probes,
+                probes_answered,
+            }
         })
     }
 

@@ -109,6 +109,9 @@ impl Membership {
             Section::Ping(probe) => {
                 self.compare(now, slot, probe);
                 self.introduce_if_asked(from, probe, out);
+                if let Some(neighbour) = slot.and_then(|slot| self.neighbour_mut(slot)) {
+                    neighbour.watch.was_asked(probe.sequence);
+                }
                 self.pong(now, from, slot, probe.sequence, out);
             }
             Section::Pong(probe) => {

@@ -560,6 +560,16 @@ pub const SETTINGS: &[Setting] = &[
         is_secret: false,
     },
     Setting {
+        key: "probe.bandwidth",
+        kind: Kind::Choice(&["off", "peers"]),
+        default: "off",
+        flag: "",
+        meaning: "Whether the node measures what the network carries: with `peers`, how fast something comes from another node for which it is on as well, once after a                   start and then every 6 to 12 hours",
+        cost: "Up to 16 MiB each time, and as much again for each node that asks, once an hour at most: on links that are paid by the byte leave it off",
+        reload: Reload::Restart("others are told at the start what they may ask of the node"),
+        is_secret: false,
+    },
+    Setting {
         key: "probe.ignore",
         kind: Kind::List {
             of: Shape::Probe,

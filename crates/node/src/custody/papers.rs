@@ -357,6 +357,7 @@ pub fn reset(home: &Home) -> Result<Vec<PathBuf>, HomeError> {
         TRUST,
         ISSUER_FILE,
         "introductions",
+        home::STABILITY,
         "recovery",
         "log",
         "snapshots",

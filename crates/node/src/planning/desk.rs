@@ -4,9 +4,10 @@
 
 use convoke_consensus::host::LogNode;
 use convoke_driver::Gossip;
+use convoke_planner::roles::config::RoleConfig;
 use convoke_planner::roles::dry_run::DryRun;
 use convoke_planner::roles::explain::Explanation;
-use convoke_planner::roles::{Authority, Decision, Notice, Planner, Rules};
+use convoke_planner::roles::{Authority, Decision, Machine, Notice, Planner, Rules};
 use convoke_types::wire::store::{NodeCommand, Revision, Value, WHY_BYTES};
 use convoke_types::{NodeId, Role, Timestamp};
 use parking_lot::Mutex;
@@ -67,23 +68,29 @@ impl Desk {
         self.0.lock().notices.clone()
     }
 
-    /// Why a node has the role it has, as whoever leads would say; nothing for a node without a record.
+    /// Why a node has the role it has, as whoever leads would say, and what it is set to in it; nothing for a node without a record.
     pub(crate) fn explain(
         &self,
         now: Timestamp,
         log: &LogNode,
         gossip: Option<&Gossip>,
         node: NodeId,
-    ) -> Option<Explanation> {
+    ) -> Option<(Explanation, RoleConfig)> {
         let mut world = World::of(log, gossip);
         // Who looks on sees the same: what is told is what whoever leads does.
         if world.observed.authority == Authority::Follows {
             world.observed.authority = Authority::Leads;
         }
         let inside = self.0.lock();
-        inside
-            .planner
-            .explain(now.max(world.time), &world.observed, &world.decided, node)
+        let explained =
+            inside
+                .planner
+                .explain(now.max(world.time), &world.observed, &world.decided, node)?;
+        let unseen = || Machine::unknown("nobody here has seen it");
+        let seen = world.observed.nodes.get(&node);
+        let machine = seen.map_or_else(unseen, |seen| seen.machine.clone());
+        let config = RoleConfig::of(explained.role, &machine, &world.decided.rules);
+        Some((explained, config))
     }
 
     /// What would become of everybody if these keys held these values as well.

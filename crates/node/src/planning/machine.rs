@@ -8,7 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use convoke_planner::roles::{Confidence as Trust, Machine, Measured};
 
-use crate::probe::{self, Answer, Confidence, Known};
+use super::bandwidth::Known as Carried;
+use crate::probe::{self, Answer, Confidence, Known, Steady};
 
 /// What is known beside the probes.
 pub(super) struct Beside {
@@ -19,6 +20,10 @@ pub(super) struct Beside {
     /// Where others reach it, and whether a person said so.
     pub(super) address: SocketAddr,
     pub(super) is_advertised: bool,
+    /// What the network carried when it was measured.
+    pub(super) carried: Carried,
+    /// How steadily it was in touch with its peers over a day.
+    pub(super) steady: Steady,
 }
 
 pub(super) fn of(found: &probe::Machine, beside: &Beside) -> Machine {
@@ -29,8 +34,8 @@ pub(super) fn of(found: &probe::Machine, beside: &Beside) -> Machine {
         disk_bytes: measured(&found.disk_free, |free| {
             digits(free.saturating_add(beside.own_bytes.unwrap_or_default()))
         }),
-        bandwidth_bits: bandwidth(found),
-        stability_permille: Measured::unknown("nobody has watched it for long", "gossip"),
+        bandwidth_bits: bandwidth(found, &beside.carried),
+        stability_permille: stability(&beside.steady),
         is_writable: match &beside.is_writable {
             Ok(()) => Measured::exact(true, "a file was written"),
             Err(why) => Measured::with(false, why.clone(), Trust::Exact),
@@ -41,23 +46,53 @@ pub(super) fn of(found: &probe::Machine, beside: &Beside) -> Machine {
     }
 }
 
-/// What was seen to go over a card is proof, and what the card claims an upper bound; the larger of the two, with what it is worth.
-fn bandwidth(found: &probe::Machine) -> Measured<u64> {
+/// What was measured or seen to go over a card is proof, and the larger of the two counts; what the card claims is an upper bound. What people say
+/// of the line comes before all of it.
+fn bandwidth(found: &probe::Machine, carried: &Carried) -> Measured<u64> {
     const MBIT: u64 = 1_000_000;
     let link = measured(&found.network_link, |mbit| {
         digits(mbit.saturating_mul(MBIT))
     });
-    let Answer::Known(peak) = &found.network_peak else {
+    if link.confidence == Trust::Told {
         return link;
+    }
+    let seen = seen_to_go(found);
+    let measured = match carried {
+        Carried::Bits(bits, hours) => {
+            let source = format!("what came from another node, {hours} h ago");
+            Measured::with(digits(*bits), source, Trust::Estimated)
+        }
+        Carried::Nothing if seen.is_none() && link.value().is_none() => {
+            let why = "there was no other node to measure with yet";
+            return Measured::unknown(why, "probe.bandwidth");
+        }
+        Carried::Off | Carried::Nothing => return seen.unwrap_or(link),
+    };
+    seen.filter(|seen| seen.value() > measured.value())
+        .unwrap_or(measured)
+}
+
+/// The most that went over a card, if that says something of its line.
+fn seen_to_go(found: &probe::Machine) -> Option<Measured<u64>> {
+    const MBIT: u64 = 1_000_000;
+    let Answer::Known(peak) = &found.network_peak else {
+        return None;
     };
     let seen = digits(peak.value.received.max(peak.value.sent));
     let seen = Measured::with(seen, peak.source.clone(), Trust::Estimated);
     // Ten Mbit/s and more say something of a line; an idle one says nothing.
-    let says_much = seen.value() >= Some(10 * MBIT);
-    if says_much && link.confidence != Trust::Told {
-        return seen;
+    (seen.value() >= Some(10 * MBIT)).then_some(seen)
+}
+
+/// Rounded down to tens, and without the minutes that were seen: both would change with every minute, and all is told when anything changes.
+fn stability(steady: &Steady) -> Measured<u64> {
+    const SOURCE: &str = "what its peers answered, over a day";
+    match &steady.stability {
+        Answer::Known(known) => Measured::with(known.value / 10 * 10, SOURCE, trust_in(known)),
+        Answer::Unknown { .. } => {
+            Measured::unknown("it saw its peers for too short a time", SOURCE)
+        }
     }
-    link
 }
 
 fn addressable(beside: &Beside) -> Measured<bool> {
@@ -127,6 +162,56 @@ fn digits(number: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_measured_comes_before_what_a_card_claims_and_after_what_people_say() {
+        const GBIT: u64 = 1_000_000_000;
+        let nothing = probe::Root::memory(std::collections::BTreeMap::new());
+        let mut probes = probe::Probes::new(
+            nothing,
+            std::path::Path::new("/data"),
+            probe::Overrides::default(),
+        );
+        let mut found = probes.look(probe::Now {
+            instant: std::time::Instant::now(),
+            unix_ms: 0,
+        });
+        let none = bandwidth(&found, &Carried::Nothing);
+        assert!(none.value().is_none() && none.source == "probe.bandwidth");
+        assert_eq!(bandwidth(&found, &Carried::Off).source, "its probes");
+
+        found.network_link = Answer::known(1_000, "the card", Confidence::AtMost);
+        let claimed = bandwidth(&found, &Carried::Nothing);
+        assert_eq!(
+            (claimed.value(), claimed.confidence),
+            (Some(GBIT), Trust::UpperBound)
+        );
+        let measured = bandwidth(&found, &Carried::Bits(87_654_321, 3));
+        assert_eq!(
+            (measured.value(), measured.confidence),
+            (Some(87_600_000), Trust::Estimated)
+        );
+        assert_eq!(measured.source, "what came from another node, 3 h ago");
+
+        let peak = |bits| probe::Rates {
+            received: bits,
+            sent: 0,
+        };
+        found.network_peak = Answer::known(peak(95_000_000), "the card", Confidence::AtLeast);
+        let seen = bandwidth(&found, &Carried::Bits(87_654_321, 3));
+        assert_eq!(seen.value(), Some(95_000_000));
+        found.network_peak = Answer::known(peak(9_000_000), "the card", Confidence::AtLeast);
+        let seen = bandwidth(&found, &Carried::Bits(7_000_000, 3));
+        assert_eq!(seen.value(), Some(7_000_000), "an idle card says nothing");
+
+        let told = format!("probe.network_link{}", probe::CONFIGURED);
+        found.network_link = Answer::known(50, told, Confidence::Sure);
+        let told = bandwidth(&found, &Carried::Bits(87_654_321, 3));
+        assert_eq!(
+            (told.value(), told.confidence),
+            (Some(50_000_000), Trust::Told)
+        );
+    }
 
     #[test]
     fn numbers_are_rounded_down_and_never_up() {

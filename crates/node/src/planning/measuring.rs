@@ -21,7 +21,7 @@ use super::machine::{self, Beside};
 use super::report::{REPORT, Report};
 use crate::custody::now;
 use crate::parts::Parts;
-use crate::probe::{self, Now, Probes};
+use crate::probe::{self, Now, Probes, Window};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(10);
@@ -75,8 +75,9 @@ impl Measuring {
             .map(crate::supervisor::Reins::overview);
         loop {
             if let Some((found, beside)) = self.look().await {
-                self.say(gossip, &found, &machine::of(&found, &beside))
-                    .await;
+                let machine = machine::of(&found, &beside);
+                self.say(gossip, &found, &machine).await;
+                self.parts.measured.send_replace(Some(machine));
                 self.measure_once(&found).await;
             }
             tokio::time::sleep(LEAST).await;
@@ -121,6 +122,11 @@ impl Measuring {
             is_writable,
             address: self.parts.own,
             is_advertised: self.parts.settings.advertise.is_some(),
+            carried: self
+                .parts
+                .bandwidths
+                .known(self.parts.settings.bandwidth, Instant::now()),
+            steady: self.parts.steadiness.over(Window::Day),
         };
         Some((found, beside))
     }

@@ -14,19 +14,22 @@
 //! | `stability.rs` | how steadily this node is in touch with its peers, of what others saw of them | decides |
 //! | `gpus.rs`, `power.rs`, `temperature.rs`, `system.rs` | the rest of the machine | reads, decides |
 //! | `overrides.rs` | what the configuration says instead | decides |
+//! | `laws.rs` | what holds of every machine, for tests | decides |
 //! | `rows.rs` | all of it, as people and programs read it | decides |
 //!
 //! A look reads some dozens of small files and takes less than a millisecond of a processor, so a node may look every ten seconds. It never
 //! panics, whatever is in the files, and nothing that is unknown is zero. Every file and list has a bound, which stands where it is read.
 //!
 //! Deliberately not here: what follows for the node's role; asking peers, since membership does, and `stability.rs` is told what it saw; and sending
-//! anything to find out how fast the network is.
+//! anything to find out how fast the network is, which nodes do with each other where people ask for it (`planning/bandwidth.rs`).
 
 mod answer;
 mod cpu;
 mod disk;
 mod gpus;
 mod groups;
+#[doc(hidden)]
+pub mod laws;
 mod memory;
 mod mounts;
 mod network;
@@ -57,6 +60,8 @@ pub use self::root::{Root, Space, Unread};
 pub use self::rows::{Row, as_json};
 pub use self::stability::{Seen, Stability, Steady, Window};
 pub use self::writing::{FILE as MEASURED, MeasureError, Written, measure};
+
+pub(crate) use self::writing::noise;
 
 use self::network::Peaks;
 use self::writing::Kept;

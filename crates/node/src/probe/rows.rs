@@ -2,6 +2,7 @@
 //!
 //! Deliberately not here: tables, which are for whoever shows them.
 
+use convoke_types::Moment;
 use serde_json::{Map, Value as Json, json};
 
 use super::answer::{Answer, Confidence};
@@ -10,7 +11,7 @@ use super::gpus::Gpu;
 use super::network::Rates;
 use super::power::{Battery, Charge};
 use super::pressure::{Pressure, Shares};
-use super::{Machine, NAMES};
+use super::{Machine, NAMES, Stability, Window};
 
 /// What is said where there is none of something: a limit, a battery, a container.
 const NONE: &str = "none";
@@ -49,6 +50,31 @@ impl Row {
 pub fn as_json(rows: &[Row]) -> Json {
     let rows = rows.iter().map(|row| (row.probe.to_owned(), row.as_json()));
     Json::Object(rows.collect::<Map<_, _>>())
+}
+
+impl Stability {
+    /// How steady a node was over an hour and a day, up to `now`.
+    #[must_use]
+    pub fn rows(&self, now: Moment) -> Vec<Row> {
+        let hour = self.over(Window::Hour, now);
+        let day = self.over(Window::Day, now);
+        let share = |permille: &u64| {
+            let text = format!("{}.{} %", permille / 10, permille % 10);
+            (text, json!(permille))
+        };
+        let count = |count: &u64| (count.to_string(), json!(count));
+        let permille = Some("permille");
+        vec![
+            row("stability_hour", permille, &hour.stability, share),
+            row("uptime_hour", permille, &hour.uptime, share),
+            row("loss_hour", permille, &hour.loss, share),
+            row("flaps_hour", None, &hour.flaps, count),
+            row("stability_day", permille, &day.stability, share),
+            row("uptime_day", permille, &day.uptime, share),
+            row("loss_day", permille, &day.loss, share),
+            row("flaps_day", None, &day.flaps, count),
+        ]
+    }
 }
 
 impl Machine {

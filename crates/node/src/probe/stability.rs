@@ -16,13 +16,15 @@
 //! | minutes that are kept | [`MINUTES`], of 48 bytes each |
 //! | peers of one look | [`PEERS`]; those behind are passed over |
 //! | time that one look speaks for | [`LONGEST`] |
+//! | what is kept for the next start | [`Stability::KEPT`] bytes, mostly a quarter of it |
 //!
-//! Deliberately not here: asking peers, which membership does; what peers say of this node, which may be their fault; and what follows for its role.
+//! Deliberately not here: asking peers, which membership does; the file in which it is kept (`planning/steadiness.rs`); what peers say of this node, which may be their fault; and what follows for its role.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use convoke_types::Moment;
+use convoke_types::{Moment, codec};
+use serde::{Deserialize, Serialize};
 
 use super::answer::{Answer, Confidence};
 
@@ -39,6 +41,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 const ENOUGH: Duration = Duration::from_secs(600);
 /// With fewer, nobody can tell whose loss it is.
 const FEWEST: usize = 2;
+/// In how many forms it was kept so far.
+const VERSION: u8 = 1;
 /// All of it, in thousandths.
 const ALL: u64 = 1_000;
 
@@ -88,7 +92,7 @@ pub struct Stability {
 }
 
 /// What is remembered of one minute, or the sum of several.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Minute {
     number: u64,
     /// Time that looks speak for, …
@@ -132,6 +136,9 @@ impl Window {
 }
 
 impl Stability {
+    /// The most bytes that a day of it takes.
+    pub const KEPT: usize = 64 << 10;
+
     /// Takes a look at all peers. A clock that went back makes it speak for no time, and all goes on from there.
     pub fn observe(&mut self, now: Moment, peers: &[Seen]) {
         let Some(last) = self.last.replace(now) else {
@@ -183,6 +190,43 @@ impl Stability {
         minute.is_broken = true;
     }
 
+    /// What to keep for the next start.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![VERSION];
+        let minutes: Vec<Minute> = self.minutes.iter().copied().collect();
+        codec::encode_into(&(self.elapsed_ms, minutes), &mut bytes)
+            .expect("numbers can be written");
+        bytes
+    }
+
+    /// What an earlier start kept. Nothing when it is not understood, or says what cannot be: then all begins anew.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (&VERSION, rest) = bytes.split_first()? else {
+            return None;
+        };
+        let (elapsed_ms, minutes): (u64, Vec<Minute>) = codec::from_slice(rest).ok()?;
+        let is_sound = elapsed_ms <= END_MS
+            && minutes.len() as u64 <= MINUTES
+            && minutes.iter().all(Minute::can_be)
+            && minutes.is_sorted_by(|one, next| one.number < next.number)
+            && minutes
+                .last()
+                .is_none_or(|last| last.number <= elapsed_ms / MINUTE_MS);
+        is_sound.then(|| Self {
+            last: None,
+            elapsed_ms,
+            minutes: minutes.into(),
+            is_cut_off: false,
+        })
+    }
+
+    /// So much time went by of which nobody knows anything.
+    pub fn pass_over(&mut self, time: Duration) {
+        self.go_on(time);
+    }
+
     /// How steady it was, up to now.
     #[must_use]
     pub fn over(&self, window: Window, now: Moment) -> Steady {
@@ -211,6 +255,17 @@ impl Stability {
             });
         }
         self.minutes.back_mut().expect("one was put there")
+    }
+}
+
+impl Minute {
+    /// Looks of a minute speak for the minute before it as well, at most.
+    fn can_be(&self) -> bool {
+        self.seen_ms <= 2 * MINUTE_MS
+            && u64::from(self.cut_ms) <= self.seen_ms
+            && u64::from(self.doubtful_ms) <= self.seen_ms
+            && u64::from(self.away_ms) <= 2 * MINUTE_MS
+            && self.lost <= self.seen_ms * ALL
     }
 }
 

@@ -155,7 +155,7 @@ fn write_much(file: &mut File, began: Instant) -> io::Result<u64> {
 }
 
 /// Bytes in which no file system finds a pattern: numbers that a counter is mixed into.
-fn noise(length: usize, number: u64) -> Vec<u8> {
+pub(crate) fn noise(length: usize, number: u64) -> Vec<u8> {
     let mut state = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(length);
     while bytes.len() < length {

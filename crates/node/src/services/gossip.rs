@@ -77,11 +77,17 @@ async fn run(
     let tuned = parts.tuner.fill(Arc::clone(&tuner));
     let turning = Turning::new(Arc::clone(&parts), tuner).run(&gossip);
     tokio::pin!(turning);
+    let watching = parts.steadiness.watch(&parts, &gossip);
+    tokio::pin!(watching);
+    let carrying = parts.bandwidths.run(&parts, &gossip);
+    tokio::pin!(carrying);
     let lived = loop {
         tokio::select! {
             () = context.stopped() => break Ok(()),
             never = &mut measuring => match never {},
             never = &mut turning => match never {},
+            never = &mut watching => match never {},
+            never = &mut carrying => match never {},
             _ = progress.tick() => {
                 // Answered by the loop that does the work.
                 if gossip.status().await.is_ok() {
@@ -101,6 +107,7 @@ async fn run(
         }
     };
     drop((slot, tuned));
+    parts.steadiness.keep(&parts).await;
     match lived {
         Ok(()) => {
             gossip.leave().await;

@@ -11,6 +11,7 @@
 //! | handing leadership over when it lets go | 2 s, then the others elect |
 //! | saying that its sessions are over | half a second, then they end by themselves |
 //! | calls under way at a stop | 1 s, then they are cut off |
+//! | a new score for what this node can do | as `planning/scoring.rs` bounds it |
 //! | being listed, where nobody answers | tried again at most every five seconds |
 //!
 //! Deliberately not here: deciding anything.
@@ -25,6 +26,7 @@ use convoke_consensus::host::{HostError, HostSettings, LogNode};
 use convoke_consensus::journal::{Condition, Wait};
 use convoke_consensus::log::{LogId, VoterId};
 use convoke_decided::Changed as Decision;
+use convoke_planner::roles::Rules;
 use convoke_rpc::{Role, Server};
 use convoke_types::wire::store::{
     Command, Found, Freshness, LogNumber, Marked, News, NodeCommand, NodeFound, NodeQuery, Query,
@@ -35,6 +37,8 @@ use crate::home::random;
 use crate::inspect::{InspectServer, Inspecting};
 use crate::node::{Belonging, NodeError};
 use crate::parts::Parts;
+use crate::planning::Scoring;
+use crate::planning::bandwidth::{BandwidthServer, Measured};
 use crate::roles::Mode;
 use crate::supervisor::{Context, Failure, Running, Service, Work};
 
@@ -52,6 +56,8 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 const GRACE: Duration = Duration::from_secs(1);
 /// A disk that is busy for longer is worth a word.
 const SLOW_DISK: Duration = Duration::from_secs(1);
+/// How long others may take to say what this node's record says.
+const LAST_SCORE: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Nobody needs to hear of attempts that fail in the first moments.
@@ -66,6 +72,7 @@ impl Service for Logging {
             if context.mode() == Mode::Asks {
                 let server = Server::builder()
                     .service(InspectServer::new(Inspecting::new(Arc::clone(&parts))))
+                    .service(BandwidthServer::new(Measured::new(Arc::clone(&parts))))
                     .interceptor(parts.calls.clone())
                     .reflection()
                     .serve(&parts.endpoint)?;
@@ -77,6 +84,7 @@ impl Service for Logging {
                 .service(raft)
                 .service(keeper)
                 .service(InspectServer::new(Inspecting::new(Arc::clone(&parts))))
+                .service(BandwidthServer::new(Measured::new(Arc::clone(&parts))))
                 .interceptor(parts.calls.clone())
                 .reflection()
                 .serve(&parts.endpoint)?;
@@ -341,8 +349,11 @@ async fn be_listed(parts: &Parts, log: Option<&LogNode>, context: &Context) {
     let mut certificates = parts.identity.watch();
     let mut was_ready = parts.was_ready.load(Ordering::Relaxed);
     context.not_ready("it is not listed yet");
+    let mut scoring = Scoring::from(last_score(parts, log).await);
+    // A score that cannot be told now makes nobody less of a node.
+    let mut is_score_alone = false;
     loop {
-        match enrol(parts, log).await {
+        match enrol(parts, log, scoring.score()).await {
             Ok(role) => {
                 pause = FIRST_PAUSE;
                 told.clear();
@@ -358,13 +369,17 @@ async fn be_listed(parts: &Parts, log: Option<&LogNode>, context: &Context) {
                     let after = parts.begun.elapsed();
                     parts.tell(&Event::Ready { role, after });
                 }
-                if certificates.changed().await.is_err() {
-                    return std::future::pending().await;
-                }
+                is_score_alone = tokio::select! {
+                    changed = certificates.changed() => match changed {
+                        Ok(()) => false,
+                        Err(_) => return std::future::pending().await,
+                    },
+                    () = considerable(parts, log, &mut scoring) => true,
+                };
             }
             Err(why) => {
                 context.progress();
-                if parts.begun.elapsed() > QUIET && why != told {
+                if parts.begun.elapsed() > QUIET && why != told && !is_score_alone {
                     context.not_ready(why.clone());
                     parts.tell(&Event::NotEnrolled { why: why.clone() });
                     told = why;
@@ -392,13 +407,53 @@ async fn keep_to_wish(parts: &Parts) {
     }
 }
 
-async fn enrol(parts: &Parts, log: Option<&LogNode>) -> Result<Role, String> {
+/// What its record says, so that a start changes nothing; for one that is new, how many cores it has, until it was measured.
+async fn last_score(parts: &Parts, log: Option<&LogNode>) -> u32 {
+    let query = Query::Node(NodeQuery::Get(parts.me()));
+    let log = log.filter(|log| log.status().has_log());
+    let kept = match log.map(|log| log.consensus().freeze().1.find(&query)) {
+        Some(Found::Node(NodeFound::Node(Some(record)))) => Some(record),
+        Some(_) | None if parts.home.start() > 1 => {
+            let asked = tokio::time::timeout(LAST_SCORE, parts.store.node(parts.me())).await;
+            asked.ok().and_then(Result::ok).flatten()
+        }
+        Some(_) | None => None,
+    };
+    let score = kept.map(|record| record.score).filter(|score| *score > 0);
+    score.unwrap_or_else(cores)
+}
+
+/// Waits until what this node can do differs so much from what its record says that it is told anew.
+async fn considerable(parts: &Parts, log: Option<&LogNode>, scoring: &mut Scoring) {
+    let mut measured = parts.measured.subscribe();
+    loop {
+        if measured.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        let machine = measured.borrow_and_update().clone();
+        let (Some(machine), Some(role)) = (machine, *parts.role.borrow()) else {
+            continue;
+        };
+        let rules = match log {
+            Some(log) => {
+                let (_, frozen) = log.consensus().freeze();
+                Rules::of_keys(|key| frozen.setting(key))
+            }
+            None => Rules::default(),
+        };
+        if scoring.tells(parts.begun.elapsed(), role, &machine, &rules) {
+            return;
+        }
+    }
+}
+
+async fn enrol(parts: &Parts, log: Option<&LogNode>, score: u32) -> Result<Role, String> {
     let enrol = NodeCommand::Enrol {
         node: parts.me(),
         log: log.map(|log| LogNumber(log.me().log.0)),
         addresses: vec![parts.own.to_string()],
         allowed: parts.identity.certificate().claims().roles,
-        score: cores(),
+        score,
     };
     let enrolled = parts.store.enrol(enrol).await;
     enrolled.map_err(|error| error.to_string())

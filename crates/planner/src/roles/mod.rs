@@ -10,10 +10,13 @@
 //! 3. [`fitness`]: from a machine and a role to what is met, and a score.
 //! 4. [`Planner`]: remembers since when things are as they are. `pass`: the table of rules as code.
 //! 5. [`decision`]: what comes of it. [`explain`]: the whole reasoning about one node. [`dry_run`]: what would come of other rules.
-//! 6. [`record`]: what a planner was told and said, a line of JSON each, and the same again.
+//! 6. [`abilities`]: which work a role does. [`config`]: how much of it a machine takes on.
+//! 7. [`record`]: what a planner was told and said, a line of JSON each, and the same again.
 //!
 //! Deliberately not here: votes on the log, placement of work (which follows load), and carrying out a change.
 
+pub mod abilities;
+pub mod config;
 pub mod decision;
 pub mod dry_run;
 pub mod explain;

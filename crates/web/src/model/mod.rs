@@ -34,7 +34,7 @@ pub use nodes::{
 };
 pub use roles::{
     PlanRoles, PlannedKey, PlannedRole, RoleCheck, RoleExplanation, RoleJudgement, RolePlan,
-    SteerRole,
+    RoleSetting, RoleWork, SteerRole,
 };
 pub use status::{
     Health, Members, OpenApiDocument, OpenApiInfo, Service, ServiceState, Status, StatusProblem,

@@ -41,8 +41,40 @@ pub struct RoleExplanation {
     pub to_change: String,
     /// What is to be known about roles in the cluster as a whole.
     pub notices: Vec<String>,
+    /// Which kinds of work it can be given in that role.
+    pub can_handle: Vec<RoleWork>,
+    /// How much of it its machine takes on.
+    pub settings: Vec<RoleSetting>,
     /// All of it as text, for people.
     pub text: String,
+}
+
+/// Whether a role does a kind of work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RoleWork {
+    /// Which kind: `watch`, `follow`, `vote`, `plan`, `execute`, `keep-content`, `cache-content`, `serve-content`, `serve-http`, `serve-api`,
+    /// `apply-releases`.
+    pub work: String,
+    /// `yes`, `if asked` or `no`.
+    pub handles: String,
+}
+
+/// How much a machine takes on in its role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RoleSetting {
+    /// What is set: `executor-slots`, `cache-bytes`, `cache-disk-bytes`, `fetch-streams`, `snapshot-streams`, `calls-at-once`, `drain-ms`,
+    /// `answer-ms`.
+    pub name: String,
+    /// How much; 0 where the role does not do that.
+    pub value: u64,
+    /// The least it can be.
+    pub least: u64,
+    /// The most it can be.
+    pub most: u64,
+    /// What it rests on is unknown, so that it is what goes anywhere.
+    pub is_default: bool,
+    /// Why it is that.
+    pub why: String,
 }
 
 /// How a node stands towards a role.

@@ -540,6 +540,18 @@ impl Backend for Memory {
             becomes: None,
             to_change: "a node with 4 cores".to_owned(),
             notices: Vec::new(),
+            can_handle: vec![RoleWork {
+                work: "vote".to_owned(),
+                handles: "yes".to_owned(),
+            }],
+            settings: vec![RoleSetting {
+                name: "calls-at-once".to_owned(),
+                value: 128,
+                least: 64,
+                most: 4_096,
+                is_default: false,
+                why: "64 for each of cores: 2000 from /proc/cpuinfo".to_owned(),
+            }],
             text: "it is a master".to_owned(),
         }))
     }

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use convoke_consensus::host::LogNode;
+use convoke_planner::roles::abilities::{Work, can_handle};
+use convoke_planner::roles::config::{RoleConfig, Setting};
 use convoke_planner::roles::explain::{Check, Explanation, Found, Judgement, Next};
 use convoke_planner::roles::fitness::Level;
 use convoke_types::Timestamp;
@@ -13,7 +15,7 @@ use convoke_types::wire::store::{Command, NodeCommand, Value, schema};
 use convoke_web::backend::Caller;
 use convoke_web::model::{
     Changed, ConfigValue, PlanRoles, PlannedRole, RoleCheck, RoleExplanation, RoleJudgement,
-    RolePlan, SteerRole,
+    RolePlan, RoleSetting, RoleWork, SteerRole,
 };
 use convoke_web::{Code, Fault};
 
@@ -54,16 +56,16 @@ impl Desk {
         let (desk, log, now) = self.planner()?;
         let gossip = self.parts.gossip.get();
         let explained = desk.explain(now, &log, gossip.as_ref(), id);
-        let explained = explained.ok_or_else(|| {
+        let (explained, config) = explained.ok_or_else(|| {
             Fault::not_found(format!(
                 "node {} is not enrolled, and so has no role",
                 id.short()
             ))
         })?;
-        Ok(self.told(&explained))
+        Ok(self.told(&explained, &config))
     }
 
-    fn told(&self, explained: &Explanation) -> RoleExplanation {
+    fn told(&self, explained: &Explanation, config: &RoleConfig) -> RoleExplanation {
         let at = |time| self.parts.log_clock.unix_ms(time);
         let (next, becomes) = match &explained.next {
             Next::Change(change) => (change.to_string(), Some(change.to)),
@@ -83,7 +85,9 @@ impl Desk {
             becomes: becomes.map(Into::into),
             to_change: explained.remedy(),
             notices: explained.notices.iter().map(ToString::to_string).collect(),
-            text: explained.to_string(),
+            can_handle: Work::ALL.map(|work| ability(explained.role, work)).into(),
+            settings: config.settings().map(setting).into(),
+            text: format!("{explained}{config}"),
         }
     }
 
@@ -139,6 +143,24 @@ fn judgement(judged: &Judgement, at: &dyn Fn(Timestamp) -> u64) -> RoleJudgement
         since_unix_ms: judged.since.map(at),
         score: judged.score.into(),
         checks: judged.checks.iter().map(|it| check(it, at)).collect(),
+    }
+}
+
+fn ability(role: convoke_types::Role, work: Work) -> RoleWork {
+    RoleWork {
+        work: work.to_string(),
+        handles: can_handle(role, work).name().to_owned(),
+    }
+}
+
+fn setting(setting: &Setting) -> RoleSetting {
+    RoleSetting {
+        name: setting.name.clone(),
+        value: setting.value,
+        least: setting.least,
+        most: setting.most,
+        is_default: setting.is_default,
+        why: setting.why.clone(),
     }
 }
 
