@@ -11,9 +11,9 @@
 //! | --- | --- |
 //! | what one measurement sends | [`BYTES`] or for [`TIME`], whichever comes first; whoever sends keeps to it, whatever it was asked |
 //! | at once | one of a node, asked or asking; who comes meanwhile is told so |
-//! | for one peer | once in [`PEER_AGAIN`]; of so many peers at most this is remembered: [`PEERS`], then nobody else for that long |
-//! | by itself | [`BEGIN`] after a start and then every [`EVERY`], each later by up to as much again by the node's id; [`TRIES`] peers, and again after [`RETRY`] if none would |
-//! | a figure counts for | [`COUNTS`] |
+//! | for one peer | once in `PEER_AGAIN`; of so many peers at most this is remembered: `PEERS`, then nobody else for that long |
+//! | by itself | `BEGIN` after a start and then every `EVERY`, each later by up to as much again by the node's id; `TRIES` peers, and again after `RETRY` if none would |
+//! | a figure counts for | `COUNTS` |
 //!
 //! Deliberately not here: what a role asks, and which of several figures counts (`machine.rs`).
 
