@@ -28,6 +28,7 @@
 //! | `pin A ROLE`, `unpin A`, `allow A ROLES`, `by-hand A`, `auto A`, `drain A` | what people decide |
 //! | `cannot A ROLE` | it rolls back when it should play this role |
 //! | `rules KEY VALUE`, `rebuild` | other rules; a new planner takes over |
+//! | `blind T` | for so long the planner is told nothing |
 //! | `look`, `explain A`, `plan KEY VALUE` | all roles; the reasoning about one; a dry run under another rule. `explain A whole` leaves nothing out, otherwise it is told what is amiss |
 //!
 //! Lines say when and what. A notice is told when it comes, and with `no more:` when it goes.
@@ -184,14 +185,16 @@ impl Script {
                 let words: Vec<&str> = act.iter().map(String::as_str).collect();
                 self.world.act(&words, now, &mut text)?;
             }
-            self.world.step(now, &mut text);
+            if now >= self.world.blind_until {
+                self.world.step(now, &mut text);
+            }
             at += self.every;
         }
         Ok(text)
     }
 }
 
-const ACTS: [&str; 23] = [
+const ACTS: [&str; 24] = [
     "join",
     "set",
     "unknown",
@@ -212,6 +215,7 @@ const ACTS: [&str; 23] = [
     "cannot",
     "rules",
     "rebuild",
+    "blind",
     "look",
     "explain",
     "plan",
@@ -226,6 +230,8 @@ struct World {
     refused: BTreeMap<NodeId, Refused>,
     cannot: BTreeSet<(NodeId, Role)>,
     frozen: bool,
+    /// Until then the planner is told nothing.
+    blind_until: Timestamp,
     sides: Vec<Side>,
 }
 
@@ -304,6 +310,7 @@ impl World {
                 let refused = (self.node(name)?, parse(role)?);
                 self.cannot.insert(refused);
             }
+            ["blind", how_long] => self.blind_until = now + time(how_long)?,
             ["rebuild"] => self.main().planner = Planner::new(),
             ["look"] => self.look(now, text),
             ["explain", name, how @ ..] => {

@@ -12,6 +12,7 @@
 //! - [`schedule`]: faults drawn from a seed, and the fewest of them that still break a promise.
 //! - [`trace`]: the number that a replay must reach, and lines for people.
 //! - [`member`]: membership as the program of a host.
+//! - [`roles`]: roles from measured capacity: planners, decided state, and what comes between.
 //! - [`random`]: chance that a seed decides.
 //! - [`disk`]: what a crash leaves.
 //! - [`linear`]: whether a recorded history of operations could have happened one after the other.
@@ -68,6 +69,7 @@ pub mod member;
 pub mod network;
 pub mod oracle;
 mod queue;
+pub mod roles;
 pub mod schedule;
 mod shrink;
 mod stalls;

@@ -25,6 +25,7 @@ use convoke_sim::Loss;
 use convoke_sim::consensus;
 use convoke_sim::member::large::{STORIES, Scale, Story};
 use convoke_sim::member::tale::{self, MISTAKES, Mistake, Tale};
+use convoke_sim::roles;
 
 /// Stories of seeds are told by so many threads.
 const THREADS: u64 = 2;
@@ -43,7 +44,8 @@ struct CommandLine {
     #[arg(long, value_name = "S", default_value_t = 1)]
     first_seed: u64,
     /// Only the story of this name; `seeds` for those that a seed draws, `log` for those of the log, `voters` for those in
-    /// which voters follow from node records, `leases` for those of leases while clocks jump, and nothing else
+    /// which voters follow from node records, `leases` for those of leases while clocks jump, `roles` for those of roles from what
+    /// machines can do, and nothing else
     #[arg(long, value_name = "NAME", value_parser = story)]
     story: Option<Which>,
     /// Say which stories there are
@@ -64,7 +66,7 @@ struct CommandLine {
     /// Do not stop at the first story of a seed that breaks a promise
     #[arg(long)]
     go_on: bool,
-    /// The last so many lines of a story of the log that breaks a promise
+    /// The last so many lines of a story of the log or of roles that breaks a promise
     #[arg(long, value_name = "N", default_value_t = 0)]
     lines: usize,
     /// One line for every story
@@ -78,6 +80,7 @@ enum Which {
     Log,
     Voters,
     Leases,
+    Roles,
     Named(&'static Story),
 }
 
@@ -87,13 +90,14 @@ fn story(name: &str) -> Result<Which, String> {
         "log" => return Ok(Which::Log),
         "voters" => return Ok(Which::Voters),
         "leases" => return Ok(Which::Leases),
+        "roles" => return Ok(Which::Roles),
         _ => {}
     }
     let story = STORIES.iter().find(|story| story.name == name);
     story.map(Which::Named).ok_or_else(|| {
         let names: Vec<&str> = STORIES.iter().map(|story| story.name).collect();
         format!(
-            "there are: seeds, log, voters, leases, {}",
+            "there are: seeds, log, voters, leases, roles, {}",
             names.join(", ")
         )
     })
@@ -104,20 +108,28 @@ fn story(name: &str) -> Result<Which, String> {
 enum Planted {
     Membership(Mistake),
     Log(consensus::Mistake),
+    Roles(roles::Mistake),
 }
 
 impl Planted {
     fn in_membership(self) -> Option<Mistake> {
         match self {
             Self::Membership(mistake) => Some(mistake),
-            Self::Log(_) => None,
+            Self::Log(_) | Self::Roles(_) => None,
         }
     }
 
     fn in_log(self) -> Option<consensus::Mistake> {
         match self {
-            Self::Membership(_) => None,
             Self::Log(mistake) => Some(mistake),
+            Self::Membership(_) | Self::Roles(_) => None,
+        }
+    }
+
+    fn in_roles(self) -> Option<roles::Mistake> {
+        match self {
+            Self::Roles(mistake) => Some(mistake),
+            Self::Membership(_) | Self::Log(_) => None,
         }
     }
 }
@@ -127,15 +139,21 @@ fn mistake(name: &str) -> Result<Planted, String> {
     let in_log = consensus::Mistake::ALL
         .iter()
         .find(|(_, known, _)| *known == name);
+    let in_roles = roles::Mistake::ALL
+        .iter()
+        .find(|(_, known, _)| *known == name);
     let known = in_membership
         .map(|mistake| Planted::Membership(*mistake))
-        .or_else(|| in_log.map(|(mistake, ..)| Planted::Log(*mistake)));
+        .or_else(|| in_log.map(|(mistake, ..)| Planted::Log(*mistake)))
+        .or_else(|| in_roles.map(|(mistake, ..)| Planted::Roles(*mistake)));
     known.ok_or_else(|| {
         let of_log = consensus::Mistake::ALL.iter().map(|(_, name, _)| *name);
+        let of_roles = roles::Mistake::ALL.iter().map(|(_, name, _)| *name);
         let names: Vec<&str> = MISTAKES
             .iter()
             .map(|mistake| mistake.name)
             .chain(of_log)
+            .chain(of_roles)
             .collect();
         format!("there are: {}", names.join(", "))
     })
@@ -176,6 +194,7 @@ fn main() -> ExitCode {
         Some(Which::Log) => tell_log(&line),
         Some(Which::Voters) => tell_voters(&line),
         Some(Which::Leases) => tell_leases(&line),
+        Some(Which::Roles) => tell_roles(&line),
         None => {
             // All of them, so that one broken promise does not hide another.
             let found = tell_found(line.verbose);
@@ -183,8 +202,9 @@ fn main() -> ExitCode {
             let log = tell_log(&line);
             let voters = tell_voters(&line);
             let leases = tell_leases(&line);
+            let roles = tell_roles(&line);
             let named: Vec<bool> = STORIES.iter().map(|story| tell(story, &scale)).collect();
-            found && seeds && log && voters && leases && named.iter().all(|held| *held)
+            found && seeds && log && voters && leases && roles && named.iter().all(|held| *held)
         }
     };
     if all_held {
@@ -211,12 +231,20 @@ fn list() {
         "{:12} the same of the log, of leases while leaders change and clocks jump by a day",
         "leases"
     );
+    println!(
+        "{:12} the same of roles from what machines can do, where everybody's view is late and wrong",
+        "roles"
+    );
     println!("\nmistakes for --planted:");
     for mistake in MISTAKES {
         println!("{:18} {}", mistake.name, mistake.about);
     }
     println!("\nmistakes for --planted with the log:");
     for (_, name, about) in consensus::Mistake::ALL {
+        println!("{name:18} {about}");
+    }
+    println!("\nmistakes for --planted with roles:");
+    for (_, name, about) in roles::Mistake::ALL {
         println!("{name:18} {about}");
     }
 }
@@ -309,45 +337,88 @@ fn tell_seeds(line: &CommandLine) -> bool {
     })
 }
 
+/// What came of a story that has a seed and nothing else.
+struct Told {
+    shown: String,
+    broken: Vec<String>,
+    lines: Vec<String>,
+}
+
+impl From<consensus::Told> for Told {
+    fn from(told: consensus::Told) -> Self {
+        Self {
+            shown: told.to_string(),
+            broken: told.broken,
+            lines: told.lines,
+        }
+    }
+}
+
+impl From<roles::Told> for Told {
+    fn from(told: roles::Told) -> Self {
+        Self {
+            shown: told.to_string(),
+            broken: told.broken,
+            lines: told.lines,
+        }
+    }
+}
+
 /// The same of the log.
 fn tell_log(line: &CommandLine) -> bool {
     let planted = line.planted.and_then(Planted::in_log);
     let name = consensus::Mistake::ALL
         .iter()
         .find(|(it, ..)| Some(*it) == planted);
-    let planted_as = name.map_or_else(String::new, |(_, name, _)| format!(" --planted {name}"));
-    tell_of_log(line, "log", &planted_as, |seed| {
-        consensus::tell(seed, planted, line.lines)
+    let planted_as = planted_as(name.map(|(_, name, _)| *name));
+    tell_of_seeds(line, "log", &planted_as, |seed| {
+        consensus::tell(seed, planted, line.lines).into()
     })
+}
+
+fn planted_as(name: Option<&str>) -> String {
+    name.map_or_else(String::new, |name| format!(" --planted {name}"))
 }
 
 /// The same of the log, where voters follow from node records.
 fn tell_voters(line: &CommandLine) -> bool {
-    tell_of_log(line, "voters", "", |seed| {
-        consensus::tell_voters(seed, line.lines)
+    tell_of_seeds(line, "voters", "", |seed| {
+        consensus::tell_voters(seed, line.lines).into()
     })
 }
 
 /// The same of the log, of leases while clocks jump.
 fn tell_leases(line: &CommandLine) -> bool {
-    tell_of_log(line, "leases", "", |seed| {
-        consensus::tell_leases(seed, line.lines)
+    tell_of_seeds(line, "leases", "", |seed| {
+        consensus::tell_leases(seed, line.lines).into()
     })
 }
 
-fn tell_of_log(
+/// The same of roles.
+fn tell_roles(line: &CommandLine) -> bool {
+    let planted = line.planted.and_then(Planted::in_roles);
+    let name = roles::Mistake::ALL
+        .iter()
+        .find(|(it, ..)| Some(*it) == planted);
+    let planted_as = planted_as(name.map(|(_, name, _)| *name));
+    tell_of_seeds(line, "roles", &planted_as, |seed| {
+        roles::tell(seed, planted, line.lines).into()
+    })
+}
+
+fn tell_of_seeds(
     line: &CommandLine,
     story: &str,
     planted: &str,
-    tell: impl Fn(u64) -> consensus::Told + Sync + std::panic::RefUnwindSafe,
+    tell: impl Fn(u64) -> Told + Sync + std::panic::RefUnwindSafe,
 ) -> bool {
     tell_many(line, |seed| {
         let quiet = Quiet::begin();
         let told = std::panic::catch_unwind(|| tell(seed));
         drop(quiet);
-        let told = told.unwrap_or_else(|panic| consensus::Told::panicked(seed, &*panic));
+        let told = told.unwrap_or_else(|panic| consensus::Told::panicked(seed, &*panic).into());
         if line.verbose {
-            eprintln!("{told}");
+            eprintln!("{}", told.shown);
         }
         if told.broken.is_empty() {
             return true;
@@ -356,7 +427,7 @@ fn tell_of_log(
         for happened in &told.lines {
             println!("{happened}");
         }
-        println!("{told}");
+        println!("{}", told.shown);
         for broken in &told.broken {
             println!("  {broken}");
         }

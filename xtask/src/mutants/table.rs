@@ -105,6 +105,22 @@ const LEASES: Test = Test {
     name: "no_lease_ends_early_whatever_clocks_do",
 };
 
+/// Stories of roles from what machines can do.
+const ROLES: Test = Test {
+    package: "convoke-sim",
+    folder: "crates/sim",
+    target: Some("roles"),
+    name: "one_story_of_each_script_holds",
+};
+
+/// Stories of the planner of roles.
+const PLANNED: Test = Test {
+    package: "convoke-planner",
+    folder: "crates/planner",
+    target: Some("stories"),
+    name: "stories_end_as_they_ended_when_somebody_last_looked",
+};
+
 const fn planner(name: &'static str) -> Test {
     consensus(Some("voters"), name)
 }
@@ -1411,6 +1427,114 @@ pub(super) const FAULTS: &[Fault] = &[
             "promises",
             "a_ticket_that_nobody_gives_back_frees_its_place_after_its_deadline",
         ),
+        may_hang: false,
+    },
+    Fault {
+        name: "roles-without-authority",
+        file: "crates/planner/src/roles/pass.rs",
+        old: "        matches!(self, Self::Leads)\n",
+        new: "        matches!(self, Self::Leads | Self::Follows)\n",
+        why: "every node that looks on proposes roles, also on the small side of a partition",
+        test: ROLES,
+        may_hang: false,
+    },
+    Fault {
+        name: "roles-without-a-fence",
+        file: "crates/decided/src/nodes.rs",
+        old: "        if found != expected {\n            return Err(NodeRefusal::Moved",
+        new: "        if found < expected {\n            return Err(NodeRefusal::Moved",
+        why: "what was planned for a record as it was undoes what was decided about it since",
+        test: ROLES,
+        may_hang: false,
+    },
+    Fault {
+        name: "roles-without-a-cap",
+        file: "crates/planner/src/roles/planner.rs",
+        old: ".saturating_sub(self.recent.len().max(decided))",
+        new: ".saturating_sub(self.recent.len().max(decided).min(0))",
+        why: "a mistake changes the whole cluster before anybody sees it",
+        test: ROLES,
+        may_hang: false,
+    },
+    Fault {
+        name: "roles-capped-by-leader",
+        file: "crates/planner/src/roles/planner.rs",
+        old: ".saturating_sub(self.recent.len().max(decided))",
+        new: ".saturating_sub(self.recent.len().max(decided - decided))",
+        why: "every new leader has a cap of its own",
+        test: ROLES,
+        may_hang: false,
+    },
+    Fault {
+        name: "roles-without-a-dwell",
+        file: "crates/planner/src/roles/pass.rs",
+        old: "        let whole = self.nodes[at].memory.dwell(self.planner.now, self.rules);\n",
+        new: "        let whole = self.rules.dwell * u32::from(at > 65_536);\n",
+        why: "a dip of a moment costs a role",
+        test: ROLES,
+        may_hang: false,
+    },
+    Fault {
+        name: "roles-without-a-cooldown",
+        file: "crates/planner/src/roles/planner.rs",
+        old: "        whole.saturating_sub(now.since(at))\n",
+        new: "        whole.saturating_sub(now.since(at)) * 0\n",
+        why: "fitness changes a node again as soon as a dwell is over",
+        test: ROLES,
+        may_hang: false,
+    },
+    Fault {
+        name: "roles-by-load",
+        file: "crates/planner/src/roles/fitness.rs",
+        old: "            let level = measured.value().map(|value| rising(value, enter, leave));\n            weigh(level, measured.confidence)\n",
+        new: "            let idle = 1_000 - machine.load_permille.value().unwrap_or(0).min(1_000);\n            let level = measured.value().map(|value| rising(part(value, idle, 1_000), enter, leave));\n            weigh(level, measured.confidence)\n",
+        why: "a machine that works loses its role by it",
+        test: ROLES,
+        may_hang: false,
+    },
+    Fault {
+        name: "roles-that-are-not-allowed",
+        file: "crates/planner/src/roles/pass.rs",
+        old: "        if !node.enrolled.allowed.contains(to) {\n",
+        new: "        if node.enrolled.allowed.is_empty() {\n",
+        why: "the best is asked for though it may not, over and over, and nobody serves",
+        test: ROLES,
+        may_hang: false,
+    },
+    Fault {
+        name: "roles-where-unknown-is-nothing",
+        file: "crates/planner/src/roles/fitness.rs",
+        old: "    let level = if rules.unknown_passes.contains(&measure) {\n",
+        new: "    let level = if rules.unknown_passes.len() > Measure::COUNT && rules.unknown_passes.contains(&measure) {\n",
+        why: "a node of which something is not known never gets a role, whatever the rules say",
+        test: ROLES,
+        may_hang: false,
+    },
+    Fault {
+        name: "roles-asked-for-twice",
+        file: "crates/planner/src/roles/pass.rs",
+        old: "memory.asked.map_or(enrolled.role, |(to, _)| to)",
+        new: "memory.asked.map_or(enrolled.role, |_| enrolled.role)",
+        why: "while an answer is waited for a second node is promoted for the same master",
+        test: ROLES,
+        may_hang: false,
+    },
+    Fault {
+        name: "last-keeper-pinned-away",
+        file: "crates/planner/src/roles/pass.rs",
+        old: "        keeps(node.role) && !keeps(to) && others == 0\n",
+        new: "        keeps(node.role) && !keeps(to) && others > u32::MAX - 1\n",
+        why: "a pin takes away the last node that keeps the log, and nothing can be decided any more",
+        test: PLANNED,
+        may_hang: false,
+    },
+    Fault {
+        name: "roles-by-what-nobody-saw",
+        file: "crates/planner/src/roles/planner.rs",
+        old: "        if !missed.is_zero() {\n",
+        new: "        if missed > TIME_MOST {\n",
+        why: "what a planner saw before the log stood still counts as seen all the while",
+        test: PLANNED,
         may_hang: false,
     },
 ];

@@ -166,6 +166,8 @@ pub enum Hold {
     },
     /// Its machine has too little for its role, and without it the cluster would have too few.
     Needed(Wanted),
+    /// People hold it to this role, and nobody else keeps the log.
+    LastKeeper(Role),
     /// Its machine has too little for its role, and it may have no lesser one.
     NothingBelow,
     /// It may not have this role.

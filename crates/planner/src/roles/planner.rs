@@ -2,7 +2,7 @@
 //!
 //! [`Planner::step`] is told the world and the time and says what should be proposed. It may be called as often as the world changes; fitness is
 //! acted on at every [`Rules::check_every`](super::Rules::check_every) only. What happens between two calls is not seen, so whoever feeds it does
-//! so as often as a dip should be noticed; ten seconds are plenty.
+//! so as often as a dip should be noticed; ten seconds are plenty. A time without a look counts as a minute at most.
 //!
 //! Nothing in it has to be kept. A new one knows from decided state which roles there are and when they were changed; how long a machine has been
 //! fit begins anew with what it sees first, which makes a new leader more patient and never less.
@@ -38,6 +38,8 @@ const GROWTH: u32 = 4;
 /// … up to so many.
 const ROW_MOST: u8 = 8;
 const MINUTE: Duration = Duration::from_secs(60);
+/// What goes by between two looks counts as no more than that for how long things have been as they are: nobody saw how they were meanwhile.
+const LOOKED: Duration = MINUTE;
 /// While something is missing or waits for an answer, the planner wants to be asked again so soon.
 const SOON: Duration = Duration::from_secs(5);
 
@@ -102,8 +104,12 @@ impl Planner {
 
     /// Takes in the world.
     pub(super) fn look(&mut self, now: Timestamp, observed: &Observed, decided: &Decided) {
+        let missed = now.since(self.now).saturating_sub(LOOKED);
         self.now = self.now.max(now);
         let now = self.now;
+        if !missed.is_zero() {
+            self.was_not_looking(missed);
+        }
         while self
             .recent
             .front()
@@ -137,6 +143,17 @@ impl Planner {
         let is_missing = masters < decided.rules.need.masters;
         let since = self.masters_missing_since.unwrap_or(now);
         self.masters_missing_since = is_missing.then_some(since);
+    }
+
+    /// The log stood still, or whoever feeds this did. Without it what was seen for a moment before and after would count as seen all the while.
+    fn was_not_looking(&mut self, missed: Duration) {
+        let later = |since: &mut Timestamp| *since = *since + missed;
+        self.masters_missing_since.iter_mut().for_each(later);
+        for memory in self.nodes.values_mut() {
+            memory.unseen_since.iter_mut().for_each(later);
+            let levels = memory.levels.iter_mut().flatten();
+            levels.for_each(|(_, since)| later(since));
+        }
     }
 
     /// Remembers what was proposed.

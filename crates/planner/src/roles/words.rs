@@ -194,6 +194,9 @@ impl fmt::Display for Hold {
                     "too little for its role, and without it there are too few {wanted}"
                 )
             }
+            Self::LastKeeper(pin) => {
+                write!(f, "people hold it to {pin}, and nobody else keeps the log")
+            }
             Self::NothingBelow => {
                 f.write_str("too little for its role, and no lesser one is allowed to it")
             }
@@ -247,6 +250,9 @@ impl Explanation {
             Hold::AutoOff => "roles.auto on for the cluster, or people who set the role".into(),
             Hold::AutoOffHere => "roles.auto on for this node, or people who set the role".into(),
             Hold::Pinned(_) => "people who take the pin away".into(),
+            Hold::LastKeeper(_) => {
+                "another master or worker, or people who take the pin away".into()
+            }
             Hold::Drains => "people who end the drain".into(),
             Hold::Away(_) => "the node has to be there".into(),
             Hold::Unfit(role) => self.missing_for(*role),
