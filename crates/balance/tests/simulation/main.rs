@@ -40,6 +40,7 @@ fn plan(servers: Vec<ServerPlan>) -> Plan {
         deadline: secs(5),
         length: secs(20),
         warm_up: secs(5),
+        slow_permille: 0,
         registry_lag: ms(2_600),
         script: Vec::new(),
         seed: SEED,
@@ -375,6 +376,21 @@ fn who_becomes_slow_or_fails_now_and_then_is_noticed_and_taken_back() {
         "seed {SEED}"
     );
     assert!(tally.ejections > 0, "seed {SEED}");
+}
+
+#[test]
+fn methods_that_take_twenty_times_as_long_are_no_sign_of_a_queue() {
+    let plan = Plan {
+        // 80 workers and 29 ms on average: room for 2,750 in a second.
+        demand: Demand::Open(1_900.0),
+        slow_permille: 100,
+        ..plan(vec![ServerPlan::of(8, 10.0); 10])
+    };
+    let tally = run(&plan);
+    row("two kinds of calls", &tally);
+    let all = tally.good + tally.failed + tally.refused;
+    assert!(tally.failed + tally.refused < all / 100, "seed {SEED}");
+    assert!(tally.percentile(500) < ms(20), "seed {SEED}");
 }
 
 #[test]
