@@ -384,6 +384,8 @@ fn methods_that_take_twenty_times_as_long_are_no_sign_of_a_queue() {
         // 80 workers and 29 ms on average: room for 2,750 in a second.
         demand: Demand::Open(1_900.0),
         slow_permille: 100,
+        // One, so that limits that fell to the least would leave room for ten calls, not for forty.
+        balancers: 1,
         ..plan(vec![ServerPlan::of(8, 10.0); 10])
     };
     let tally = run(&plan);
