@@ -23,7 +23,7 @@ use convoke_types::{Code, Moment};
 use crate::chance::Chance;
 use crate::explain::{Explained, Standing};
 use crate::instance::{Health, Instance, InstanceId};
-use crate::latency::Latency;
+use crate::latency::{Latency, USUAL, Usual, nanos};
 use crate::member::{Grade, Member, long_ago};
 use crate::outlier::{self, Cause};
 use crate::params::Params;
@@ -198,7 +198,7 @@ pub enum Outcome {
     Leaving,
     /// It failed.
     Failed,
-    /// No answer came in time. It is a failure if it was waited for twice as long as calls take on average.
+    /// No answer came in time. It is a failure if it was waited for twice as long as calls of its method usually take.
     Late,
     /// No link could be opened, or it was lost: it is left alone for a while, at once.
     LinkLost,
@@ -255,6 +255,7 @@ struct Open {
     id: InstanceId,
     life: u64,
     ends: Moment,
+    method: Option<Arc<str>>,
 }
 
 /// Chooses among the instances of one RPC service.
@@ -276,8 +277,10 @@ pub struct Balancer {
     next_life: u64,
     queue: Queue,
     budget: Budget,
-    /// Of all instances together.
+    /// Of all instances and methods together.
     average: Latency,
+    /// Of all instances, by method.
+    usual: Usual,
     compared: Moment,
     counters: Counters,
 }
@@ -316,6 +319,7 @@ impl Balancer {
             queue: Queue::default(),
             budget: Budget::new(now, &params),
             average: Latency::default(),
+            usual: Usual::default(),
             compared: now,
             counters: Counters::default(),
             params,
@@ -464,7 +468,7 @@ impl Balancer {
             return;
         };
         match outcome {
-            Outcome::Answered => self.answered(now, at, latency),
+            Outcome::Answered => self.answered(now, at, open.method.as_ref(), latency),
             Outcome::Refused => self.judge(now, at, true),
             Outcome::Overloaded => self.change(at, |member, _| member.limit.refused(now)),
             Outcome::Leaving => {
@@ -472,7 +476,7 @@ impl Balancer {
                 self.touch();
             }
             Outcome::Failed => self.judge(now, at, false),
-            Outcome::Late => self.late(now, at, latency),
+            Outcome::Late => self.late(now, at, open.method.as_ref(), latency),
             Outcome::LinkLost => {
                 self.members[at].link.lost(now, &self.params);
                 self.touch();
@@ -538,10 +542,7 @@ impl Balancer {
             is_near: member.is_near,
             in_flight: member.in_flight,
             limit: member.limit.limit(),
-            latency: member
-                .latency
-                .value()
-                .map(|nanos| Duration::from_nanos(nanos as u64)),
+            pace: member.latency.value().map(|pace| pace / nanos(USUAL)),
             share: member.share(now, &self.params),
         };
         self.members.iter().map(explained).collect()
@@ -593,6 +594,7 @@ impl Balancer {
             id: member.instance.id.clone(),
             life: member.life,
             ends,
+            method: call.method.clone(),
         };
         self.open.insert(number, open);
         self.ends.insert((ends, number));
@@ -615,7 +617,7 @@ impl Balancer {
         let choice = Choice {
             now,
             params: &self.params,
-            average: self.average.value().unwrap_or(1e6),
+            average: nanos(USUAL),
             key: call.key,
         };
         let may = |member: &Member| {
@@ -715,40 +717,41 @@ impl Balancer {
         Some(at)
     }
 
-    fn answered(&mut self, now: Moment, at: usize, latency: Duration) {
+    fn answered(&mut self, now: Moment, at: usize, method: Option<&Arc<str>>, latency: Duration) {
         let memory = self.params.latency_memory;
         self.average.average(now, latency, memory);
+        let pace = self.usual.learn(now, method, latency);
         if self.members[at].link.pause.is_some() {
             self.members[at].link.works();
             self.touch();
         }
         self.change(at, |member, _| {
-            member.latency.peak(now, latency, memory);
-            member.limit.answered(now, latency, member.in_flight + 1);
+            member.latency.peak(now, pace, memory);
+            member.limit.answered(now, pace, member.in_flight + 1);
         });
         self.judge(now, at, true);
     }
 
     /// No answer came in time. Whose time was short says nothing of the instance by that.
-    fn late(&mut self, now: Moment, at: usize, waited: Duration) {
-        if waited < self.expected() * 2 {
+    fn late(&mut self, now: Moment, at: usize, method: Option<&Arc<str>>, waited: Duration) {
+        let pace = self.usual.pace_of(method, waited).unwrap_or(USUAL * 4);
+        if pace < USUAL * 2 {
             return;
         }
         let memory = self.params.latency_memory;
         self.change(at, |member, _| {
-            member.latency.peak(now, waited, memory);
+            member.latency.peak(now, pace, memory);
             member.limit.refused(now);
         });
         self.judge(now, at, false);
     }
 
     /// Takes in whether an attempt went well, and ejects who has failed too often. A failure that comes fast must not make an instance look
-    /// fast, so it counts as a latency of several times the average.
+    /// fast, so it counts as an answer after four times the usual time.
     fn judge(&mut self, now: Moment, at: usize, is_good: bool) {
         if !is_good {
-            let slow = Duration::from_nanos((self.average.value().unwrap_or(1e6) * 4.0) as u64);
             let memory = self.params.latency_memory;
-            self.members[at].latency.peak(now, slow, memory);
+            self.members[at].latency.peak(now, USUAL * 4, memory);
         }
         if let Some(cause) = self.members[at].outlier.note(is_good, &self.params) {
             self.eject(now, at, cause);

@@ -79,8 +79,8 @@ pub struct Explained {
     pub in_flight: u32,
     /// How many may be.
     pub limit: u32,
-    /// What was learned of its latency.
-    pub latency: Option<Duration>,
+    /// How long its answers take, over what is usual for their methods; it rises at once and falls slowly. `None` before the first.
+    pub pace: Option<f64>,
     /// The share that it should get next to others.
     pub share: f64,
 }
@@ -116,7 +116,7 @@ impl fmt::Display for Cause {
     }
 }
 
-/// `b3k…/0: not chosen: left out for 12.0s more, time 2: 5 failures in a row (0 of 20 calls, 1.2ms)`
+/// `b3k…/0: not chosen: left out for 12.0s more, time 2: 5 failures in a row (0 of 20 calls, 1.2 of the usual time)`
 impl fmt::Display for Explained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let chosen = match (self.is_chosen, self.is_desperate) {
@@ -135,8 +135,8 @@ impl fmt::Display for Explained {
             f,
             "{id}: {chosen}: {standing} ({in_flight} of {limit} calls"
         )?;
-        match self.latency {
-            Some(latency) => write!(f, ", {latency:.1?})"),
+        match self.pace {
+            Some(pace) => write!(f, ", {pace:.1} of the usual time)"),
             None => f.write_str(", never answered)"),
         }
     }

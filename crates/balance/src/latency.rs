@@ -2,7 +2,16 @@
 //!
 //! Only the four operations are used, no exponential, so that the same samples give the same bits on every machine: what is `e^(-t/m)`
 //! elsewhere is `m / (m + t)` here, which falls as fast at first and slower later.
+//!
+//! Methods differ by far more than instances do: one answers in a millisecond, one in a second. So what is learned of an instance is its
+//! *pace*: how long a call took, over what calls of that method usually take anywhere. One millisecond stands for as long as usual.
+//!
+//! | bound | | what happens beyond |
+//! | --- | --- | --- |
+//! | [`METHODS`] | methods of which the usual latency is known | further ones share one entry |
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use convoke_types::Moment;
@@ -60,6 +69,85 @@ impl Latency {
         self.value = Some(value);
         self.at = now;
     }
+}
+
+/// Stands for as long as usual.
+pub(crate) const USUAL: Duration = Duration::from_millis(1);
+/// How many methods have an entry of their own.
+const METHODS: usize = 64;
+/// How many answers make a mean.
+const MEAN_OF: u32 = 32;
+/// How long the least mean is that of one part of the memory.
+const PART: Duration = Duration::from_secs(60);
+
+/// How long calls of each method usually take: the least mean of some answers, from anywhere, within the last one or two minutes. Not what they
+/// take now: when all instances are overloaded nothing would look slow.
+#[derive(Debug, Default)]
+pub(crate) struct Usual {
+    methods: BTreeMap<Option<Arc<str>>, OfMethod>,
+}
+
+#[derive(Debug, Default)]
+struct OfMethod {
+    mean: f64,
+    answers: u32,
+    /// Of the part that goes on, and of the one before.
+    least: [Option<f64>; 2],
+    part_began: Moment,
+}
+
+impl Usual {
+    /// Takes in an answer, and says its pace.
+    pub(crate) fn learn(
+        &mut self,
+        now: Moment,
+        method: Option<&Arc<str>>,
+        latency: Duration,
+    ) -> Duration {
+        let has_place = self.methods.len() < METHODS;
+        let method =
+            method.filter(|it| has_place || self.methods.contains_key(&Some(Arc::clone(it))));
+        let usual = self.methods.entry(method.cloned()).or_default();
+        usual.learn(now, nanos(latency));
+        pace(latency, usual.usual())
+    }
+
+    /// The pace of a call that has taken so long already; `None` if nobody knows what is usual.
+    pub(crate) fn pace_of(&self, method: Option<&Arc<str>>, latency: Duration) -> Option<Duration> {
+        let usual = self
+            .methods
+            .get(&method.cloned())
+            .or_else(|| self.methods.get(&None))?;
+        Some(pace(latency, usual.usual()))
+    }
+}
+
+impl OfMethod {
+    fn learn(&mut self, now: Moment, latency: f64) {
+        self.answers = (self.answers + 1).min(MEAN_OF);
+        self.mean += (latency - self.mean) / f64::from(self.answers);
+        if self.answers < MEAN_OF {
+            return;
+        }
+        if now.since(self.part_began) >= PART {
+            self.part_began = now;
+            self.least = [None, self.least[0]];
+        }
+        let least = &mut self.least[0];
+        *least = Some(least.map_or(self.mean, |least| least.min(self.mean)));
+    }
+
+    fn usual(&self) -> f64 {
+        match self.least {
+            [Some(one), Some(other)] => one.min(other),
+            [one, other] => one.or(other).unwrap_or(self.mean),
+        }
+    }
+}
+
+fn pace(latency: Duration, usual: f64) -> Duration {
+    let times = nanos(latency) / usual.max(1.0);
+    Duration::from_nanos((times * nanos(USUAL)).min(1e15) as u64)
 }
 
 pub(crate) fn nanos(duration: Duration) -> f64 {

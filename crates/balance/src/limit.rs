@@ -7,6 +7,8 @@
 //! Why not a gradient, which scales the limit by *least / present*: it follows faster, and it follows noise as fast; with few calls for each of
 //! many clients, which is what balanced clients see, one slow answer halves it. The steps here are small, and known in advance.
 //!
+//! A latency is what it is next to others of its method, the *pace* of `latency.rs`, wherever the balancer tells it.
+//!
 //! The least latency is that of the last 10 to 20 s. When it is renewed the limit falls by a quarter once, so that what is measured next has
 //! less of a queue in it: else a queue that stays would after a while pass for the nature of things.
 //!

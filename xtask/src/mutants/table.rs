@@ -1430,6 +1430,18 @@ pub(super) const FAULTS: &[Fault] = &[
         may_hang: false,
     },
     Fault {
+        name: "all-methods-are-one",
+        file: "crates/balance/src/balancer.rs",
+        old: "let pace = self.usual.learn(now, method, latency);",
+        new: "let pace = self.usual.learn(now, method.filter(|it| it.is_empty()), latency);",
+        why: "calls of a slow method pass for a queue, and nobody may be called any more",
+        test: balance(
+            "simulation",
+            "methods_that_take_twenty_times_as_long_are_no_sign_of_a_queue",
+        ),
+        may_hang: false,
+    },
+    Fault {
         name: "roles-without-authority",
         file: "crates/planner/src/roles/pass.rs",
         old: "        matches!(self, Self::Leads)\n",

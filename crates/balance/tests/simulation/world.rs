@@ -59,6 +59,8 @@ pub(crate) struct Plan {
     pub(crate) length: Duration,
     /// Not counted at the beginning.
     pub(crate) warm_up: Duration,
+    /// So many of a thousand calls are of a method that takes twenty times as long.
+    pub(crate) slow_permille: u64,
     /// How late the registry hears of health.
     pub(crate) registry_lag: Duration,
     /// What is done to the world, and when.
@@ -302,6 +304,10 @@ impl World {
         };
         let mut call = Call::until(self.now + self.plan.deadline);
         call.key = Some(self.random.below(1_000));
+        if self.plan.slow_permille > 0 {
+            let is_slow = self.random.below(1_000) < self.plan.slow_permille;
+            call.method = Some((if is_slow { "slow" } else { "quick" }).into());
+        }
         let flight = Flight {
             balancer,
             call,
@@ -384,6 +390,11 @@ impl World {
 
     fn begin(&mut self, server: usize, number: u64) {
         let mean = self.servers[server].plan.mean.as_secs_f64();
+        let is_slow = self
+            .flights
+            .get(&number)
+            .is_some_and(|it| it.call.method.as_deref() == Some("slow"));
+        let mean = if is_slow { mean * 20.0 } else { mean };
         let takes = self.random.exponential(mean * 0.5) + mean * 0.5;
         self.servers[server].running.insert(number);
         self.at(
