@@ -80,7 +80,7 @@ async fn the_printed_link_opens_a_dashboard_that_shows_the_node_as_leader_and_he
             page.until(there)?;
         }
         page.evaluate("location.hash = '#/nodes/first'; true")?;
-        page.until("document.querySelector('main .log li') && /gossip/.test(document.querySelector('main table').textContent)")?;
+        page.until("document.querySelector('main .log li') && [...document.querySelectorAll('main table')].some((it) => /Services of/.test(it.caption.textContent) && /gossip/.test(it.textContent))")?;
         let thrown = page.told(Some("Runtime.exceptionThrown"));
         assert!(thrown.is_empty(), "{thrown:#?}");
         let again = browser.page()?;
