@@ -81,7 +81,7 @@ impl CallOptions {
     }
 
     /// How often a call is sent at most. 1 – 16; default 3. A call is repeated only when its link was lost, and only if it did
-    /// not run or its method is idempotent.
+    /// not run or its method is idempotent. Balanced calls go by the settings of their balancer instead.
     #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = Some(attempts.clamp(1, 16));

@@ -497,6 +497,9 @@ async fn who_cannot_be_reached_costs_no_more_than_its_patience() {
     let instance = described(&gone);
     gone.close().await;
     fleet.say(Update::Upsert(instance));
+    // And this one does not even say where it is.
+    let nowhere = InstanceId::named("nowhere");
+    fleet.say(Update::Upsert(Instance::new(nowhere, "Compute")));
     let (balanced, client) = fleet.client(round_robin());
     let begun = Instant::now();
     for _ in 0..20 {

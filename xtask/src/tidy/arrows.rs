@@ -56,7 +56,7 @@ const MAP: &[Place] = &[
     acts("rpc", &["types", "balance", "rpc-macros"]),
     acts("store", &["rpc"]),
     acts("consensus", &["decided", "store", "rpc"]),
-    acts("driver", &["membership", "balance", "rpc"]),
+    acts("driver", &["membership", "rpc"]),
     acts("web", &["types"]),
     acts(
         "node",

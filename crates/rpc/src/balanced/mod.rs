@@ -25,7 +25,6 @@ mod instances;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -79,8 +78,6 @@ struct Inner {
     service: String,
     channel: ChannelConfig,
     begun: Instant,
-    /// The revision of the instances that the balancer knows.
-    seen: AtomicU64,
     state: Mutex<State>,
     /// Somebody waits who did not before.
     waits: Arc<Notify>,
@@ -90,6 +87,8 @@ struct Inner {
 
 struct State {
     balancer: Balancer,
+    /// The revision of the instances that it knows, once it knows any.
+    seen: Option<u64>,
     view: View,
     channels: BTreeMap<InstanceId, (Arc<Instance>, Channel)>,
     waiting: BTreeMap<u64, oneshot::Sender<Result<Go, Refusal>>>,
@@ -125,9 +124,9 @@ impl Balanced {
                 ..config.channel
             },
             begun: Instant::now(),
-            seen: AtomicU64::new(u64::MAX),
             state: Mutex::new(State {
                 balancer: Balancer::new(Moment::START, config.params, seed),
+                seen: None,
                 view: View::new(service, selector),
                 channels: BTreeMap::new(),
                 waiting: BTreeMap::new(),
@@ -212,14 +211,12 @@ impl Balanced {
         loop {
             let (go, channel) = self.pick(method, &mut call).await?;
             let hold = Hold::new(&self.0, go.ticket);
-            let channel = match channel {
-                Ok(channel) => channel,
-                Err(problem) => {
-                    hold.end(Outcome::Failed);
-                    return Err(problem);
-                }
+            // One that says no address is as one that cannot be reached: there are others.
+            let answered = match channel {
+                Ok(channel) => attempt(channel).await,
+                Err(problem) => Err(problem),
             };
-            let problem = match attempt(channel).await {
+            let problem = match answered {
                 Ok(answer) => return Ok((answer, hold)),
                 Err(problem) => problem,
             };
@@ -307,7 +304,7 @@ impl Inner {
     /// Takes in what changed about instances. A verdict counts for the very next call.
     fn follow(&self, state: &mut State) {
         let revision = self.instances.revision();
-        if self.seen.swap(revision, Ordering::Relaxed) == revision {
+        if state.seen.replace(revision) == Some(revision) {
             return;
         }
         let deltas = self.instances.read(|registry| state.view.follow(registry));
