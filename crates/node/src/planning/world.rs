@@ -9,7 +9,7 @@ use convoke_driver::{Gossip, Member, Verdict};
 use convoke_planner::roles::{
     Authority, Decided, Enrolled, Machine, Measured, Observed, Presence, Rules, Seen,
 };
-use convoke_types::wire::store::{Record, Revision};
+use convoke_types::wire::store::Revision;
 use convoke_types::{NodeId, Role, Timestamp};
 
 use super::report::{REPORT, Report};
@@ -55,7 +55,10 @@ impl World {
             let report = member.map(|member| report(member));
             let plays = report.as_ref().and_then(|report| report.plays);
             world.records.insert(record.node, (record.revision, plays));
-            world.decided.nodes.insert(record.node, enrolled(record));
+            world
+                .decided
+                .nodes
+                .insert(record.node, Enrolled::from(record));
             if let (Some(member), Some(report)) = (member, report) {
                 world
                     .observed
@@ -64,17 +67,6 @@ impl World {
             }
         }
         world
-    }
-}
-
-fn enrolled(record: &Record) -> Enrolled {
-    Enrolled {
-        role: record.role,
-        changed_at: record.changed_at,
-        allowed: record.allowed,
-        pin: record.pin,
-        auto: !record.by_hand,
-        drains: record.drains,
     }
 }
 

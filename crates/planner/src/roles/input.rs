@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use convoke_types::wire::store::Record;
 use convoke_types::{NodeId, Role, RoleSet, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -119,6 +120,19 @@ pub struct Enrolled {
     /// It is to have nothing to do soon.
     #[serde(default)]
     pub drains: bool,
+}
+
+impl From<&Record> for Enrolled {
+    fn from(record: &Record) -> Self {
+        Self {
+            role: record.role,
+            changed_at: record.changed_at,
+            allowed: record.allowed,
+            pin: record.pin,
+            auto: !record.by_hand,
+            drains: record.drains,
+        }
+    }
 }
 
 impl Enrolled {

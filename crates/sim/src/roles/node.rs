@@ -313,7 +313,10 @@ impl Around {
             plays: BTreeMap::new(),
         };
         for record in decided.nodes() {
-            around.known.nodes.insert(record.node, enrolled(record));
+            around
+                .known
+                .nodes
+                .insert(record.node, Enrolled::from(record));
             let heard = nodes
                 .get(&record.node)
                 .and_then(|node| view.nodes.get(node));
@@ -345,17 +348,6 @@ impl Around {
             let is_there = seen.presence == Presence::Reachable;
             (is_so && is_ours && is_there).then(|| (record, assign(record, plays, "it could not")))
         })
-    }
-}
-
-fn enrolled(record: &Record) -> Enrolled {
-    Enrolled {
-        role: record.role,
-        changed_at: record.changed_at,
-        allowed: record.allowed,
-        pin: record.pin,
-        auto: !record.by_hand,
-        drains: record.drains,
     }
 }
 
