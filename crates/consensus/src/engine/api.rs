@@ -304,6 +304,8 @@ pub struct Status {
     pub last: Position,
     /// Its log may have lost entries, so it does not vote.
     pub is_doubtful: bool,
+    /// It leads, no majority answers it, and it says nothing for a while.
+    pub is_quiet: bool,
     /// Why it takes no part any more, if so.
     pub stopped: Option<String>,
     /// Who votes: one set, or two while they change.

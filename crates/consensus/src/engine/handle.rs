@@ -545,6 +545,7 @@ impl<R: AsyncRuntime> Consensus<R> {
             extent,
             last: core.journal.last(),
             is_doubtful: core.is_doubtful(),
+            is_quiet: core.is_quiet.get(),
             stopped: metrics.running_state.as_ref().err().map(why_it_stopped),
             voters: membership
                 .get_joint_config()

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use convoke_consensus::engine::Status;
 use convoke_consensus::host::LogNode;
 use convoke_driver::{Gossip, Member, Verdict};
 use convoke_planner::roles::{
@@ -24,18 +25,28 @@ pub(super) struct World {
     pub(super) time: Timestamp,
 }
 
+/// Whether this node may propose. Before it has applied something of its own term it may not know what was decided in the one before; and while no
+/// majority answers, all that it asks for would be decided later, when it sees more.
+fn authority(status: &Status, is_frozen: bool) -> Authority {
+    let knows = status.applied.term == status.term;
+    if !status.is_leader() {
+        Authority::Follows
+    } else if status.is_doubtful || status.is_quiet || !knows {
+        Authority::NoMajority
+    } else if is_frozen {
+        Authority::Frozen
+    } else {
+        Authority::Leads
+    }
+}
+
 impl World {
     pub(super) fn of(log: &LogNode, gossip: Option<&Gossip>) -> Self {
         let status = log.status();
         let (_, frozen) = log.consensus().freeze();
         let roll = gossip.map(Gossip::members);
         let is_frozen = roll.as_ref().is_some_and(|roll| roll.frozen);
-        let authority = match (status.is_leader(), status.is_doubtful, is_frozen) {
-            (false, ..) => Authority::Follows,
-            (true, true, _) => Authority::NoMajority,
-            (true, false, true) => Authority::Frozen,
-            (true, false, false) => Authority::Leads,
-        };
+        let authority = authority(&status, is_frozen);
         let mut world = Self {
             observed: Observed {
                 authority,

@@ -2,6 +2,8 @@
 //!
 //! It looks on while another node leads, so that it knows since when things are as they are when its turn comes.
 //!
+//! What is planned is asked of the log of this node, and of no other one: whoever leads next plans by itself, and by what it sees.
+//!
 //! | bound | |
 //! | --- | --- |
 //! | between two passes | [`PASS`]; [`LEAST`] when something is decided |
@@ -15,7 +17,7 @@ use std::time::Duration;
 use convoke_consensus::engine::Watched;
 use convoke_consensus::host::LogNode;
 use convoke_decided::Changed;
-use convoke_types::wire::store::{Command, News, NodeCommand};
+use convoke_types::wire::store::{Command, News, NodeCommand, Outcome};
 use futures_util::future::join_all;
 
 use crate::parts::Parts;
@@ -66,7 +68,7 @@ async fn plan(parts: &Parts, desk: &Desk, context: &Context) {
         let now = parts.log_clock.now().unwrap_or_else(|| frozen.time());
         let gossip = parts.gossip.get();
         let passed = desk.pass(now, &log, gossip.as_ref());
-        ask(parts, passed.commands).await;
+        ask(&log, passed.commands).await;
         tokio::time::sleep(LEAST).await;
         let wait = passed.wakeup.since(now).min(PASS);
         tokio::select! {
@@ -76,11 +78,14 @@ async fn plan(parts: &Parts, desk: &Desk, context: &Context) {
     }
 }
 
-async fn ask(parts: &Parts, commands: Vec<NodeCommand>) {
+async fn ask(log: &LogNode, commands: Vec<NodeCommand>) {
+    let me = log.me().node;
     let asking = commands.into_iter().map(|command| async {
         let told = format!("{command:?}");
-        match parts.store.command(Command::Node(command)).await {
-            Ok(_) => tracing::info!(command = told, "a role was assigned"),
+        let proposed = log.consensus().propose(me, None, Command::Node(command));
+        match proposed.await {
+            Ok(Outcome::Done(_)) => tracing::info!(command = told, "a role was assigned"),
+            Ok(outcome) => tracing::info!(command = told, ?outcome, "a role was not assigned"),
             Err(error) => tracing::info!(command = told, %error, "a role was not assigned"),
         }
     });
