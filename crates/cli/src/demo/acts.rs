@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use convoke_driver::Params;
+use convoke_types::wire::store::schema::VOTERS_REPLACE_AFTER;
 use convoke_web::backend::{Condition, Consistency, PAGE_MOST, Part};
 use convoke_web::client::{Client, ClientError};
 use convoke_web::model::{
@@ -34,6 +35,10 @@ use crate::text::{human, plain};
 
 /// Between two looks of an act.
 const LOOK: Duration = Duration::from_millis(50);
+/// So many vote at least, where so many can.
+const VOTERS: usize = 3;
+/// So long after a voter was seen last, another one votes in its place.
+const REPLACE_AFTER_MS: i64 = 5_000;
 /// The lock that is shown.
 const LOCK: &str = "demo/report";
 
@@ -115,6 +120,7 @@ async fn form(stage: &mut Stage) -> anyhow::Result<Outcome> {
             .await?
             .context("let a role change")?;
     }
+    replace_soon(stage).await?;
     let last = ready.into_iter().max().unwrap_or_else(Instant::now);
     let took = last.saturating_duration_since(stage.began());
     until_well(stage).await?;
@@ -143,6 +149,19 @@ async fn form(stage: &mut Stage) -> anyhow::Result<Outcome> {
     .fact("voters", voters))
 }
 
+/// Whether enough nodes run that can vote.
+fn can_fill_up(stage: &Stage) -> bool {
+    let able = stage.those(|node| node.part.can_vote() && runs(node.life));
+    able.len() >= VOTERS
+}
+
+/// Whoever votes and is gone is not waited for as long as it would be elsewhere, since people look on.
+async fn replace_soon(stage: &mut Stage) -> anyhow::Result<()> {
+    let wanted = ConfigValue::Number(REPLACE_AFTER_MS);
+    decide(stage, 0, VOTERS_REPLACE_AFTER, wanted).await?;
+    Ok(())
+}
+
 /// Waits until all is well, as seen from now on; if that does not come, says what is wrong.
 async fn until_well(stage: &mut Stage) -> anyhow::Result<()> {
     let looks = stage.looks();
@@ -161,11 +180,8 @@ async fn until_well(stage: &mut Stage) -> anyhow::Result<()> {
 
 /// All that should vote do, everybody who runs is seen, and whoever is asked knows of no problem.
 fn is_well(stage: &mut Stage) -> bool {
-    let able = stage
-        .those(|node| node.part.can_vote() && runs(node.life))
-        .len();
     let cluster = stage.cluster();
-    let voters = if able < 3 { 1 } else { 3 };
+    let voters = if can_fill_up(stage) { VOTERS } else { 1 };
     let seen = stage.those(|node| runs(node.life));
     let is_seen = |index: &usize| {
         stage
@@ -223,38 +239,10 @@ fn able_to_write(stage: &Stage) -> anyhow::Result<usize> {
 async fn vote(stage: &mut Stage) -> anyhow::Result<Outcome> {
     let proposers = stage.those(|node| node.life == Life::Ready && node.part.can_vote());
     let proposer = proposers.last().copied().context("no node may propose")?;
-    let propose = Propose {
-        key: "app.demo.greeting".to_owned(),
-        value: Some(ConfigValue::Text("hello".to_owned())),
-        expect_version: Some(0),
-        rule: None,
-        weights: None,
-        voting_ms: None,
-    };
-    let client = stage.client(proposer);
     let begun = Instant::now();
-    let proposing = patiently(|| proposed(&client, &propose));
-    let mut proposal = stage.meanwhile(proposing).await?.context("propose")?;
-    let masters = stage.those(|node| node.life == Life::Ready && node.part.role == Role::Master);
-    let mut voters = Vec::new();
-    for master in masters {
-        if proposal.state != ProposalState::Open {
-            break;
-        }
-        if has_voted(&proposal, &stage.id(master)?) {
-            continue;
-        }
-        let (client, id) = (stage.client(master), proposal.id);
-        let cast = patiently(|| client.vote(id, Vote { yes: true }));
-        proposal = stage.meanwhile(cast).await?.context("vote")?;
-        voters.push(stage.name(master));
-    }
+    let wanted = ConfigValue::Text("hello".to_owned());
+    let voters = decide(stage, proposer, "app.demo.greeting", wanted).await?;
     let took = begun.elapsed();
-    ensure!(
-        proposal.state == ProposalState::Passed,
-        "the proposal is {:?}",
-        proposal.state
-    );
     let reader = stage.nodes.len() - 1;
     let client = stage.client(reader);
     let read = patiently(|| client.setting("app.demo.greeting", Consistency::Linearizable));
@@ -282,6 +270,46 @@ async fn vote(stage: &mut Stage) -> anyhow::Result<Outcome> {
     ))
     .fact_ms("passed_ms", took)
     .fact("votes", voters))
+}
+
+/// Has a setting proposed by one of the nodes, and all masters vote for it that are there and have not. Says who did.
+async fn decide(
+    stage: &mut Stage,
+    proposer: usize,
+    key: &str,
+    value: ConfigValue,
+) -> anyhow::Result<Vec<String>> {
+    let propose = Propose {
+        key: key.to_owned(),
+        value: Some(value),
+        expect_version: Some(0),
+        rule: None,
+        weights: None,
+        voting_ms: None,
+    };
+    let client = stage.client(proposer);
+    let proposing = patiently(|| proposed(&client, &propose));
+    let mut proposal = stage.meanwhile(proposing).await?.context("propose")?;
+    let masters = stage.those(|node| node.life == Life::Ready && node.part.role == Role::Master);
+    let mut voters = Vec::new();
+    for master in masters {
+        if proposal.state != ProposalState::Open {
+            break;
+        }
+        if has_voted(&proposal, &stage.id(master)?) {
+            continue;
+        }
+        let (client, id) = (stage.client(master), proposal.id);
+        let cast = patiently(|| client.vote(id, Vote { yes: true }));
+        proposal = stage.meanwhile(cast).await?.context("vote")?;
+        voters.push(stage.name(master));
+    }
+    ensure!(
+        proposal.state == ProposalState::Passed,
+        "the proposal is {:?}",
+        proposal.state
+    );
+    Ok(voters)
 }
 
 /// Proposes it, or finds that it was proposed, by a try of which nothing was known.
@@ -474,6 +502,26 @@ async fn kill(stage: &mut Stage, memory: &mut Memory) -> anyhow::Result<Outcome>
             problem.what, problem.what_to_do
         ));
     }
+    if can_fill_up(stage) {
+        let full = |stage: &mut Stage| {
+            let voters = stage.those(|node| node.life == Life::Ready && node.part.can_vote());
+            let votes = |index: &usize| stage.row(*index).is_some_and(|row| row.votes);
+            let gone = stage.row(index).is_some_and(|row| row.votes);
+            let all: Vec<usize> = voters.into_iter().filter(votes).collect();
+            (!gone && all.len() >= VOTERS).then_some(all)
+        };
+        let all = stage.until("another one votes in its place", full).await?;
+        let took = killed.elapsed();
+        let names: Vec<String> = all.into_iter().map(|voter| stage.name(voter)).collect();
+        outcome = outcome
+            .and(format!(
+                "{} vote, {} after the kill.",
+                names.join(", "),
+                human(took)
+            ))
+            .fact_ms("voters_full_ms", took)
+            .fact("voters", names);
+    }
     Ok(outcome)
 }
 
@@ -580,11 +628,9 @@ async fn come_back(stage: &mut Stage, memory: &mut Memory) -> anyhow::Result<Out
     );
     let has_all = |stage: &mut Stage| {
         let row = stage.row(index)?;
-        (row.votes && row.behind == Some(0)).then_some(())
+        (row.behind == Some(0)).then_some(())
     };
-    stage
-        .until("it votes and has all of the log", has_all)
-        .await?;
+    stage.until("it has all of the log", has_all).await?;
     let caught_up = begun.elapsed();
     until_well(stage).await?;
     let well = begun.elapsed();
@@ -638,16 +684,14 @@ async fn stop(stage: &mut Stage) -> anyhow::Result<Outcome> {
     .fact_ms("reachable_ms", back))
 }
 
-/// A worker that does not lead; whoever does not, where there is none.
+/// A worker that does not lead, and one that votes if there is one.
 fn idle_worker(stage: &Stage) -> anyhow::Result<usize> {
     let leader = stage.leader().map(|(index, _, _)| index);
-    let is_idle = |index: &usize| Some(*index) != leader;
-    let ready = stage.those(|node| node.life == Life::Ready && node.part.role == Role::Worker);
-    ready
-        .into_iter()
-        .rev()
-        .find(is_idle)
-        .context("no worker is there that does not lead")
+    let mut idle = stage.those(|node| node.life == Life::Ready && node.part.role == Role::Worker);
+    idle.retain(|index| Some(*index) != leader);
+    let votes = |index: &usize| stage.row(*index).is_some_and(|row| row.votes);
+    idle.sort_by_key(votes);
+    idle.pop().context("no worker is there that does not lead")
 }
 
 /// The roles of all nodes, as they are decided.

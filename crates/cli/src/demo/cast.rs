@@ -33,14 +33,15 @@ impl Part {
     }
 }
 
-/// With six, one of everything and three that can lead.
-const FIRST: [Role; 6] = [
+/// With seven, one of everything, three that vote, and one that can in the place of one that is lost.
+const FIRST: [Role; 7] = [
     Role::Master,
     Role::Worker,
     Role::Worker,
     Role::Gateway,
     Role::Leecher,
     Role::Observer,
+    Role::Worker,
 ];
 /// From then on, mostly workers, and enough masters that votes are cast by several.
 const MORE: [Role; 8] = [
@@ -74,8 +75,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn six_nodes_have_every_role_and_three_that_can_lead() {
-        let names: Vec<String> = cast(6).into_iter().map(|part| part.name).collect();
+    fn seven_nodes_have_every_role_and_one_more_that_can_lead_than_votes() {
+        let names: Vec<String> = cast(7).into_iter().map(|part| part.name).collect();
         assert_eq!(
             names,
             [
@@ -84,7 +85,8 @@ mod tests {
                 "worker-2",
                 "gateway-1",
                 "leecher-1",
-                "observer-1"
+                "observer-1",
+                "worker-3"
             ]
         );
     }

@@ -51,7 +51,7 @@ pub(crate) use conductor::run;
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// How many nodes there are; roles are spread over them
-    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..=30))]
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..=30))]
     pub(crate) nodes: u8,
     /// How long it takes, about; a promise that takes its time makes it longer
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]

@@ -81,7 +81,7 @@ pub(crate) const PAGES: &[Page] = &[
         "demo",
         exits::PLAIN,
         &[
-            "convoke demo                        # six nodes, and what a cluster promises",
+            "convoke demo                        # seven nodes, and what a cluster promises",
             "convoke demo --keep                 # and then leave them to look at, until Ctrl-C",
             "convoke demo --nodes 12 --chaos     # nodes are killed, stopped and healed at random",
             "convoke demo --chaos --seed 7       # the same chance again",
