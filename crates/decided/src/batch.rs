@@ -14,7 +14,7 @@ pub const BATCH_COMMANDS: usize = 4096;
 pub const BATCH_BYTES: usize = 1 << 20;
 
 /// The highest feature level this program can carry out. 1: sessions, keys, configuration, locks, nodes. 2: custody, the audit log, and that
-/// who was forgotten stays out. 3: roles that are planned, and keys of configuration for them.
+/// who was forgotten stays out. 3: roles that are planned, keys of configuration for them, and that people leave the log its last keeper.
 pub const LEVEL: u16 = 3;
 
 /// How many principals are looked at for the one of a command; one that stands further back is written again.

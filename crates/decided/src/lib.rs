@@ -300,7 +300,14 @@ impl Decided {
                 }
                 outcome
             }
-            Command::Node(command) => state.nodes.apply(command, principal, turn),
+            Command::Node(command) => {
+                // Whoever speaks less lets it happen, and all have to come to the same state.
+                let taken = state.nodes.takes_last_keeper(&command);
+                match taken.filter(|_| state.level > 2) {
+                    Some(role) => Outcome::Refused(Refusal::Node(NodeRefusal::LastKeeper(role))),
+                    None => state.nodes.apply(command, principal, turn),
+                }
+            }
             Command::Custody(CustodyCommand::Redeem {
                 token,
                 hash,

@@ -195,6 +195,29 @@ impl Nodes {
         }
     }
 
+    /// What the last node that keeps the log would be after this, by the hand of people, if it would not keep it any more.
+    pub(crate) fn takes_last_keeper(&self, command: &NodeCommand) -> Option<Role> {
+        let (node, becomes) = match command {
+            NodeCommand::Grant { node, role } => (node, *role),
+            NodeCommand::Allow { node, roles } => {
+                let it = self.records.get(node)?;
+                let allowed = both(it.certified, *roles);
+                (node, role_among(allowed, Some(it.record.role)).ok()?)
+            }
+            NodeCommand::Enrol { .. }
+            | NodeCommand::Steer { .. }
+            | NodeCommand::Assign { .. }
+            | NodeCommand::Drain { .. }
+            | NodeCommand::Forget { .. }
+            | NodeCommand::SetIssuers { .. }
+            | NodeCommand::ConfirmLoss { .. } => return None,
+        };
+        let keeps = |it: &Record| it.role.keeps_log();
+        let is_taken = !becomes.keeps_log() && self.get(node).is_some_and(keeps);
+        let mut others = self.iter().filter(|it| it.node != *node);
+        (is_taken && !others.any(keeps)).then_some(becomes)
+    }
+
     fn enrol(&mut self, command: NodeCommand, mut turn: Turn<'_>) -> Result<Done> {
         let NodeCommand::Enrol {
             node,

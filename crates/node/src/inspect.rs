@@ -18,11 +18,12 @@ use std::time::{Duration, Instant};
 
 use convoke_rpc::{CarrierKind, CloseCode, Context, NoError, NodeId, Protocol, Role, service};
 use convoke_types::wire::store::Actor;
+use convoke_web::model::Adaptation;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use crate::adapting::{self, KnobsReport};
+use crate::adapting;
 use crate::custody::issuers;
 use crate::logs::{Page, Ring, Severity};
 use crate::parts::Parts;
@@ -78,7 +79,7 @@ pub trait Inspect {
         deadline_ms = 5_000,
         roles(master, worker, gateway, observer)
     )]
-    async fn knobs(&self) -> Result<KnobsReport, NoKnobs>;
+    async fn knobs(&self) -> Result<Adaptation, NoKnobs>;
 }
 
 /// How a node does, in its own words.
@@ -318,7 +319,7 @@ impl Inspect for Inspecting {
         rotate(&self.parts, by.by).await
     }
 
-    async fn knobs(&self) -> Result<KnobsReport, NoKnobs> {
+    async fn knobs(&self) -> Result<Adaptation, NoKnobs> {
         adapting::report(&self.parts).ok_or(NoKnobs {})
     }
 }

@@ -49,6 +49,12 @@ impl Role {
         }
     }
 
+    /// Who has it may keep the log, and vote and lead.
+    #[inline]
+    pub const fn keeps_log(self) -> bool {
+        matches!(self, Self::Master | Self::Worker)
+    }
+
     const fn bit(self) -> u8 {
         1 << self as u8
     }

@@ -1534,10 +1534,19 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "last-keeper-pinned-away",
         file: "crates/planner/src/roles/pass.rs",
-        old: "        keeps(node.role) && !keeps(to) && others == 0\n",
-        new: "        keeps(node.role) && !keeps(to) && others > u32::MAX - 1\n",
+        old: "        node.role.keeps_log() && !to.keeps_log() && others == 0\n",
+        new: "        node.role.keeps_log() && !to.keeps_log() && others > u32::MAX - 1\n",
         why: "a pin takes away the last node that keeps the log, and nothing can be decided any more",
         test: PLANNED,
+        may_hang: false,
+    },
+    Fault {
+        name: "last-keeper-granted-away",
+        file: "crates/decided/src/nodes.rs",
+        old: "        (is_taken && !others.any(keeps)).then_some(becomes)\n",
+        new: "        (is_taken && others.count() > NODES).then_some(becomes)\n",
+        why: "people make the last node that keeps the log a leecher, and nothing can be decided any more",
+        test: decided("nodes::nobody_takes_the_log_from_the_last_who_keeps_it"),
         may_hang: false,
     },
     Fault {

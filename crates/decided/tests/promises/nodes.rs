@@ -166,6 +166,43 @@ fn a_role_is_granted_to_who_may_have_it() {
 }
 
 #[test]
+fn nobody_takes_the_log_from_the_last_who_keeps_it() {
+    let any = RoleSet::ALL;
+    let ways = |to: RoleSet| {
+        [
+            NodeCommand::Grant {
+                node: BOB,
+                role: Role::Leecher,
+            },
+            NodeCommand::Allow {
+                node: BOB,
+                roles: to,
+            },
+        ]
+    };
+    for way in ways(Role::Leecher.into()) {
+        let mut cluster = Cluster::new();
+        cluster.level = 3;
+        cluster.enrol(BOB, any);
+        cluster.enrol(node(7), Role::Gateway.into());
+        let kept = record(&cluster, BOB);
+        let outcome = change(&mut cluster, way.clone());
+        assert_eq!(outcome, refused(NodeRefusal::LastKeeper(Role::Leecher)));
+        assert_eq!(record(&cluster, BOB), kept);
+        // Once another one keeps it, people may.
+        cluster.enrol(node(8), any);
+        let outcome = change(&mut cluster, way.clone());
+        assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+        // Nodes that speak less let it happen.
+        let mut cluster = Cluster::new();
+        cluster.level = 2;
+        cluster.enrol(BOB, any);
+        let outcome = change(&mut cluster, way);
+        assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+    }
+}
+
+#[test]
 fn what_is_planned_counts_for_what_was_seen_and_gives_way_to_people() {
     let mut cluster = Cluster::of_masters(1);
     cluster.enrol(BOB, BOTH);

@@ -23,17 +23,17 @@ mod tuner;
 mod turning;
 
 use convoke_planner::knobs::Knob;
+use convoke_web::model::Adaptation;
 
-pub use self::report::{KnobReport, KnobsReport, MoveReport, SignalReport};
 pub(crate) use self::tuner::Tuner;
 pub(crate) use self::turning::Turning;
 use crate::parts::Parts;
 
 /// How the knobs of this node stand; nothing while nothing turns them.
-pub(crate) fn report(parts: &Parts) -> Option<KnobsReport> {
+pub(crate) fn report(parts: &Parts) -> Option<Adaptation> {
     let tuner = parts.tuner.get()?;
     let keeps_log = parts.log.get().is_some();
-    Some(KnobsReport::of(&tuner.tell(), |knob| match knob {
+    Some(report::of(parts.me(), &tuner.tell(), |knob| match knob {
         Knob::GossipPace => true,
         Knob::SnapshotStreams => keeps_log,
         Knob::ExecutorSlots | Knob::CacheBytes | Knob::FetchStreams => false,

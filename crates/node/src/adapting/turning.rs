@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use convoke_driver::Gossip;
 use convoke_planner::knobs::{Knob, LOOK_EVERY, Policy};
+use convoke_planner::roles::Rules;
+use convoke_planner::roles::config::RoleConfig;
 use convoke_types::wire::store::schema::ADAPT;
 use convoke_types::wire::store::{ConfigFound, ConfigQuery, Found, Freshness, Query, Revision};
 
@@ -61,7 +63,8 @@ impl Turning {
             self.learn_policy().await;
             let mode = *self.parts.adapting.borrow();
             let known = signals(&before, &now, since);
-            for done in self.tuner.step(known, self.policy.clone(), mode) {
+            let policy = self.at_home(self.policy.clone());
+            for done in self.tuner.step(known, policy, mode) {
                 tracing::info!("{done}");
             }
             before = now;
@@ -85,6 +88,16 @@ impl Turning {
             gossip_bytes: counted.map(|it| it.bytes_sent + it.bytes_received),
             streams: self.parts.log.get().map(|log| log.streams().gauge()),
         }
+    }
+
+    /// Knobs are at home where the role that is played and the machine say so, once both are known.
+    fn at_home(&self, policy: Policy) -> Policy {
+        let (role, machine) = (*self.parts.role.borrow(), self.parts.measured.borrow());
+        let (Some(role), Some(machine)) = (role, machine.as_ref()) else {
+            return policy;
+        };
+        // No knob is set by what people ask of disks, which is all that the rules have to say here.
+        policy.with_homes(&RoleConfig::of(role, machine, &Rules::default()))
     }
 
     /// Where the log is kept it says so itself; else another node is asked now and then.

@@ -8,8 +8,8 @@ use convoke_planner::roles::config::RoleConfig;
 use convoke_planner::roles::dry_run::DryRun;
 use convoke_planner::roles::explain::Explanation;
 use convoke_planner::roles::{Authority, Decision, Machine, Notice, Planner, Rules};
-use convoke_types::wire::store::{NodeCommand, Revision, Value, WHY_BYTES};
-use convoke_types::{NodeId, Role, Timestamp};
+use convoke_types::wire::store::{NodeCommand, Value};
+use convoke_types::{NodeId, Timestamp};
 use parking_lot::Mutex;
 
 use super::world::World;
@@ -51,10 +51,9 @@ impl Desk {
                 .records
                 .get(&change.node)
                 .map(|(revision, _)| *revision);
+            let why = change.because.to_string();
             commands.extend(
-                expect.map(|expect| {
-                    assign(change.node, change.to, expect, &change.because.to_string())
-                }),
+                expect.map(|expect| NodeCommand::assign(change.node, change.to, expect, &why)),
             );
         }
         Passed {
@@ -114,29 +113,10 @@ impl Desk {
 /// Nodes that could not play the role they were given, and went back: what they play is decided for them again.
 fn undone(world: &World) -> impl Iterator<Item = NodeCommand> + '_ {
     world.decided.nodes.iter().filter_map(|(node, enrolled)| {
-        let refused = world.observed.nodes.get(node)?.refused.as_ref()?;
+        let seen = world.observed.nodes.get(node)?;
         let (expect, plays) = world.records.get(node).copied()?;
         let plays = plays?;
-        let is_refused = refused.role == enrolled.role
-            && enrolled.changed_at.is_none_or(|at| refused.at >= at)
-            && plays != enrolled.role;
-        let is_ours = enrolled.auto && enrolled.pin.is_none() && enrolled.allowed.contains(plays);
-        (is_refused && is_ours).then(|| {
-            let why = format!("it could not be a {}: {}", refused.role, refused.why);
-            assign(*node, plays, expect, &why)
-        })
+        let why = enrolled.went_back(seen, plays)?;
+        Some(NodeCommand::assign(*node, plays, expect, &why))
     })
-}
-
-fn assign(node: NodeId, role: Role, expect: Revision, why: &str) -> NodeCommand {
-    let mut end = why.len().min(WHY_BYTES);
-    while !why.is_char_boundary(end) {
-        end -= 1;
-    }
-    NodeCommand::Assign {
-        node,
-        role,
-        expect,
-        why: why[..end].to_owned(),
-    }
 }

@@ -7,8 +7,9 @@
 //!
 //! 1. Bounds, and what people fixed. They do not wait.
 //! 2. Frozen knobs stay.
-//! 3. A move settles. Then it is judged, and returned if it made things worse; that direction is left alone for a while that doubles each time.
-//! 4. The law, unless that direction is left alone, or another knob that presses on the same is not judged yet.
+//! 3. A knob that stands at home goes along when that moves, since the role or the machine is another one. One that was turned comes there by its law.
+//! 4. A move settles. Then it is judged, and returned if it made things worse; that direction is left alone for a while that doubles each time.
+//! 5. The law, unless that direction is left alone, or another knob that presses on the same is not judged yet.
 //!
 //! | what is remembered | bound |
 //! | --- | --- |
@@ -42,6 +43,8 @@ const JUDGED_WITHIN: u32 = 4;
 #[derive(Clone, Debug)]
 pub struct Knobs {
     pub(super) table: [Spec; Knob::COUNT],
+    /// Where each is at home if nobody says anything else.
+    defaults: [u64; Knob::COUNT],
     now: Timestamp,
     samples: BTreeMap<Signal, Samples>,
     states: [State; Knob::COUNT],
@@ -52,6 +55,8 @@ pub struct Knobs {
 #[derive(Clone, Debug)]
 pub(super) struct State {
     pub(super) value: u64,
+    /// It stood at home when that moved.
+    follows_home: bool,
     /// The last move that was made.
     pub(super) last: Option<Move>,
     /// What was before the last move, while that is not judged.
@@ -100,6 +105,7 @@ impl Knobs {
     pub fn with_table(table: [Spec; Knob::COUNT]) -> Self {
         let states = table.map(|spec| State {
             value: spec.default.clamp(spec.least, spec.most),
+            follows_home: false,
             last: None,
             before: None,
             rests: [Rest::default(); 2],
@@ -107,6 +113,7 @@ impl Knobs {
         });
         Self {
             table,
+            defaults: table.map(|spec| spec.default),
             now: Timestamp::UNIX_EPOCH,
             samples: BTreeMap::new(),
             states,
@@ -119,6 +126,7 @@ impl Knobs {
     /// `now` is one clock for all calls; a time earlier than the last one counts as that.
     pub fn step(&mut self, now: Timestamp, signals: &Signals, policy: &Policy) -> Vec<Move> {
         self.look(now, signals);
+        self.settle_homes(policy);
         self.close(signals);
         let mut moves = Vec::new();
         for knob in self.turns() {
@@ -146,6 +154,20 @@ impl Knobs {
         for signal in Signal::ALL {
             let samples = self.samples.entry(signal).or_default();
             samples.keep(self.now, signals.get(signal));
+        }
+    }
+
+    /// Takes in where the knobs are at home.
+    pub(super) fn settle_homes(&mut self, policy: &Policy) {
+        for knob in Knob::ALL {
+            let at = knob.index();
+            let (spec, state) = (&mut self.table[at], &mut self.states[at]);
+            let asked = policy.homes.get(&knob).unwrap_or(&self.defaults[at]);
+            let home = (*asked).clamp(spec.least, spec.most);
+            if home != spec.default {
+                state.follows_home |= state.value == spec.default;
+                spec.default = home;
+            }
         }
     }
 
@@ -221,9 +243,15 @@ impl Knobs {
         if *to != value {
             return Ok(Some(Wish { to: *to, why }));
         }
+        let home = self.table[knob.index()].default;
+        let home = home.clamp(range.least, range.most);
         match fixed {
             Some(_) => Err(Hold::Fixed),
             None if policy.is_frozen(knob) => Err(Hold::Frozen),
+            None if self.state(knob).follows_home && home != value => Ok(Some(Wish {
+                to: home,
+                why: Why::HomeMoved,
+            })),
             None => Ok(None),
         }
     }
@@ -336,8 +364,9 @@ impl Knobs {
                 rest.strikes = (rest.strikes + 1).min(DOUBLED_MOST);
                 None
             }
-            Why::Fixed | Why::OutOfRange => None,
+            Why::Fixed | Why::OutOfRange | Why::HomeMoved => None,
         };
+        state.follows_home = false;
         state.value = done.to;
         state.last = Some(done.clone());
         done

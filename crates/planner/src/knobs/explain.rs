@@ -98,6 +98,7 @@ impl Knobs {
     pub fn explain(&self, now: Timestamp, signals: &Signals, policy: &Policy) -> Vec<Explanation> {
         let mut knobs = self.clone();
         knobs.look(now, signals);
+        knobs.settle_homes(policy);
         knobs.close(signals);
         let mut told = Vec::new();
         // In the order in which they have their turns, since a move of one makes another one wait.

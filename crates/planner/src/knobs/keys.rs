@@ -107,6 +107,7 @@ mod tests {
             fixed: [(Knob::GossipPace, 40)].into(),
             ranges: [(Knob::SnapshotStreams, range)].into(),
             dry_run: true,
+            ..Policy::default()
         };
         assert_eq!(policy, expected);
     }

@@ -64,6 +64,8 @@ pub enum Why {
     Fixed,
     /// It stood outside of the bounds that hold now.
     OutOfRange,
+    /// It stood at home, and that is elsewhere now: the role or the machine is another one.
+    HomeMoved,
 }
 
 /// Why a knob is not turned now.

@@ -1,12 +1,14 @@
-//! What people decided about the knobs. They outrank every law, within the bounds that hold for everybody.
+//! What holds for the knobs of a node: what people decided, which outranks every law within the bounds that hold for everybody; and what its role
+//! and its machine ask for, which is where a knob is at home.
 //!
-//! Deliberately not here: where it is decided and kept.
+//! Deliberately not here: where it is decided and kept, and how much a role asks for (`roles::config`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::table::{Knob, Spec};
+use crate::roles::config::RoleConfig;
 
 /// What holds for the knobs of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +24,8 @@ pub struct Policy {
     pub ranges: BTreeMap<Knob, Range>,
     /// It is said what would be moved, and nothing is.
     pub dry_run: bool,
+    /// Where these are at home, in place of the default of the table; within the bounds of the table.
+    pub homes: BTreeMap<Knob, u64>,
 }
 
 /// Bounds, both included.
@@ -34,6 +38,16 @@ pub struct Range {
 }
 
 impl Policy {
+    /// Knobs are at home where the role of the node and its machine say so, if they say something of them.
+    #[must_use]
+    pub fn with_homes(mut self, config: &RoleConfig) -> Self {
+        let settings = config.settings().into_iter();
+        let asked = settings.filter(|setting| setting.most > 0);
+        let homes = asked.filter_map(|it| Some((Knob::named(&it.name)?, it.value)));
+        self.homes = homes.collect();
+        self
+    }
+
     /// No law moves this knob.
     #[must_use]
     pub fn is_frozen(&self, knob: Knob) -> bool {

@@ -147,6 +147,7 @@ impl fmt::Display for Reason<'_> {
             }
             Why::Fixed => f.write_str("people hold it there"),
             Why::OutOfRange => f.write_str("it stood outside of its bounds"),
+            Why::HomeMoved => f.write_str("the role of the node and its machine ask for it"),
         }
     }
 }

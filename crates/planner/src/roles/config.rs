@@ -6,13 +6,15 @@
 //! | `cache-bytes` | an eighth of the memory | 32 MiB – 4 GiB | 32 MiB |
 //! | `cache-disk-bytes` | a quarter of the disk behind the room that storage asks | 0 – 1 TiB | 0 |
 //! | `fetch-streams` | one for each 10 Mbit/s | 2 – 32 | 4 |
-//! | `snapshot-streams` | one for each 50 Mbit/s | 1 – 4 | 1 |
+//! | `snapshot-streams` | one for each 50 Mbit/s | 1 – 16 | 4 |
 //! | `calls-at-once` | 64 for each core | 64 – 4,096 | 64 |
 //! | `drain-ms` | 10 s and half a second for each slot | 10 s – 2 min | as with one slot |
 //! | `answer-ms` | 30 s, whatever the machine | | |
 //!
 //! What a role does not do is nought. More of anything lowers nothing: each formula rises with what it takes. The speed of a network card is an upper
 //! bound, which proves that a line is slow and never that it is fast: from it follows no more than from nothing.
+//!
+//! Where a [knob](crate::knobs) has the name of a setting, it is at home where that is.
 //!
 //! Deliberately not here: whether the role is right for the machine ([`fitness`](super::fitness)), and how busy it is now.
 
@@ -135,7 +137,7 @@ impl RoleConfig {
                 let line = Ground::of("bandwidth", line, "one for each 50 Mbit/s of", |it| {
                     it / (50 * MBIT)
                 });
-                line.within("snapshot-streams", 1, 4, 1)
+                line.within("snapshot-streams", 1, 16, 4)
             } else {
                 nothing(
                     "snapshot-streams",

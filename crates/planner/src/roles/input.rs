@@ -136,6 +136,20 @@ impl From<&Record> for Enrolled {
 }
 
 impl Enrolled {
+    /// Why a node that is there could not play the role that was decided for it, and went back to the one it plays, if that is so and the planner is to
+    /// decide that one for it again.
+    #[must_use]
+    pub fn went_back(&self, seen: &Seen, plays: Role) -> Option<String> {
+        let refused = seen.refused.as_ref()?;
+        let is_so = refused.role == self.role
+            && self.changed_at.is_none_or(|at| refused.at >= at)
+            && plays != self.role;
+        let is_ours = self.auto && self.pin.is_none() && self.allowed.contains(plays);
+        let is_there = seen.presence == Presence::Reachable;
+        (is_so && is_ours && is_there)
+            .then(|| format!("it could not be a {}: {}", refused.role, refused.why))
+    }
+
     /// A node that came with this role, may have these, and is left to the planner.
     #[must_use]
     pub const fn new(role: Role, allowed: RoleSet) -> Self {

@@ -285,10 +285,9 @@ impl<'a> Pass<'a> {
     /// Nobody else keeps the log. Without it nothing could be decided any more, and so the pin could not be taken away.
     fn is_last_keeper(&self, at: usize, to: Role) -> bool {
         let node = &self.nodes[at];
-        let keeps = |role| matches!(role, Role::Master | Role::Worker);
         let counts = node.serves && node.memory.asked.is_none();
-        let others = self.granted.of(Wanted::Voters) - u32::from(counts && keeps(node.role));
-        keeps(node.role) && !keeps(to) && others == 0
+        let others = self.granted.of(Wanted::Voters) - u32::from(counts && node.role.keeps_log());
+        node.role.keeps_log() && !to.keeps_log() && others == 0
     }
 
     /// What a node may be that loses its role: a worker if its machine does, else something that asks nothing, else anything.

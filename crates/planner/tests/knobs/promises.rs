@@ -44,7 +44,7 @@ proptest! {
             for it in moves.iter().filter(|it| !it.is_dry) {
                 let settle = TABLE[it.knob.index()].settle;
                 let before = last[it.knob.index()].replace(step.now);
-                let is_asked_for = matches!(it.why, Why::Fixed | Why::OutOfRange);
+                let is_asked_for = matches!(it.why, Why::Fixed | Why::OutOfRange | Why::HomeMoved);
                 let is_soon = before.is_some_and(|before| step.now.since(before) < settle);
                 assert!(is_asked_for || !is_soon, "{it}");
             }
@@ -73,7 +73,31 @@ proptest! {
                     let mut loads = TABLE[it.knob.index()].loads.iter();
                     assert!(loads.all(|band| step.signals.get(band.signal).is_some()), "{it}");
                 }
-                Why::Returned { .. } | Why::Fixed | Why::OutOfRange => {}
+                Why::Returned { .. } | Why::Fixed | Why::OutOfRange | Why::HomeMoved => {}
+            }
+        });
+    }
+
+    #[test]
+    fn a_knob_goes_along_with_its_home_and_only_from_there(history in history()) {
+        let mut homes = TABLE.map(|spec| (spec.default, false));
+        play(Knobs::new(), &history, |knobs, step, moves| {
+            for knob in Knob::ALL {
+                let spec = &TABLE[knob.index()];
+                let asked = step.policy.homes.get(&knob).copied().unwrap_or(spec.default);
+                let home = asked.clamp(spec.least, spec.most);
+                let went = moves.iter().find(|it| it.knob == knob);
+                let (before, was_there) = std::mem::replace(&mut homes[knob.index()], (home, false));
+                let is_free = step.policy == Policy { homes: step.policy.homes.clone(), ..Policy::default() };
+                if is_free && was_there && home != before {
+                    assert_eq!(went.map(|it| (it.to, &it.why)), Some((home, &Why::HomeMoved)));
+                }
+                if let Some(it) = went.filter(|it| it.why == Why::HomeMoved) {
+                    let Range { least, most } = step.policy.range(spec);
+                    assert_eq!(it.to, home.clamp(least, most), "{it}");
+                    assert!(!step.policy.is_frozen(knob) && !step.policy.fixed.contains_key(&knob), "{it}");
+                }
+                homes[knob.index()].1 = knobs.value(knob) == home;
             }
         });
     }
@@ -161,7 +185,7 @@ fn any_law_is_tried_and_moves_something() {
             .current();
         play(Knobs::new(), &history, |_, _, moves| {
             for it in moves {
-                let is_by_law = !matches!(it.why, Why::Fixed | Why::OutOfRange);
+                let is_by_law = !matches!(it.why, Why::Fixed | Why::OutOfRange | Why::HomeMoved);
                 moved[it.knob.index()] += usize::from(is_by_law && !it.is_dry);
                 returned += usize::from(matches!(it.why, Why::Returned { .. }));
             }
@@ -262,17 +286,21 @@ fn policy() -> impl Strategy<Value = Policy> {
         prop::collection::btree_map(knob(), any::<u32>().prop_map(u64::from), 0..2),
         prop::collection::btree_map(knob(), (0..5_000_u64, 0..5_000_u64), 0..2),
         prop::bool::weighted(0.2),
+        prop::collection::btree_map(knob(), 0..5_000_u64, 0..3),
     );
-    let some = some.prop_map(|(frozen, frozen_knobs, fixed, ranges, dry_run)| Policy {
-        frozen,
-        frozen_knobs,
-        fixed,
-        ranges: ranges
-            .into_iter()
-            .map(|(knob, (least, most))| (knob, Range { least, most }))
-            .collect(),
-        dry_run,
-    });
+    let some = some.prop_map(
+        |(frozen, frozen_knobs, fixed, ranges, dry_run, homes)| Policy {
+            frozen,
+            frozen_knobs,
+            fixed,
+            ranges: ranges
+                .into_iter()
+                .map(|(knob, (least, most))| (knob, Range { least, most }))
+                .collect(),
+            dry_run,
+            homes,
+        },
+    );
     prop_oneof![3 => Just(Policy::default()), 1 => some]
 }
 

@@ -19,6 +19,7 @@
 //! | `ramp SIGNAL A B until T` | it goes from A to B in even steps |
 //! | `unknown SIGNAL…` | it is not known |
 //! | `freeze [KNOB]`, `thaw [KNOB]`, `fix KNOB VALUE`, `let-go KNOB`, `range KNOB LEAST MOST`, `dry-run on`, `dry-run off` | what people decide |
+//! | `home KNOB VALUE` | where the role and the machine of the node want it |
 //! | `wrong KNOB` | before anything else: its law goes the wrong way |
 //! | `every T`, `run T` | how often the knobs are told, and for how long |
 //! | `look`, `explain KNOB` | where all knobs stand; the reasoning about one |
@@ -158,6 +159,10 @@ impl Story {
                 let (least, most) = (parse_amount(least)?, parse_amount(most)?);
                 let range = Range { least, most };
                 self.policy.ranges.insert(parse_knob(knob)?, range);
+            }
+            ["home", knob, value] => {
+                let value = parse_amount(value)?;
+                self.policy.homes.insert(parse_knob(knob)?, value);
             }
             ["dry-run", on] => self.policy.dry_run = *on == "on",
             ["wrong", knob] => {

@@ -15,7 +15,7 @@ use convoke_planner::roles::{Presence, Rules};
 use convoke_types::wire::store::{Command, NodeCommand};
 use convoke_types::{NodeId, Timestamp};
 
-use super::node::{Offer, keeps_log, place_of};
+use super::node::{Offer, place_of};
 use super::tale::Mistake;
 use super::world::World;
 
@@ -418,7 +418,7 @@ impl World {
             let Some(place) = self.places.get(&record.node).copied() else {
                 continue;
             };
-            let may = keeps_log(record.role) && !record.drains;
+            let may = record.role.keeps_log() && !record.drains;
             let is_voter = self.log.voters.contains(&place);
             let has_all = self.nodes[place]
                 .keeper
@@ -549,7 +549,9 @@ impl World {
                 }
             }
             // Who does not keep the log any more goes on as long as it votes.
-            if !keeps_log(node.plays) && node.turning.is_none() && !self.log.voters.contains(&place)
+            if !node.plays.keeps_log()
+                && node.turning.is_none()
+                && !self.log.voters.contains(&place)
             {
                 node.keeper = None;
             }
@@ -586,7 +588,7 @@ impl World {
     /// It begins to keep the log, or goes on where it was.
     pub(super) fn begin_to_keep(&mut self, node: usize) {
         let now = self.now;
-        if keeps_log(self.nodes[node].plays) && self.nodes[node].keeper.is_none() {
+        if self.nodes[node].plays.keeps_log() && self.nodes[node].keeper.is_none() {
             let mut keeper = Keeper::new();
             keeper.heard = now;
             self.nodes[node].keeper = Some(keeper);

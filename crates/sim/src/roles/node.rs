@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use convoke_decided::Decided;
 use convoke_planner::roles::{
-    Authority, Decided as Known, Enrolled, Machine, Notice, Observed, Planner, Presence, Refused,
-    RoleChange, Rules, Seen,
+    Authority, Decided as Known, Enrolled, Machine, Notice, Observed, Planner, Refused, RoleChange,
+    Rules, Seen,
 };
-use convoke_types::wire::store::{NodeCommand, Record, Revision, WHY_BYTES};
+use convoke_types::wire::store::{NodeCommand, Record, Revision};
 use convoke_types::{NodeId, Role, Timestamp};
 
 use super::log::Keeper;
@@ -124,11 +124,6 @@ pub(super) struct Node {
     pub(super) next_pass: u64,
 }
 
-/// Whether whoever plays it keeps the log, and plans.
-pub(super) const fn keeps_log(role: Role) -> bool {
-    matches!(role, Role::Master | Role::Worker)
-}
-
 /// Who is in this place.
 pub(super) fn id_of(node: usize) -> NodeId {
     let byte = u8::try_from(node + 1).expect("there are few nodes");
@@ -164,7 +159,7 @@ impl Node {
             turning: None,
             undone: None,
             refused: None,
-            keeper: keeps_log(role).then(Keeper::new),
+            keeper: role.keeps_log().then(Keeper::new),
             planner: None,
             pieces: Pieces::default(),
             notices: Vec::new(),
@@ -221,7 +216,7 @@ impl Node {
         let keeper = self
             .keeper
             .as_ref()
-            .filter(|it| it.applied > 0 && keeps_log(self.plays));
+            .filter(|it| it.applied > 0 && self.plays.keeps_log());
         let is_alone = keeper.is_some_and(|it| it.is_quiet(now, pace));
         let Some(keeper) = keeper else {
             self.planner = None;
@@ -339,24 +334,13 @@ impl Around {
     ) -> impl Iterator<Item = (&'a Record, NodeCommand)> + 'a {
         decided.nodes().filter_map(|record| {
             let seen = self.observed.nodes.get(&record.node)?;
-            let refused = seen.refused.as_ref()?;
             let plays = *self.plays.get(&record.node)?;
-            let is_so = refused.role == record.role
-                && record.changed_at.is_none_or(|at| refused.at >= at)
-                && plays != record.role;
-            let is_ours = !record.by_hand && record.pin.is_none() && record.allowed.contains(plays);
-            let is_there = seen.presence == Presence::Reachable;
-            (is_so && is_ours && is_there).then(|| (record, assign(record, plays, "it could not")))
+            let why = Enrolled::from(record).went_back(seen, plays)?;
+            Some((record, assign(record, plays, &why)))
         })
     }
 }
 
 fn assign(record: &Record, role: Role, why: &str) -> NodeCommand {
-    let end = why.floor_char_boundary(WHY_BYTES);
-    NodeCommand::Assign {
-        node: record.node,
-        role,
-        expect: record.revision,
-        why: why[..end].to_owned(),
-    }
+    NodeCommand::assign(record.node, role, record.revision, why)
 }

@@ -27,7 +27,7 @@ use convoke_types::{Incarnation, Role, RoleSet};
 
 use super::log::is_majority;
 use super::machine::{Capacity, GB};
-use super::node::{id_of, keeps_log};
+use super::node::id_of;
 use super::oracles::{By, Changed, role, unplayed, wanting};
 use super::world::{CALM, COARSE, FINE, World};
 
@@ -1193,7 +1193,7 @@ impl Stage {
 
     /// What people may want of a node; they do not take the last one away that keeps the log.
     fn people(&mut self, from: usize, who: usize) {
-        let keeps = |node: &usize| keeps_log(self.role(*node)) && self.0.nodes[*node].is_up;
+        let keeps = |node: &usize| self.role(*node).keeps_log() && self.0.nodes[*node].is_up;
         let is_last = (0..self.0.nodes.len())
             .filter(keeps)
             .all(|node| node == who);

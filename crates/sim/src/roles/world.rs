@@ -14,7 +14,7 @@ use convoke_types::wire::store::Command;
 
 use super::log::{Ask, Log, Said};
 use super::machine::Capacity;
-use super::node::{Node, Passed, id_of, keeps_log};
+use super::node::{Node, Passed, id_of};
 use super::oracles::Judge;
 use super::tale::Mistake;
 use super::views::Patience;
@@ -323,7 +323,7 @@ impl World {
         let now = self.now;
         for place in 0..self.nodes.len() {
             let node = &mut self.nodes[place];
-            if !node.runs(now) || now < node.next_pass || !keeps_log(node.plays) {
+            if !node.runs(now) || now < node.next_pass || !node.plays.keeps_log() {
                 continue;
             }
             node.next_pass = now + PASS.max(3 * self.pace);

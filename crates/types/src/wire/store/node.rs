@@ -111,6 +111,20 @@ pub enum NodeCommand {
     },
 }
 
+impl NodeCommand {
+    /// The planner gives a node this role, for a reason that is cut where it is too long.
+    #[must_use]
+    pub fn assign(node: NodeId, role: Role, expect: Revision, why: &str) -> Self {
+        let end = why.floor_char_boundary(WHY_BYTES);
+        Self::Assign {
+            node,
+            role,
+            expect,
+            why: why[..end].to_owned(),
+        }
+    }
+}
+
 /// What is decided about a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -272,6 +286,11 @@ pub enum NodeRefusal {
         /// What it has.
         found: u64,
     },
+    /// Nothing could be decided any more.
+    #[error(
+        "it is the last node that keeps the log, which a {0} does not, and nothing could be decided any more: make another one a master or a worker first"
+    )]
+    LastKeeper(Role),
 }
 
 /// What is asked about nodes.
