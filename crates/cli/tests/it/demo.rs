@@ -89,7 +89,7 @@ fn is_gone(pid: Pid) -> bool {
 
 #[tokio::test]
 async fn every_promise_of_the_demo_is_kept_and_nothing_is_left_behind() {
-    let _stage = STAGE.lock().await;
+    let _stage = STAGE.alone().await;
     let place = TempDir::new().unwrap();
     let output = run(convoke(&place).args(["demo", "--seconds", "1", "--json"])).await;
 
@@ -162,7 +162,7 @@ async fn every_promise_of_the_demo_is_kept_and_nothing_is_left_behind() {
 
 #[tokio::test]
 async fn people_are_told_what_is_promised_and_what_came_of_it() {
-    let _stage = STAGE.lock().await;
+    let _stage = STAGE.alone().await;
     let place = TempDir::new().unwrap();
     let output = run(convoke(&place).args(["demo", "--nodes", "1", "--seconds", "1"])).await;
     let said = String::from_utf8(output.stdout).unwrap();
@@ -185,7 +185,7 @@ async fn people_are_told_what_is_promised_and_what_came_of_it() {
 
 #[tokio::test]
 async fn an_interrupted_demo_leaves_no_process_and_no_directory() {
-    let _stage = STAGE.lock().await;
+    let _stage = STAGE.alone().await;
     let mut early = Demo::start(&[]);
     early
         .hears(|line| line["is"] == "started" && line["node"] == "worker-1")
@@ -202,7 +202,7 @@ async fn an_interrupted_demo_leaves_no_process_and_no_directory() {
 
 #[tokio::test]
 async fn nodes_do_not_outlive_a_demo_that_is_killed_not_even_when_they_stand_still() {
-    let _stage = STAGE.lock().await;
+    let _stage = STAGE.alone().await;
     let mut demo = Demo::start(&["--nodes", "3", "--seconds", "600"]);
     demo.is_formed(3).await;
     kill_process(demo.pids["worker-2"], Signal::STOP).unwrap();
@@ -214,7 +214,7 @@ async fn nodes_do_not_outlive_a_demo_that_is_killed_not_even_when_they_stand_sti
 
 #[tokio::test]
 async fn a_node_that_ends_by_itself_ends_the_demo_and_is_named() {
-    let _stage = STAGE.lock().await;
+    let _stage = STAGE.alone().await;
     let mut demo = Demo::start(&["--nodes", "2", "--seconds", "600"]);
     demo.is_formed(2).await;
     kill_process(demo.pids["worker-1"], Signal::KILL).unwrap();
@@ -229,7 +229,7 @@ async fn a_node_that_ends_by_itself_ends_the_demo_and_is_named() {
 
 #[tokio::test]
 async fn a_reader_who_leaves_ends_the_demo_without_complaint() {
-    let _stage = STAGE.lock().await;
+    let _stage = STAGE.alone().await;
     let mut demo = Demo::start(&["--nodes", "1", "--seconds", "600"]);
     demo.hears(|line| line["kind"] == "start").await;
     drop(demo.lines);
@@ -243,7 +243,7 @@ async fn a_reader_who_leaves_ends_the_demo_without_complaint() {
 #[tokio::test]
 #[ignore = "long: nodes are killed and stopped for a while"]
 async fn by_chance_nodes_come_and_go_and_nothing_is_lost() {
-    let _stage = STAGE.lock().await;
+    let _stage = STAGE.alone().await;
     let place = TempDir::new().unwrap();
     let chance = [
         "demo",

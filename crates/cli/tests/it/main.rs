@@ -35,14 +35,32 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
-use tokio::sync::Mutex;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 /// Only a failure takes this long.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Demos take all the processors they get, so one at a time.
-static STAGE: Mutex<()> = Mutex::const_new(());
+/// Whoever starts nodes takes a place here.
+static STAGE: Stage = Stage(Semaphore::const_new(PLACES));
+/// Nodes wait most of the time, so two clusters at once are done sooner, and more would only wait for processors.
+const PLACES: usize = 2;
+
+/// Where nodes play.
+struct Stage(Semaphore);
+
+impl Stage {
+    /// Beside another cluster, perhaps.
+    async fn lock(&self) -> SemaphorePermit<'_> {
+        self.0.acquire().await.unwrap()
+    }
+
+    /// Demos take all the processors they get, so one at a time, and nothing else.
+    async fn alone(&self) -> SemaphorePermit<'_> {
+        let all = u32::try_from(PLACES).unwrap();
+        self.0.acquire_many(all).await.unwrap()
+    }
+}
 
 #[tokio::test]
 async fn a_command_line_that_makes_no_sense_is_refused_with_2() {
