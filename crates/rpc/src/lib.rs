@@ -23,6 +23,7 @@
 extern crate self as convoke_rpc;
 
 pub mod balanced;
+pub mod by_name;
 mod caller;
 mod channel;
 mod context;
@@ -38,6 +39,7 @@ pub mod link;
 pub mod metrics;
 mod protocol;
 pub mod reflection;
+mod resume;
 mod server;
 mod service;
 mod shorthand;
