@@ -103,6 +103,12 @@ impl Listing {
         self.0.state.send_replace(State::Leaves);
     }
 
+    /// Whether it has something to tell.
+    #[must_use]
+    pub fn tells(&self) -> bool {
+        matches!(*self.0.state.borrow(), State::Tells { .. })
+    }
+
     /// How many are told now.
     #[must_use]
     pub fn subscribers(&self) -> usize {
