@@ -39,6 +39,7 @@
 //! - [`cluster`] says who is there: nodes find each other, tell each other facts, and notice who is gone. It shares the endpoint
 //!   with calls, and `Gossip::members` has the addresses to call.
 //! - [`cluster::ClusterClient`] calls RPC services wherever they are offered, each call on the instance that is best for it; [`balance`] has the settings.
+//!   A program that takes no part has it over [`cluster::WorkerRegistry::ask`], which asks a node.
 //! - [`store`] reads, changes and watches what the cluster decided.
 //! - `node`, with the feature of that name, starts a node inside the program: it takes part, votes if it is a master, and keeps what is
 //!   decided. The example `embed` does that.
