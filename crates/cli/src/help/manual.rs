@@ -124,7 +124,7 @@ pub(crate) const PAGES: &[Page] = &[
         &[
             "convoke instances                     # which RPC services there are",
             "convoke instances convoke.Store       # where one is, and how",
-            "convoke instances Compute --selector 'zone = eu and gpu >= 2'",
+            "convoke instances Compute --selector 'zone = eu and gpu >= 2' --follow",
         ],
     ),
     page(

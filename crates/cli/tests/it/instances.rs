@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::cluster::Cluster;
 use crate::nodes::{complaint, until};
-use crate::{PATIENCE, STAGE, object, run};
+use crate::{PATIENCE, STAGE, lines_of, next_object, object, run};
 
 /// Objects, a line each.
 async fn rows(cluster: &Cluster, what: &[&str]) -> Vec<Value> {
@@ -85,16 +85,34 @@ async fn what_nodes_offer_is_shown_with_how_it_is_and_a_light_client_calls_it_wh
     let shown = cluster.say("first", &nowhere).await;
     assert_eq!(shown, "No instance of convoke.Store has such tags.\n");
 
-    // A node that is taken out of use says so, and takes calls again when it is back.
+    // A node that is taken out of use says so, and takes calls again when it is back. Who follows hears of both.
     let (id, address) = node(&cluster, "second").await;
+    let follow = [
+        "instances",
+        "convoke.Store",
+        "--selector",
+        "name = second",
+        "--follow",
+        "--json",
+    ];
+    let mut follows = cluster.command("first", &follow).spawn().unwrap();
+    let mut lines = lines_of(&mut follows);
+    assert_eq!(next_object(&mut lines).await["health"], "serving");
     for (what, becomes) in [("drain", "not-serving"), ("undrain", "serving")] {
-        cluster.say("first", &["node", what, &id]).await;
+        // A machine that is too busy for an answer in time is asked again; twice is as once.
+        until(&format!("{what} is decided"), || async {
+            let decided = run(&mut all.command("first", &["node", what, &id])).await;
+            decided.status.success()
+        })
+        .await;
         until(&format!("after {what} it is {becomes}"), || async {
             let store = health(all, "convoke.Store", "second").await;
             store == becomes && health(all, "convoke.Inspect", "second").await == becomes
         })
         .await;
+        while next_object(&mut lines).await["health"] != becomes {}
     }
+    follows.kill().await.unwrap();
 
     // A program that is no member follows the second node, whose place alone it knows.
     let (_, identity, trust) = custody::borrow(&cluster.home("first")).unwrap();
@@ -150,5 +168,6 @@ async fn what_nodes_offer_is_shown_with_how_it_is_and_a_light_client_calls_it_wh
     inspect.facts().await.expect("the last one answers");
     calls.close(Duration::from_secs(1)).await;
     endpoint.close().await;
-    stays.stop().await;
+    // Alone of three it decides nothing any more.
+    stays.kill().await;
 }
