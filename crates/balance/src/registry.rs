@@ -49,6 +49,17 @@ impl std::fmt::Display for Full {
 
 impl std::error::Error for Full {}
 
+/// All that changed since a revision, for whoever keeps what is known elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changes {
+    /// Up to here.
+    pub revision: u64,
+    /// These are all there are, and what is not among them is not there: what changed is not remembered any more.
+    pub is_whole: bool,
+    /// One for each instance at most, in the order of their ids.
+    pub deltas: Vec<Delta>,
+}
+
 /// What has changed since a revision.
 #[derive(Debug, Clone, Copy)]
 enum Since<'a> {
@@ -148,6 +159,33 @@ impl Registry {
         let ids = self.by_service.get(service).into_iter().flatten();
         ids.filter_map(|id| self.instances.get(id))
             .filter(|instance| selector.matches(&instance.tags))
+    }
+
+    /// What changed since this revision about services of interest; all there are, if nobody says since when or it was too long ago.
+    #[must_use]
+    pub fn changes(&self, since: Option<u64>, is_of_interest: impl Fn(&str) -> bool) -> Changes {
+        let since = since.map_or(Since::TooLong, |revision| self.since(revision));
+        let (is_whole, touched): (bool, BTreeSet<&InstanceId>) = match since {
+            Since::Changed(changes, from) => {
+                let ours = changes.range(from..);
+                let ours = ours.filter(|it| is_of_interest(&it.service));
+                (false, ours.map(|change| &change.id).collect())
+            }
+            Since::TooLong => {
+                let services = self.by_service.iter();
+                let ours = services.filter(|(service, _)| is_of_interest(service));
+                (true, ours.flat_map(|(_, ids)| ids).collect())
+            }
+        };
+        let delta = |id: &InstanceId| match self.instances.get(id) {
+            Some(instance) if is_of_interest(&instance.service) => Delta::Put(instance.clone()),
+            Some(_) | None => Delta::Gone(id.clone()),
+        };
+        Changes {
+            revision: self.revision,
+            is_whole,
+            deltas: touched.into_iter().map(delta).collect(),
+        }
     }
 
     /// What changed since this revision.

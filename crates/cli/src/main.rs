@@ -101,6 +101,10 @@ enum Command {
     /// Says what nodes turn by themselves and why, and holds it
     #[command(subcommand)]
     Adapt(api::AdaptCommand),
+    /// Shows which RPC services are offered, and where
+    ///
+    /// With the name of one, its instances: where they are, how they are, how busy, and their tags.
+    Instances(api::Instances),
     /// Makes and revokes tokens with which the HTTP API is asked
     #[command(subcommand)]
     ApiToken(api::TokenCommand),
@@ -229,6 +233,7 @@ fn run(command: Command, look: Look) -> anyhow::Result<()> {
         Command::Audit(arguments) => api::audit(arguments),
         Command::Role(command) => api::role(command),
         Command::Adapt(command) => api::adapt(command),
+        Command::Instances(arguments) => api::instances(arguments),
         Command::ApiToken(command) => api::tokens(command),
         Command::Context(command) => api::context(command),
         Command::Token(command) => token::run(command),

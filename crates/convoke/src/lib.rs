@@ -41,6 +41,7 @@
 //! - [`cluster::Cluster`] has all of that in one value: an endpoint, membership, and calls to what others offer.
 //! - [`cluster::ClusterClient`] calls RPC services wherever they are offered, each call on the instance that is best for it; [`balance`] has the settings.
 //!   [`cluster::Director`] is for programs that assign clients to instances instead.
+//!   A program that takes no part has it over [`cluster::WorkerRegistry::ask`], which asks a node.
 //! - [`store`] reads, changes and watches what the cluster decided.
 //! - `node`, with the feature of that name, starts a node inside the program: it takes part, votes if it is a master, and keeps what is
 //!   decided. The example `embed` does that.

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::chance;
 use crate::error::{End, GossipError, StartError};
 use crate::home::{self, Boot, Home};
 use crate::keeper::{Beginning, Clock, Command, Keeper};
@@ -353,10 +354,4 @@ fn places_in(remembered: &[Arc<Sheet>]) -> Vec<SocketAddr> {
         profile.addresses.first().copied().map(SocketAddr::from)
     };
     remembered.iter().filter_map(place).collect()
-}
-
-/// A number that differs from start to start, for choices that matter to nobody.
-fn chance() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::hash::RandomState::new().build_hasher().finish()
 }

@@ -31,6 +31,7 @@
 //! | `cluster.rs` | [`Cluster`]: all of it in one value |
 //! | `director.rs` | [`Director`]: clients that are told whom to call |
 //! | `cluster_client.rs` | [`ClusterClient`]: calls them, each call on the instance that is best |
+//! | `light/` | light clients: [`WorkerRegistry::ask`], and the [`Listing`] that answers them |
 //! | `letters.rs` | letters on their streams |
 //! | `seeds.rs` | [`Seed`]: addresses, names, files |
 //! | `home/` | [`Boot`], and introductions kept for the next start |
@@ -51,6 +52,7 @@ mod gossip;
 mod home;
 mod keeper;
 mod letters;
+mod light;
 mod registry;
 mod seal;
 mod seeds;
@@ -69,9 +71,20 @@ pub use director::{ASSIGNED_MOST, Assignment, Director, DirectorConfig, Held, Po
 pub use error::{End, GossipError, StartError};
 pub use gossip::{BESIDE_MOST, Gossip, NodeStatus};
 pub use home::{Boot, BootError, Home};
+pub use light::{
+    ASKED_MOST, AskError, AskOptions, AskTrouble, Busy, DIRECTORY, Directory, DirectoryClient,
+    DirectoryServer, Id, Listing, NotHeard, NotTold, OF_ONE_MOST, Point, Question, ROWS_MOST, Row,
+    Rows, SILENCE_LEAST, SILENCE_MOST, SUBSCRIBERS_MOST, Standing, Told, Wellness,
+};
 pub use registry::{
     OFFER_BYTES, Offer, OfferError, SERVICE_BYTES, UnreadableOffer, WorkerRegistry, instances_of,
 };
 pub use seeds::{SEEDS_MOST, Seed, SeedError};
 pub use settings::Settings;
 pub use watchers::{NEWS_WAITING, News, WATCHERS_MOST, Watcher};
+
+/// A number that differs from start to start, for choices that matter to nobody.
+fn chance() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::hash::RandomState::new().build_hasher().finish()
+}

@@ -4,6 +4,8 @@
 //! Gossip::offer ─► free fact `rpc.SERVICE` ─► every member ─► WorkerRegistry ─► Instances ─► Balanced
 //! ```
 //!
+//! Who takes no part asks somebody who does: `light/`, and its registry is used like this one.
+//!
 //! An instance is what its node says of it, with what everybody knows of the node: its tags, `role`, `zone` and `name` as tags besides, its
 //! load, and the verdict about it. So a verdict and a fact both count as soon as they are here.
 //!
@@ -32,6 +34,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::GossipError;
 use crate::gossip::Gossip;
+use crate::light::Standing;
 use crate::watchers::{News, Watcher};
 
 /// Keys of facts that offer an RPC service begin so.
@@ -310,36 +313,85 @@ pub struct WorkerRegistry(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     instances: Instances,
+    standing: watch::Receiver<Standing>,
+    begun: Instant,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
+/// What whoever fills a registry has of it.
+#[derive(Debug)]
+pub(crate) struct Ours {
+    instances: Instances,
+    pub(crate) standing: watch::Sender<Standing>,
+    begun: Instant,
+}
+
+impl Ours {
+    /// By the clock of the loads in it.
+    pub(crate) fn now(&self) -> Moment {
+        Moment::START + self.begun.elapsed()
+    }
+
+    pub(crate) fn apply(&self, updates: Vec<Update>) {
+        if updates.is_empty() {
+            return;
+        }
+        if let Err(full) = self.instances.apply(updates) {
+            tracing::warn!(%full, "leave out instances of RPC services");
+        }
+    }
+}
+
 impl WorkerRegistry {
+    /// An empty one, and what it is filled by.
+    pub(crate) fn made(standing: Standing) -> (Self, Ours) {
+        let (standing, watched) = watch::channel(standing);
+        let ours = Ours {
+            instances: Instances::new(),
+            standing,
+            begun: Instant::now(),
+        };
+        let inner = Inner {
+            instances: ours.instances.clone(),
+            standing: watched,
+            begun: ours.begun,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        (Self(Arc::new(inner)), ours)
+    }
+
+    /// Runs what fills it until it is closed, or nobody has it any more.
+    pub(crate) fn spawn(&self, filling: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.0.stop.clone();
+        self.0.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = filling => {}
+            }
+        });
+    }
+
     /// Follows this node's gossip from now on. What is known already is there when this returns.
     ///
     /// # Errors
     /// When there are as many watchers as there may be.
     pub fn follow(gossip: &Gossip) -> Result<Self, GossipError> {
         let watcher = gossip.watch()?;
-        let inner = Inner {
-            instances: Instances::new(),
-            stop: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-        };
+        let (registry, ours) = Self::made(Standing {
+            following: Some(gossip.id()),
+            heard: Some(Instant::now()),
+            followed: 1,
+            ..Standing::default()
+        });
         let mut following = Following {
-            instances: inner.instances.clone(),
-            begun: Instant::now(),
+            ours,
             known: BTreeMap::new(),
         };
         following.all(gossip.members().members.values());
-        let stop = inner.stop.clone();
-        inner.tasks.spawn(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = following.run(watcher) => {}
-            }
-        });
-        Ok(Self(Arc::new(inner)))
+        registry.spawn(following.run(watcher));
+        Ok(registry)
     }
 
     /// The instances, for whoever calls them.
@@ -360,6 +412,33 @@ impl WorkerRegistry {
         self.0.instances.watch()
     }
 
+    /// From whom it has what it knows, and how old that is. Of one that follows gossip all is new, as long as that lives.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let mut standing = self.0.standing.borrow().clone();
+        if standing.following.is_some() && standing.place.is_none() {
+            standing.heard = Some(Instant::now());
+        }
+        standing
+    }
+
+    /// The same, as it changes: another node is followed, none is, or the one that is asked said that all is as it was.
+    #[must_use]
+    pub fn watch_standing(&self) -> watch::Receiver<Standing> {
+        self.0.standing.clone()
+    }
+
+    /// Somebody tells now.
+    pub(crate) fn is_current(&self) -> bool {
+        self.0.standing.borrow().following.is_some() && !self.0.stop.is_cancelled()
+    }
+
+    /// The moment by which loads in it were heard of.
+    #[must_use]
+    pub fn now(&self) -> Moment {
+        Moment::START + self.0.begun.elapsed()
+    }
+
     /// Follows no more, and waits until that is over.
     pub async fn close(&self) {
         self.0.stop.cancel();
@@ -375,8 +454,7 @@ impl Drop for Inner {
 }
 
 struct Following {
-    instances: Instances,
-    begun: Instant,
+    ours: Ours,
     /// What each node offers.
     known: BTreeMap<NodeId, BTreeSet<InstanceId>>,
 }
@@ -394,6 +472,10 @@ impl Following {
             }
         }
         // Nobody says anything any more: what was known may be wrong by now, and nothing else is known.
+        self.ours.standing.send_modify(|standing| {
+            standing.following = None;
+            standing.heard = Some(Instant::now());
+        });
     }
 
     /// Everybody there is; who is not among them is gone.
@@ -408,17 +490,16 @@ impl Following {
             let offered = self.known.remove(&node).unwrap_or_default();
             updates.extend(offered.into_iter().map(Update::Remove));
         }
-        self.apply(updates);
+        self.ours.apply(updates);
     }
 
     fn one(&mut self, member: &Member) {
         let updates = self.updates(member);
-        self.apply(updates);
+        self.ours.apply(updates);
     }
 
     fn updates(&mut self, member: &Member) -> Vec<Update> {
-        let now = Moment::START + self.begun.elapsed();
-        let offered = instances_of(member, now);
+        let offered = instances_of(member, self.ours.now());
         let ids: BTreeSet<InstanceId> = offered.iter().map(|it| it.id.clone()).collect();
         let known = self.known.entry(member.id).or_default();
         let withdrawn = known.difference(&ids).cloned().map(Update::Remove);
@@ -430,15 +511,6 @@ impl Following {
             self.known.remove(&member.id);
         }
         updates
-    }
-
-    fn apply(&self, updates: Vec<Update>) {
-        if updates.is_empty() {
-            return;
-        }
-        if let Err(full) = self.instances.apply(updates) {
-            tracing::warn!(%full, "leave out instances of RPC services");
-        }
     }
 }
 

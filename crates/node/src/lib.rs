@@ -65,6 +65,7 @@ pub mod inspect;
 pub mod logs;
 pub mod node;
 pub mod notify;
+mod offering;
 mod parts;
 pub mod planning;
 pub mod probe;

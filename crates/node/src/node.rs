@@ -25,7 +25,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use convoke_consensus::host::{AddressBook, HostError, LogNode};
-use convoke_driver::{Gossip, Params};
+use convoke_driver::{Gossip, Listing, Params};
 use convoke_rpc::identity::{Development, Identity, IssuerError, Trust};
 use convoke_rpc::metrics::Metrics;
 use convoke_rpc::{
@@ -371,6 +371,9 @@ impl Node {
             store,
             begun,
             gossip: Slot::new(),
+            registry: Slot::new(),
+            listing: Listing::new(),
+            is_going: watch::Sender::default(),
             log: Slot::new(),
             desk: Slot::new(),
             tuner: Slot::new(),

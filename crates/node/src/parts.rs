@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use convoke_consensus::host::{AddressBook, LogNode};
-use convoke_driver::Gossip;
+use convoke_driver::{Gossip, Listing, WorkerRegistry};
 use convoke_planner::roles::Machine;
 use convoke_rpc::identity::{Identity, Trust};
 use convoke_rpc::metrics::Metrics;
@@ -26,6 +26,7 @@ use crate::custody::Papers;
 use crate::event::Event;
 use crate::home::Home;
 use crate::node::{NodeError, Settings};
+use crate::offering::Going;
 use crate::planning::bandwidth::Bandwidths;
 use crate::planning::{Desk, Steadiness};
 use crate::probe::Overrides;
@@ -89,6 +90,12 @@ pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) begun: Instant,
     pub(crate) gossip: Slot<Gossip>,
+    /// Which RPC services are offered where, while it takes part in gossip.
+    pub(crate) registry: Slot<WorkerRegistry>,
+    /// What light clients are told of it.
+    pub(crate) listing: Listing,
+    /// Why this node should get no more to do.
+    pub(crate) is_going: watch::Sender<Going>,
     pub(crate) log: Slot<LogNode>,
     /// The planner of roles.
     pub(crate) desk: Slot<Arc<Desk>>,

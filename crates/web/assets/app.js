@@ -13,6 +13,7 @@ import access from './pages/access.js';
 import audit from './pages/audit.js';
 import config from './pages/config.js';
 import events from './pages/events.js';
+import instances from './pages/instances.js';
 import keys from './pages/keys.js';
 import locks from './pages/locks.js';
 import login from './pages/login.js';
@@ -23,7 +24,7 @@ import proposals from './pages/proposals.js';
 import watching from './pages/watching.js';
 
 const PAGES = [
-  ['', overview], ['nodes', nodes], ['watching', watching], ['events', events], ['proposals', proposals], ['config', config],
+  ['', overview], ['nodes', nodes], ['watching', watching], ['instances', instances], ['events', events], ['proposals', proposals], ['config', config],
   ['keys', keys], ['locks', locks], ['access', access], ['audit', audit],
 ];
 /** Events that are kept here; the node keeps some thousands. */

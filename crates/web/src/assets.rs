@@ -56,6 +56,7 @@ pub(crate) const ALL: &[Asset] = &[
     asset!("/assets/pages/audit.js", SCRIPT, "pages/audit.js"),
     asset!("/assets/pages/config.js", SCRIPT, "pages/config.js"),
     asset!("/assets/pages/events.js", SCRIPT, "pages/events.js"),
+    asset!("/assets/pages/instances.js", SCRIPT, "pages/instances.js"),
     asset!("/assets/pages/keys.js", SCRIPT, "pages/keys.js"),
     asset!("/assets/pages/locks.js", SCRIPT, "pages/locks.js"),
     asset!("/assets/pages/login.js", SCRIPT, "pages/login.js"),

@@ -39,10 +39,10 @@ use convoke_types::RoleSet;
 
 use crate::model::{
     Adaptation, ApiToken, ApiTokenCreated, AuditEntry, Changed, ConfigVersion, CreateApiToken,
-    CreateToken, EventPage, Found, Health, Issuer, JoinToken, KeyEntry, KeyWritten, Level, Lock,
-    LogPage, LoginCreated, NodeDetail, NodeSummary, Page, PlanRoles, Proposal, Propose,
-    RoleExplanation, RolePlan, RotateIssuer, Scope, SetAllow, SetDrain, SetRole, Setting, Stamp,
-    Status, SteerRole, TokenCreated, Vote, Voters, Watching,
+    CreateToken, EventPage, Found, Health, Instance, Issuer, JoinToken, KeyEntry, KeyWritten,
+    Level, Lock, LogPage, LoginCreated, NodeDetail, NodeSummary, Page, PlanRoles, Proposal,
+    Propose, RoleExplanation, RolePlan, RotateIssuer, RpcService, Scope, SetAllow, SetDrain,
+    SetRole, Setting, Stamp, Status, SteerRole, TokenCreated, Vote, Voters, Watching,
 };
 use crate::problem::Fault;
 
@@ -195,6 +195,15 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     fn node<'a>(&'a self, node: &'a str) -> Reply<'a, NodeDetail>;
     /// Who watches whom: at most so many nodes. If there are more, the neighbourhood of one: of `around`, else of the node that answers.
     fn watching<'a>(&'a self, around: Option<&'a str>, most: u32) -> Reply<'a, Watching>;
+    /// RPC services that somebody offers, in the order of their names.
+    fn rpc_services(&self, part: Part) -> Reply<'_, Page<RpcService>>;
+    /// The instances of one of them that a selector chooses, in the order of their nodes.
+    fn instances<'a>(
+        &'a self,
+        service: &'a str,
+        selector: Option<&'a str>,
+        part: Part,
+    ) -> Reply<'a, Page<Instance>>;
     /// Lines of a node's log, of this level and those that matter more.
     fn logs<'a>(&'a self, node: &'a str, level: Level, reading: Reading) -> Reply<'a, LogPage>;
     /// Gives a node a role.

@@ -23,11 +23,11 @@ use crate::backend::{Condition, Consistency, PAGE_MOST, Part, Reading, Start};
 use crate::dispatch::{Call, read_json};
 use crate::model::{
     Adaptation, ApiToken, ApiTokenCreated, AuditEntry, Changed, Check, ConfigVersion,
-    CreateApiToken, CreateToken, Event, EventPage, Found, Health, Issuer, JoinToken, KeyEntry,
-    KeyWritten, Level, Lock, LogLine, LogPage, Login, LoginCreated, NAME_BYTES, NodeDetail,
-    NodeSummary, OpenApiDocument, Page, PlanRoles, Proposal, Propose, RoleExplanation, RolePlan,
-    RotateIssuer, Scope, Session, SetAllow, SetDrain, SetRole, Setting, Status, SteerRole,
-    TokenCreated, Vote, Voters, Watching,
+    CreateApiToken, CreateToken, Event, EventPage, Found, Health, Instance, Issuer, JoinToken,
+    KeyEntry, KeyWritten, Level, Lock, LogLine, LogPage, Login, LoginCreated, NAME_BYTES,
+    NodeDetail, NodeSummary, OpenApiDocument, Page, PlanRoles, Proposal, Propose, RoleExplanation,
+    RolePlan, RotateIssuer, RpcService, Scope, Session, SetAllow, SetDrain, SetRole, Setting,
+    Status, SteerRole, TokenCreated, Vote, Voters, Watching,
 };
 use crate::params::{Param, Place, Type};
 use crate::problem::{Code, Fault};
@@ -507,6 +507,39 @@ fn about_nodes() -> Vec<Route> {
             let most = most.and_then(|most| u32::try_from(most).ok());
             call.backend()
                 .watching(around, most.unwrap_or(WATCHING_USUAL))
+                .await
+        }),
+        get(
+            "/v1/instances",
+            "listRpcServices",
+            "RPC services that nodes offer, each with how many instances it has and how many of them take calls",
+        )
+        .paged()
+        .gives::<Page<RpcService>, _, _>(|call| async move {
+            call.backend().rpc_services(call.part()).await
+        }),
+        get(
+            "/v1/instances/{service}",
+            "listInstances",
+            "The instances of an RPC service: where they are, how they are, how busy, and their tags",
+        )
+        .param(
+            Place::Path,
+            "service",
+            Type::Text(NAME_BYTES),
+            "The name of the RPC service.",
+        )
+        .param(
+            Place::Query,
+            "selector",
+            Type::Text(convoke_types::Selector::TEXT_BYTES),
+            "A condition on tags, as `zone = eu and not spot`; all instances without it.",
+        )
+        .paged()
+        .gives::<Page<Instance>, _, _>(|call| async move {
+            let (service, selector) = (call.arguments.text("service")?, call.arguments.text_if("selector"));
+            call.backend()
+                .instances(service, selector, call.part())
                 .await
         }),
         delete("/v1/nodes/{node}", "forgetNode", "Cuts a node off for good")

@@ -6,6 +6,7 @@
 //! | `top.rs` | `convoke top` |
 //! | `logs.rs`, `events.rs`, `audit.rs` | what nodes wrote down, what happened, who did what |
 //! | `adapt.rs` | `convoke adapt` |
+//! | `instances.rs` | `convoke instances` |
 //! | `role.rs` | `convoke role` |
 //! | `tokens.rs` | `convoke api-token` |
 //! | `dashboard.rs` | `convoke dashboard` |
@@ -39,6 +40,7 @@ mod context;
 mod contexts;
 mod dashboard;
 mod events;
+mod instances;
 mod issuers;
 mod logs;
 mod reach;
@@ -71,6 +73,7 @@ pub(crate) use self::audit::{Arguments as Audit, run as audit};
 pub(crate) use self::context::{Command as ContextCommand, run as context};
 pub(crate) use self::dashboard::{Arguments as Dashboard, run as dashboard};
 pub(crate) use self::events::{Arguments as Events, run as events};
+pub(crate) use self::instances::{Arguments as Instances, run as instances};
 pub(crate) use self::issuers::{Rotate, rotate};
 pub(crate) use self::logs::{Arguments as Logs, run as logs};
 pub(crate) use self::role::{Command as RoleCommand, run as role};

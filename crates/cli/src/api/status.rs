@@ -33,7 +33,7 @@ const PROBLEMS: usize = 32;
 /// What is good to know, of which so much is shown.
 const NOTES: usize = 4;
 /// To the upper left corner, with nothing below it.
-const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
+pub(super) const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 
 /// What `convoke status` takes.
 #[derive(Args)]

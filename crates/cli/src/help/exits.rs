@@ -126,6 +126,13 @@ pub(super) const OF_A_NODE: &[Exit] = &[
     (4, "there is no such node"),
 ];
 
+pub(super) const INSTANCES: &[Exit] = &[
+    (0, "done"),
+    (1, "failed, or nobody answers"),
+    SENSE,
+    (4, "nobody offers such an RPC service"),
+];
+
 pub(super) const API_TOKENS: &[Exit] = &[
     (0, "done"),
     (1, "failed or refused, and nothing was changed"),

@@ -38,6 +38,7 @@ pub(crate) const GROUPS: &[(&str, &[&str])] = &[
             "logs",
             "events",
             "audit",
+            "instances",
             "doctor",
             "probe",
             "debug",
@@ -117,6 +118,15 @@ pub(crate) const PAGES: &[Page] = &[
         &["convoke events", "convoke events --follow --json"],
     ),
     page("audit", exits::ASKS, &["convoke audit --limit 20"]),
+    page(
+        "instances",
+        exits::INSTANCES,
+        &[
+            "convoke instances                     # which RPC services there are",
+            "convoke instances convoke.Store       # where one is, and how",
+            "convoke instances Compute --selector 'zone = eu and gpu >= 2' --follow",
+        ],
+    ),
     page(
         "doctor",
         exits::DOCTOR,

@@ -15,6 +15,7 @@ mod demo;
 mod docs;
 mod doctor;
 mod generate;
+mod instances;
 mod kv;
 mod lasting;
 mod manners;

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use convoke_driver::{
     Event as Heard, Fact, Gossip, Home, Member, News, SEEDS_MOST, Seed, Verdict, Watcher,
+    WorkerRegistry,
 };
 
 use crate::adapting::{Tuner, Turning};
 use crate::event::Event;
 use crate::node::NodeError;
+use crate::offering::Offering;
 use crate::parts::Parts;
 use crate::planning::Measuring;
 use crate::supervisor::{Context, Failure, Running, Service, Work};
@@ -29,7 +31,10 @@ impl Service for Gossiping {
             let parts = Arc::clone(&self.0);
             let gossip = start(&parts).await?;
             let watcher = gossip.watch()?;
-            Ok(Running::new(run(parts, gossip, watcher, context)))
+            let registry = WorkerRegistry::follow(&gossip)?;
+            let letting_go = let_go(Arc::clone(&parts));
+            let running = run(parts, gossip, (watcher, registry), context);
+            Ok(Running::new(running).with_drain(letting_go))
         })
     }
 }
@@ -60,13 +65,20 @@ async fn start(parts: &Parts) -> Result<Gossip, Failure> {
     Ok(Gossip::start(gossip).await?)
 }
 
+/// Callers go elsewhere, and light clients ask others.
+async fn let_go(parts: Arc<Parts>) {
+    parts.is_going.send_modify(|going| going.stops = true);
+    parts.listing.leave();
+}
+
 async fn run(
     parts: Arc<Parts>,
     gossip: Gossip,
-    mut watcher: Watcher,
+    (mut watcher, registry): (Watcher, WorkerRegistry),
     context: Context,
 ) -> Result<(), Failure> {
     let slot = parts.gossip.fill(gossip.clone());
+    let registered = parts.registry.fill(registry.clone());
     context.ready();
     let mut roles = parts.role.subscribe();
     let mut unreachable = BTreeSet::new();
@@ -81,6 +93,9 @@ async fn run(
     tokio::pin!(watching);
     let carrying = parts.bandwidths.run(&parts, &gossip);
     tokio::pin!(carrying);
+    let offering = Offering::new(Arc::clone(&parts)).run(&gossip);
+    tokio::pin!(offering);
+    tell(&parts, &registry);
     let lived = loop {
         tokio::select! {
             () = context.stopped() => break Ok(()),
@@ -88,6 +103,7 @@ async fn run(
             never = &mut turning => match never {},
             never = &mut watching => match never {},
             never = &mut carrying => match never {},
+            never = &mut offering => match never {},
             _ = progress.tick() => {
                 // Answered by the loop that does the work.
                 if gossip.status().await.is_ok() {
@@ -99,6 +115,7 @@ async fn run(
                 if let Some(role) = role {
                     let _ = gossip.set_fact(Fact::Role(role)).await;
                 }
+                tell(&parts, &registry);
             }
             news = watcher.next() => match news {
                 Some(news) => hear(&parts, &mut unreachable, news),
@@ -106,7 +123,9 @@ async fn run(
             },
         }
     };
-    drop((slot, tuned));
+    parts.listing.pause();
+    drop((slot, tuned, registered));
+    registry.close().await;
     parts.steadiness.keep(&parts).await;
     match lived {
         Ok(()) => {
@@ -120,6 +139,13 @@ async fn run(
             }
             Err(end.into())
         }
+    }
+}
+
+/// Light clients are told of instances once this node is listed: one that has just started knows nobody yet.
+fn tell(parts: &Parts, registry: &WorkerRegistry) {
+    if parts.role.borrow().is_some() && !parts.listing.tells() {
+        parts.listing.tell(registry);
     }
 }
 

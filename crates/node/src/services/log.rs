@@ -26,10 +26,12 @@ use convoke_consensus::host::{HostError, HostSettings, LogNode};
 use convoke_consensus::journal::{Condition, Wait};
 use convoke_consensus::log::{LogId, VoterId};
 use convoke_decided::Changed as Decision;
+use convoke_driver::DirectoryServer;
 use convoke_planner::roles::Rules;
 use convoke_rpc::{Role, Server};
 use convoke_types::wire::store::{
     Command, Found, Freshness, LogNumber, Marked, News, NodeCommand, NodeFound, NodeQuery, Query,
+    Record,
 };
 
 use crate::event::{Event, Place};
@@ -73,6 +75,7 @@ impl Service for Logging {
                 let server = Server::builder()
                     .service(InspectServer::new(Inspecting::new(Arc::clone(&parts))))
                     .service(BandwidthServer::new(Measured::new(Arc::clone(&parts))))
+                    .service(DirectoryServer::new(parts.listing.clone()))
                     .interceptor(parts.calls.clone())
                     .reflection()
                     .serve(&parts.endpoint)?;
@@ -85,6 +88,7 @@ impl Service for Logging {
                 .service(keeper)
                 .service(InspectServer::new(Inspecting::new(Arc::clone(&parts))))
                 .service(BandwidthServer::new(Measured::new(Arc::clone(&parts))))
+                .service(DirectoryServer::new(parts.listing.clone()))
                 .interceptor(parts.calls.clone())
                 .reflection()
                 .serve(&parts.endpoint)?;
@@ -316,7 +320,7 @@ impl Keeping {
                 Watched::Resync(frozen) => {
                     let query = Query::Node(NodeQuery::Get(self.parts.me()));
                     if let Found::Node(NodeFound::Node(Some(record))) = frozen.find(&query) {
-                        take_role(&self.parts, record.role);
+                        take_record(&self.parts, &record);
                     }
                 }
             }
@@ -331,7 +335,7 @@ impl Keeping {
                 }
             }
             News::Node(node, Some(record), _) if *node == self.parts.me() => {
-                take_role(&self.parts, record.role);
+                take_record(&self.parts, record);
             }
             News::Node(..)
             | News::Proposal(..)
@@ -467,7 +471,11 @@ async fn be_ready(parts: &Parts, context: &Context, role: Role) {
         let query = Query::Node(NodeQuery::Get(parts.me()));
         let read = parts.store.query(query, Freshness::Linearizable).await;
         context.progress();
-        if read.is_ok_and(|answer| is_listed(&answer.found)) {
+        if let Some(record) = read.ok().and_then(|answer| record_in(answer.found)) {
+            let is_drained = record.drains;
+            parts
+                .is_going
+                .send_modify(|going| going.is_drained = is_drained);
             break;
         }
         tokio::time::sleep(pause).await;
@@ -476,8 +484,11 @@ async fn be_ready(parts: &Parts, context: &Context, role: Role) {
     take_role(parts, role);
 }
 
-fn is_listed(found: &Found) -> bool {
-    matches!(found, Found::Node(NodeFound::Node(Some(_))))
+fn record_in(found: Found) -> Option<Record> {
+    if let Found::Node(NodeFound::Node(record)) = found {
+        return record;
+    }
+    None
 }
 
 /// Learns from others what this node is. Until it is listed there is nothing to learn.
@@ -486,8 +497,16 @@ async fn ask_for_role(parts: &Parts) {
         return;
     }
     if let Ok(Some(record)) = parts.store.node(parts.me()).await {
-        take_role(parts, record.role);
+        take_record(parts, &record);
     }
+}
+
+/// What is decided about this node.
+fn take_record(parts: &Parts, record: &Record) {
+    take_role(parts, record.role);
+    parts.is_going.send_if_modified(|going| {
+        std::mem::replace(&mut going.is_drained, record.drains) != record.drains
+    });
 }
 
 /// The node has this role from here on; its supervisor sees to what that takes.

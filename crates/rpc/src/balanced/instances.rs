@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use convoke_balance::registry::Full;
+use convoke_balance::registry::{Changes, Full};
 use convoke_balance::{Delta, Instance, Registry, Update, View};
 use convoke_types::Selector;
 use parking_lot::Mutex;
@@ -63,6 +63,25 @@ impl Instances {
     pub fn services(&self) -> Vec<String> {
         let registry = self.0.registry.lock();
         registry.services().map(str::to_owned).collect()
+    }
+
+    /// How many instances are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.registry.lock().len()
+    }
+
+    /// Whether none are.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.registry.lock().is_empty()
+    }
+
+    /// What changed since a revision about services of interest; see [`Registry::changes`].
+    #[must_use]
+    pub fn changes(&self, since: Option<u64>, is_of_interest: impl Fn(&str) -> bool) -> Changes {
+        let registry = self.0.registry.lock();
+        registry.changes(since, is_of_interest)
     }
 
     /// How many changes there were; a new number after each.

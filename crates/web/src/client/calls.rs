@@ -9,10 +9,10 @@ use super::{Ask, Client, ClientError, Follow};
 use crate::backend::{Condition, Consistency, Part};
 use crate::model::{
     Adaptation, ApiToken, ApiTokenCreated, AuditEntry, Changed, ConfigVersion, CreateApiToken,
-    CreateToken, Event, EventPage, Found, Health, Issuer, JoinToken, KeyEntry, KeyWritten, Level,
-    Lock, LogLine, LogPage, Login, LoginCreated, NodeDetail, NodeSummary, Page, PlanRoles,
-    Proposal, Propose, RoleExplanation, RolePlan, RotateIssuer, Session, SetAllow, SetDrain,
-    SetRole, Setting, Status, SteerRole, TokenCreated, Vote, Voters, Watching,
+    CreateToken, Event, EventPage, Found, Health, Instance, Issuer, JoinToken, KeyEntry,
+    KeyWritten, Level, Lock, LogLine, LogPage, Login, LoginCreated, NodeDetail, NodeSummary, Page,
+    PlanRoles, Proposal, Propose, RoleExplanation, RolePlan, RotateIssuer, RpcService, Session,
+    SetAllow, SetDrain, SetRole, Setting, Status, SteerRole, TokenCreated, Vote, Voters, Watching,
 };
 use crate::text::percent_encode;
 
@@ -175,6 +175,23 @@ impl Client {
     #[must_use]
     pub fn follow_logs(&self, node: &str, level: Level, after: Option<String>) -> Follow<LogLine> {
         Follow::new(self.clone(), Self::logs_target(node, level).0, after)
+    }
+
+    /// RPC services that somebody offers.
+    pub async fn rpc_services(&self, part: &Part) -> Answered<Page<RpcService>> {
+        self.get(&Target::new("/v1/instances").part(part).0).await
+    }
+
+    /// The instances of one of them that a selector chooses; all, without one.
+    pub async fn instances(
+        &self,
+        service: &str,
+        selector: Option<&str>,
+        part: &Part,
+    ) -> Answered<Page<Instance>> {
+        let path = format!("/v1/instances/{}", percent_encode(service.as_bytes()));
+        let target = Target::new(path).with("selector", selector);
+        self.get(&target.part(part).0).await
     }
 
     fn logs_target(node: &str, level: Level) -> Target {

@@ -9,6 +9,7 @@
 mod adapt;
 mod config;
 mod events;
+mod instances;
 mod keys;
 mod locks;
 mod nodes;
@@ -26,6 +27,7 @@ pub use config::{
     VotingRule, VotingWeight,
 };
 pub use events::{Event, EventPage, Level, LogLine, LogPage};
+pub use instances::{Instance, InstanceHealth, RpcService};
 pub use keys::{KeyEntry, KeyWritten};
 pub use locks::{Lock, LockHolder};
 pub use nodes::{

@@ -481,6 +481,46 @@ impl Backend for Memory {
         }))
     }
 
+    fn rpc_services(&self, part: Part) -> Reply<'_, Page<RpcService>> {
+        let service = RpcService {
+            name: "Greeter".to_owned(),
+            versions: vec!["1.4.0".to_owned()],
+            instances: 1,
+            serving: 1,
+        };
+        soon(Ok(self.page([(service.name.clone(), service)], &part)))
+    }
+
+    fn instances<'a>(
+        &'a self,
+        service: &'a str,
+        selector: Option<&'a str>,
+        part: Part,
+    ) -> Reply<'a, Page<Instance>> {
+        if service != "Greeter" {
+            return soon(Err(Fault::not_found("nobody offers it")));
+        }
+        if selector.is_some_and(|it| it != "zone = eu") {
+            return soon(Err(Fault::new(
+                Code::BadParameter,
+                "the selector: another one",
+            )));
+        }
+        let instance = Instance {
+            node: NODE.to_owned(),
+            name: None,
+            version: Some("1.4.0".to_owned()),
+            health: InstanceHealth::Serving,
+            load_permille: Some(12),
+            load_age_ms: None,
+            weight: 1,
+            addresses: vec!["10.0.0.1:4700".to_owned()],
+            tags: vec!["zone=eu".to_owned()],
+            methods: None,
+        };
+        soon(Ok(self.page([(NODE.to_owned(), instance)], &part)))
+    }
+
     fn logs<'a>(&'a self, node: &'a str, level: Level, reading: Reading) -> Reply<'a, LogPage> {
         Box::pin(async move {
             self.known(node)?;

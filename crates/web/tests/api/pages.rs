@@ -138,6 +138,29 @@ async fn a_login_is_made_by_an_admin_and_counts_once() {
 }
 
 #[tokio::test]
+async fn instances_are_chosen_by_a_selector_and_a_bad_one_is_told() {
+    let world = World::new().await;
+    let client = world.client("read");
+    let all = convoke_web::backend::Part {
+        after: None,
+        limit: 10,
+    };
+    let services = client.rpc_services(&all).await.expect("a page").items;
+    assert_eq!((&*services[0].name, services[0].serving), ("Greeter", 1));
+    let here = client.instances("Greeter", Some("zone = eu"), &all).await;
+    assert_eq!(here.expect("a page").items[0].tags, ["zone=eu"]);
+    for (target, code) in [
+        ("/v1/instances/Nobody", "not-found"),
+        ("/v1/instances/Greeter?selector=zone%20%3D", "bad-parameter"),
+        ("/v1/instances/Greeter?selector=", "bad-parameter"),
+        ("/v1/instances/Greeter?select=x", "unknown-parameter"),
+    ] {
+        let answer = world.ask_as("read", "GET", target, None).await;
+        assert_eq!(answer.code(), code, "{target}");
+    }
+}
+
+#[tokio::test]
 async fn who_watches_whom_is_asked_for_within_bounds() {
     let world = World::new().await;
     let client = world.client("read");

@@ -902,6 +902,62 @@ impl Backend for Cluster {
             stamp,
         }))
     }
+    fn rpc_services(&self, part: Part) -> Reply<'_, Page<RpcService>> {
+        let service = |name: &str, versions: &[&str], instances, serving| {
+            let service = RpcService {
+                name: name.to_owned(),
+                versions: versions.iter().map(|it| (*it).to_owned()).collect(),
+                instances,
+                serving,
+            };
+            (name.to_owned(), service)
+        };
+        let all = [
+            service("Greeter", &["1.4.0", "1.5.0"], 4, 1),
+            service("Silent", &[], 1, 0),
+            service("convoke.Store", &["0.9.0"], 3, 3),
+        ];
+        soon(Ok(self.page(all, &part)))
+    }
+    fn instances<'a>(
+        &'a self,
+        service: &'a str,
+        selector: Option<&'a str>,
+        part: Part,
+    ) -> Reply<'a, Page<Instance>> {
+        if service != "Greeter" {
+            let why = format!("no node offers an RPC service {service}");
+            return soon(Err(Fault::not_found(why)));
+        }
+        if selector == Some("zone =") {
+            let why = "the selector: at character 7: a value is expected, and here is the end";
+            return soon(Err(Fault::new(Code::BadParameter, why)));
+        }
+        let health = [
+            InstanceHealth::Serving,
+            InstanceHealth::NotServing,
+            InstanceHealth::Unreachable,
+            InstanceHealth::Failed,
+        ];
+        let all = health.into_iter().enumerate().map(|(number, health)| {
+            let instance = Instance {
+                node: id(number),
+                name: Some(NAMES[number].to_owned()),
+                version: (number > 0).then(|| "1.4.0".to_owned()),
+                health,
+                load_permille: (number != 2).then_some(120),
+                load_age_ms: (number != 2).then_some(800),
+                weight: 1,
+                addresses: vec![format!("10.0.0.{number}:4700")],
+                tags: vec![format!("note={MARKUP}"), "zone=eu".to_owned()],
+                methods: None,
+            };
+            (id(number), instance)
+        });
+        let is_left = |number: usize| selector.is_none() || number == 0;
+        let all = all.enumerate().filter(|(number, _)| is_left(*number));
+        soon(Ok(self.page(all.map(|(_, it)| it), &part)))
+    }
     fn logs<'a>(&'a self, node: &'a str, level: Level, reading: Reading) -> Reply<'a, LogPage> {
         let lines = [
             (Level::Info, "convoke_node", "take part in cluster homelab"),

@@ -72,6 +72,8 @@ fn views() -> Vec<View> {
             "dialog[open] textarea",
         ),
         view("locks", "#/locks", "", "main tbody tr"),
+        view("instances", "#/instances", "", "main tbody tr"),
+        view("instances-of", "#/instances/Greeter", "", "main tbody tr"),
         view("access", "#/access", "", "main tbody tr"),
         view(
             "access-join",

@@ -7,10 +7,10 @@ use convoke_web::backend::{
 };
 use convoke_web::model::{
     Adaptation, ApiToken, ApiTokenCreated, AuditEntry, Changed, ConfigVersion, CreateApiToken,
-    CreateToken, EventPage, Found, Health, Issuer, JoinToken, KeyEntry, KeyWritten, Level, Lock,
-    LogPage, LoginCreated, NodeDetail, NodeSummary, Page, PlanRoles, Proposal, Propose,
-    RoleExplanation, RolePlan, RotateIssuer, SetAllow, SetDrain, SetRole, Setting, Status,
-    SteerRole, TokenCreated, Vote, Voters, Watching,
+    CreateToken, EventPage, Found, Health, Instance, Issuer, JoinToken, KeyEntry, KeyWritten,
+    Level, Lock, LogPage, LoginCreated, NodeDetail, NodeSummary, Page, PlanRoles, Proposal,
+    Propose, RoleExplanation, RolePlan, RotateIssuer, RpcService, SetAllow, SetDrain, SetRole,
+    Setting, Status, SteerRole, TokenCreated, Vote, Voters, Watching,
 };
 
 use super::ask::Desk;
@@ -54,6 +54,18 @@ impl Backend for Desk {
     }
     fn watching<'a>(&'a self, around: Option<&'a str>, most: u32) -> Reply<'a, Watching> {
         Box::pin(self.see_watching(around, most))
+    }
+    fn rpc_services(&self, part: Part) -> Reply<'_, Page<RpcService>> {
+        Box::pin(std::future::ready(self.list_rpc_services(&part)))
+    }
+    fn instances<'a>(
+        &'a self,
+        service: &'a str,
+        selector: Option<&'a str>,
+        part: Part,
+    ) -> Reply<'a, Page<Instance>> {
+        let listed = self.list_instances(service, selector, &part);
+        Box::pin(std::future::ready(listed))
     }
     fn logs<'a>(&'a self, node: &'a str, level: Level, reading: Reading) -> Reply<'a, LogPage> {
         Box::pin(self.read_logs(node, level, reading))

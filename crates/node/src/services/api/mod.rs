@@ -7,6 +7,7 @@
 //! | `status.rs`, `problems.rs` | how the cluster is; what is wrong and what to do, decided from what was seen |
 //! | `nodes.rs` | nodes: decided records beside observed members |
 //! | `watching.rs` | who watches whom |
+//! | `instances.rs` | RPC services and their instances |
 //! | `config.rs`, `kv.rs`, `trust.rs` | configuration by vote; keys and locks; tokens, issuers, the audit log |
 //! | `events.rs` | what happened, kept for a while |
 //! | `metrics.rs` | numbers for Prometheus |
@@ -31,6 +32,7 @@ mod backend;
 mod clock;
 mod config;
 mod events;
+mod instances;
 mod kv;
 mod login;
 mod metrics;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use convoke_driver::{Member, Verdict as Seen};
+use convoke_driver::{Member, Offer, Verdict as Seen};
 use convoke_rpc::CallOptions;
 use convoke_types::NodeId;
 use convoke_types::wire::store::{
@@ -471,6 +471,17 @@ fn facts(member: &Member, age_ms: Option<u64>) -> Vec<Fact> {
     for (key, value) in &facts.free {
         // What it says of its machine is told by what follows from it for its role.
         if key == planning::REPORT {
+            continue;
+        }
+        if key.starts_with("rpc.")
+            && let Ok(offer) = Offer::from_bytes(value)
+        {
+            let serves = if offer.is_serving { "" } else { "not " };
+            let version = match &*offer.version {
+                "" => String::new(),
+                version => format!(", version {}", version.escape_debug()),
+            };
+            told.push((key.clone(), format!("{serves}serving{version}")));
             continue;
         }
         // Bytes that are no text are shown, not sent on.
