@@ -174,6 +174,8 @@ impl Shapes {
                 }
                 let units = (!units.is_empty()).then(|| json!({"type": "string", "enum": units}));
                 match units {
+                    // There is no value of it.
+                    None if others.is_empty() => json!({"not": {}}),
                     Some(units) if others.is_empty() => units,
                     units => json!({"oneOf": units.into_iter().chain(others).collect::<Vec<_>>()}),
                 }

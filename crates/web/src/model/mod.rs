@@ -13,6 +13,7 @@ mod keys;
 mod locks;
 mod nodes;
 mod roles;
+mod rpc;
 mod status;
 mod trust;
 
@@ -35,6 +36,11 @@ pub use nodes::{
 pub use roles::{
     PlanRoles, PlannedKey, PlannedRole, RoleCheck, RoleExplanation, RoleJudgement, RolePlan,
     RoleSetting, RoleWork, SteerRole,
+};
+pub(crate) use rpc::{AnyJson, any_json};
+pub use rpc::{
+    METHOD_BYTES, RpcKind, RpcMessages, RpcMethod, RpcSchema, RpcService, RpcServiceSummary,
+    RpcTypes, SERVICE_BYTES,
 };
 pub use status::{
     Health, Members, OpenApiDocument, OpenApiInfo, Service, ServiceState, Status, StatusProblem,
