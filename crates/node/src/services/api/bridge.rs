@@ -17,6 +17,7 @@
 //! | instances that are asked to describe themselves | [`ASKED`] of each of [`VERSIONS_MOST`] versions; [`ASKING_MOST`] services at once |
 //! | schemas and methods of a service | [`SCHEMA_BYTES`], [`METHODS_OF_ONE`]; what is beyond is left out |
 //! | methods that can be called, as long as the process lives | [`METHODS_MOST`] |
+//! | messages that one instance translates at a time | [`TRANSLATIONS_MOST`] |
 //! | answers of a stream that are being translated | [`AHEAD`] |
 //!
 //! Deliberately not here: how instances are known and chosen (`convoke-driver`, `convoke-balance`), and what HTTP looks like (`convoke-web`).
@@ -26,7 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use convoke_balance::{Health, Instance, InstanceId};
-use convoke_driver::ClusterClient;
+use convoke_driver::{ClusterClient, Gossip, GossipError, WorkerRegistry};
 use convoke_rpc::reflection::{
     Form, MethodDescription, MethodSchemas, Part as Message, ReflectionClient, Schemas,
     ServiceDescription, Untranslated,
@@ -74,6 +75,8 @@ const METHODS_OF_ONE: usize = 512;
 const DOC_BYTES: usize = 4 << 10;
 /// Methods that were called. What a caller knows of a method lives as long as the process.
 const METHODS_MOST: usize = 1_024;
+/// Messages that one instance translates at a time.
+const TRANSLATIONS_MOST: u32 = 1_000;
 /// Answers of a stream that are translated while the one before is written.
 const AHEAD: usize = 16;
 /// How long links may take to close.
@@ -82,9 +85,36 @@ const GRACE: Duration = Duration::from_secs(1);
 /// What the node has for calls over HTTP.
 #[derive(Debug)]
 pub(super) struct Bridge {
-    client: Slot<ClusterClient>,
+    ways: Slot<Ways>,
     known: Mutex<BTreeMap<String, Arc<Known>>>,
     asking: Semaphore,
+}
+
+/// Ways to instances. Both go by one registry.
+#[derive(Clone, Debug)]
+struct Ways {
+    calls: ClusterClient,
+    /// With limits of their own: a call that is under way must not keep its own answers from being translated.
+    translations: ClusterClient,
+}
+
+impl Ways {
+    fn follow(endpoint: &Endpoint, gossip: &Gossip) -> Result<Self, GossipError> {
+        let calls = ClusterClient::follow(endpoint, gossip, BalancedConfig::default())?;
+        let mut config = BalancedConfig::default();
+        config.params.limit_first = TRANSLATIONS_MOST;
+        config.params.limit_least = TRANSLATIONS_MOST;
+        config.params.limit_most = TRANSLATIONS_MOST;
+        let translations = ClusterClient::new(endpoint, calls.registry(), config);
+        Ok(Self {
+            calls,
+            translations,
+        })
+    }
+
+    fn registry(&self) -> &WorkerRegistry {
+        self.calls.registry()
+    }
 }
 
 /// A service, as its instances described themselves.
@@ -110,7 +140,7 @@ struct Method {
 impl Default for Bridge {
     fn default() -> Self {
         Self {
-            client: Slot::new(),
+            ways: Slot::new(),
             known: Mutex::default(),
             asking: Semaphore::new(ASKING_MOST),
         }
@@ -122,20 +152,19 @@ pub(super) async fn keep(desk: &Desk, stop: &CancellationToken) {
     let mut gossip = desk.parts.gossip.watch();
     loop {
         let here = gossip.borrow_and_update().clone();
-        let client = here.and_then(|gossip| {
-            let config = BalancedConfig::default();
-            ClusterClient::follow(&desk.parts.endpoint, &gossip, config)
+        let ways = here.and_then(|gossip| {
+            Ways::follow(&desk.parts.endpoint, &gossip)
                 .inspect_err(|error| tracing::warn!(%error, "no RPC services over HTTP"))
                 .ok()
         });
-        let filled = client.clone().map(|client| desk.bridge.client.fill(client));
+        let filled = ways.clone().map(|ways| desk.bridge.ways.fill(ways));
         let goes_on = tokio::select! {
             () = stop.cancelled() => false,
             changed = gossip.changed() => changed.is_ok(),
         };
         drop(filled);
-        if let Some(client) = client {
-            client.close(GRACE).await;
+        if let Some(ways) = ways {
+            tokio::join!(ways.calls.close(GRACE), ways.translations.close(GRACE));
         }
         if !goes_on {
             return;
@@ -145,15 +174,15 @@ pub(super) async fn keep(desk: &Desk, stop: &CancellationToken) {
 
 impl Desk {
     pub(super) fn list_rpc_services(&self, part: &Part) -> Result<Page<RpcServiceSummary>, Fault> {
-        let client = self.bridge.client()?;
+        let ways = self.bridge.ways()?;
         let limit = part.limit as usize;
-        let mut names = offered(&client);
+        let mut names = offered(&ways);
         names.retain(|name| part.after.as_ref().is_none_or(|after| name > after));
         let more = names.len() > limit;
         names.truncate(limit);
         let next = names.last().filter(|_| more).cloned();
         let items = names.into_iter().map(|name| {
-            let instances = client.registry().select(&name, &Selector::everything());
+            let instances = ways.registry().select(&name, &Selector::everything());
             RpcServiceSummary {
                 instances: instances.len() as u64,
                 serving: serving(&instances),
@@ -169,9 +198,9 @@ impl Desk {
     }
 
     pub(super) async fn see_rpc_service(&self, service: &str) -> Result<RpcService, Fault> {
-        let client = self.bridge.client()?;
-        let known = self.bridge.known(self, &client, service, None).await?;
-        let instances = client.registry().select(service, &Selector::everything());
+        let ways = self.bridge.ways()?;
+        let known = self.bridge.known(self, &ways, service, None).await?;
+        let instances = ways.registry().select(service, &Selector::everything());
         Ok(RpcService {
             name: service.to_owned(),
             doc: known.doc.clone(),
@@ -190,7 +219,7 @@ impl Desk {
         call: RpcCall,
     ) -> Result<RpcAnswer, Fault> {
         let begun = Instant::now();
-        let client = self.bridge.client()?;
+        let ways = self.bridge.ways()?;
         let selector = match &call.selector {
             None => Selector::everything(),
             Some(text) => text
@@ -203,9 +232,7 @@ impl Desk {
             .map_err(|error| Fault::new(Code::BadHeader, format!("`traceparent`: {error}")))?;
         let most = convoke_web::rpc::TIME_MOST;
         let first = call.timeout.unwrap_or(DEFAULT_DEADLINE);
-        let looking = self
-            .bridge
-            .method(self, &client, &call.service, &call.method);
+        let looking = self.bridge.method(self, &ways, &call.service, &call.method);
         let method = tokio::time::timeout(first, looking).await;
         let method = method.map_err(|_| {
             let what = "no instance described itself before the deadline";
@@ -227,9 +254,9 @@ impl Desk {
             None => is_one.then(|| begun + DEFAULT_DEADLINE),
         };
         let translator = Translator {
-            reflection: ReflectionClient::new(client.service_where(
+            reflection: ReflectionClient::new(ways.translations.service_where(
                 &call.service,
-                self.bridge.who_knows(&client, &call.service, &method),
+                self.bridge.who_knows(&ways, &call.service, &method),
             )),
             method: method.full_name.clone(),
         };
@@ -243,7 +270,7 @@ impl Desk {
         if let Some(key) = &call.key {
             options = options.key(key);
         }
-        let way = client.service_where(&call.service, selector);
+        let way = ways.calls.service_where(&call.service, selector);
         let calling = Calling::from(way).with(within(options.clone()));
         let descriptor = method.descriptor()?;
         if is_one {
@@ -278,8 +305,8 @@ impl Desk {
 }
 
 impl Bridge {
-    fn client(&self) -> Result<ClusterClient, Fault> {
-        self.client.get().ok_or_else(|| {
+    fn ways(&self) -> Result<Ways, Fault> {
+        self.ways.get().ok_or_else(|| {
             Fault::unavailable(
                 "this node takes no part in membership just now, and knows no instances",
             )
@@ -290,11 +317,11 @@ impl Bridge {
     async fn method(
         &self,
         desk: &Desk,
-        client: &ClusterClient,
+        ways: &Ways,
         service: &str,
         method: &str,
     ) -> Result<Method, Fault> {
-        let known = self.known(desk, client, service, Some(method)).await?;
+        let known = self.known(desk, ways, service, Some(method)).await?;
         if let Some(found) = known.method(method) {
             return Ok(found.clone());
         }
@@ -311,17 +338,17 @@ impl Bridge {
     async fn known(
         &self,
         desk: &Desk,
-        client: &ClusterClient,
+        ways: &Ways,
         service: &str,
         method: Option<&str>,
     ) -> Result<Arc<Known>, Fault> {
         let instances = if service.starts_with(INNER) {
             Vec::new()
         } else {
-            client.registry().select(service, &Selector::everything())
+            ways.registry().select(service, &Selector::everything())
         };
         if instances.is_empty() {
-            let names = offered(client);
+            let names = offered(ways);
             let there = if names.is_empty() {
                 "no RPC service is offered in this cluster".to_owned()
             } else {
@@ -374,8 +401,8 @@ impl Bridge {
     }
 
     /// Which instances know the types of a method.
-    fn who_knows(&self, client: &ClusterClient, service: &str, method: &Method) -> Selector {
-        let all = client.registry().select(service, &Selector::everything());
+    fn who_knows(&self, ways: &Ways, service: &str, method: &Method) -> Selector {
+        let all = ways.registry().select(service, &Selector::everything());
         if all.iter().all(|it| it.version == method.version) {
             return Selector::everything();
         }
@@ -391,8 +418,8 @@ impl Bridge {
 }
 
 /// Services that are offered, without those of the cluster itself.
-fn offered(client: &ClusterClient) -> Vec<String> {
-    let mut names = client.registry().instances().services();
+fn offered(ways: &Ways) -> Vec<String> {
+    let mut names = ways.registry().instances().services();
     names.retain(|name| !name.starts_with(INNER));
     names
 }
