@@ -47,7 +47,10 @@ pub(super) fn document(outline: &Outline) -> String {
 
 /// A service of a definition as a node would describe it.
 pub(super) fn described(outline: &Outline, service: &ServiceOutline) -> RpcService {
-    let mut schemas = Schemas::default();
+    let mut schemas = Schemas {
+        outline,
+        types: BTreeMap::new(),
+    };
     let methods = service.methods.iter();
     let methods = methods.map(|it| schemas.method(it)).collect();
     for told in &outline.types {
@@ -70,12 +73,12 @@ pub(super) fn described(outline: &Outline, service: &ServiceOutline) -> RpcServi
     }
 }
 
-#[derive(Default)]
-struct Schemas {
+struct Schemas<'o> {
+    outline: &'o Outline,
     types: BTreeMap<String, Value>,
 }
 
-impl Schemas {
+impl Schemas<'_> {
     fn method(&mut self, method: &MethodOutline) -> RpcMethod {
         let roles = if method.roles.is_empty() {
             RoleSet::ALL
@@ -125,12 +128,8 @@ impl Schemas {
             Shape::Tuple(all) => self.tuple(all),
             Shape::Map(key, value) => {
                 let mut schema = json!({"type": "object", "additionalProperties": self.of(value)});
-                match **key {
-                    Shape::Integer { .. } => {
-                        schema["propertyNames"] = json!({"pattern": "^-?[0-9]+$"});
-                    }
-                    Shape::Bool => schema["propertyNames"] = json!({"enum": ["true", "false"]}),
-                    _ => {}
+                if let Some(keys) = self.keys(key) {
+                    schema["propertyNames"] = keys;
                 }
                 schema
             }
@@ -147,6 +146,24 @@ impl Schemas {
             ]}),
             Shape::Named(name) => reference(name),
             Shape::Never => self.once("NoError", || json!({"not": {}})),
+        }
+    }
+
+    /// What keys of a map may be, if not any text.
+    fn keys(&self, key: &Shape) -> Option<Value> {
+        match key {
+            Shape::Integer { .. } => Some(json!({"pattern": "^-?[0-9]+$"})),
+            Shape::Bool => Some(json!({"enum": ["true", "false"]})),
+            Shape::Named(name) => {
+                let told = self.outline.types.iter().find(|it| it.name == *name)?;
+                match &told.kind {
+                    TypeKind::Newtype(Shape::Named(_)) => None,
+                    TypeKind::Newtype(inner) => self.keys(inner),
+                    TypeKind::Variants(_) => Some(reference(name)),
+                    TypeKind::Unit | TypeKind::Tuple(_) | TypeKind::Fields(_) => None,
+                }
+            }
+            _ => None,
         }
     }
 

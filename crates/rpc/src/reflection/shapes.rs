@@ -84,7 +84,7 @@ impl Shapes {
             Kind::List => json!({"type": "array", "items": self.child(node, 0)}),
             Kind::Tuple(length) => self.tuple(node, *length),
             Kind::Map => {
-                let keys = key_schema(node.children.first());
+                let keys = node.children.first().and_then(|key| self.keys(key));
                 let mut schema =
                     json!({"type": "object", "additionalProperties": self.child(node, 1)});
                 if let Some(keys) = keys {
@@ -101,6 +101,27 @@ impl Shapes {
         node.children
             .get(at)
             .map_or_else(|| json!({}), |child| self.schema(child))
+    }
+
+    /// What keys of a map may be, if not any text: JSON has them in quotes.
+    fn keys(&mut self, key: &Node) -> Option<Value> {
+        match &key.kind {
+            Kind::Plain(schema) => match schema()["type"].as_str() {
+                Some("integer") => Some(json!({"pattern": "^-?[0-9]+$"})),
+                Some("boolean") => Some(json!({"enum": ["true", "false"]})),
+                _ => None,
+            },
+            Kind::Named(_, Told::Inside) => self.keys(key.children.first()?),
+            Kind::Named(_, Told::Variants(_)) => Some(self.schema(key)),
+            // It is told where it was met first.
+            Kind::Named(..)
+            | Kind::Again(_)
+            | Kind::Anything
+            | Kind::Optional
+            | Kind::List
+            | Kind::Tuple(_)
+            | Kind::Map => None,
+        }
     }
 
     fn tuple(&mut self, node: &Node, length: usize) -> Value {
@@ -193,19 +214,6 @@ impl Shapes {
             }
         }
         json!({"type": "object", "properties": properties, "required": required})
-    }
-}
-
-/// What keys of a map may be, if not any text: JSON has them in quotes.
-fn key_schema(key: Option<&Node>) -> Option<Value> {
-    let Some(Kind::Plain(schema)) = key.map(|key| &key.kind) else {
-        return None;
-    };
-    let schema = schema();
-    match schema["type"].as_str() {
-        Some("integer") => Some(json!({"pattern": "^-?[0-9]+$"})),
-        Some("boolean") => Some(json!({"enum": ["true", "false"]})),
-        _ => None,
     }
 }
 

@@ -228,6 +228,10 @@ async fn call(nodes: &Nodes, method: &str, body: &str) -> Answer {
 /// Until the node has heard of the service, with so many instances.
 async fn offered(nodes: &Nodes, instances: u64) {
     let socket = &socket(nodes);
+    until("the API is served", || async {
+        UnixStream::connect(socket).await.is_ok()
+    })
+    .await;
     until("the service is known", || async {
         let told = ask(socket, "GET", "/v1/rpc", "").await;
         told.status == 200

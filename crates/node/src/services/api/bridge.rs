@@ -653,11 +653,13 @@ impl Method {
 
     /// What a caller knows it by.
     fn descriptor(&self) -> Result<&'static MethodDescriptor, Fault> {
-        type Key = (String, MethodKind, bool);
-        static ALL: Mutex<Vec<(Key, &'static MethodDescriptor)>> = Mutex::new(Vec::new());
-        let key = (self.full_name.clone(), self.kind, self.told.idempotent);
+        type Key = (String, bool, bool);
+        static ALL: Mutex<BTreeMap<Key, &'static MethodDescriptor>> = Mutex::new(BTreeMap::new());
+        // What takes streams of requests is not called, so the answers tell kinds apart.
+        let gives_one = self.kind == MethodKind::Unary;
+        let key = (self.full_name.clone(), gives_one, self.told.idempotent);
         let mut all = ALL.lock();
-        if let Some((_, found)) = all.iter().find(|(known, _)| *known == key) {
+        if let Some(found) = all.get(&key) {
             return Ok(found);
         }
         if all.len() >= METHODS_MOST {
@@ -673,7 +675,7 @@ impl Method {
             made = made.idempotent();
         }
         let made: &'static MethodDescriptor = Box::leak(Box::new(made));
-        all.push((key, made));
+        all.insert(key, made);
         Ok(made)
     }
 }

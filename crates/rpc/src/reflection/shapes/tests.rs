@@ -37,7 +37,7 @@ struct Plain {
 #[derive(Serialize, Deserialize)]
 struct Line(String, f64);
 
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Id(u32);
 
 #[derive(Serialize, Deserialize)]
@@ -55,7 +55,7 @@ enum State {
     Gone,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Colour {
     Red,
     Blue,
@@ -125,6 +125,12 @@ fn a_struct_is_told_with_all_its_fields_and_which_may_be_left_out() {
             "additionalProperties": {"type": "integer"},
         })
     );
+    let (by_colour, types) = of::<BTreeMap<Colour, BTreeMap<Id, u8>>>();
+    assert_eq!(by_colour["propertyNames"], reference("Colour"));
+    assert_eq!(types["Colour"]["enum"], json!(["Red", "Blue"]));
+    let inner = &by_colour["additionalProperties"];
+    assert_eq!(inner["propertyNames"], json!({"pattern": "^-?[0-9]+$"}));
+    let (_, types) = of::<Order>();
     assert_eq!(properties["from"], json!({"type": "string"}));
     assert_eq!(properties["within"], reference("Duration"));
     assert_eq!(properties["weight"]["maximum"], 65_535);
