@@ -1,14 +1,18 @@
-//! `convoke gen`: generated code from definition files, for those who keep it beside their own.
+//! `convoke gen`: generated code from definition files, for those who keep it beside their own, or call from other languages.
 //!
-//! All of the work is done by `convoke-rpc-codegen`, which does the same for build scripts. Here is what people type, and what
-//! they are told.
+//! All of the work is done by `convoke-rpc-codegen`, which does the same for build scripts; descriptions for HTTP are in `openapi`. Here is
+//! what people type, and what they are told.
+
+mod openapi;
 
 use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use clap::Args;
-use convoke_rpc_codegen::{BuildError, Builder, Difference, Generated, Options};
+use clap::{Args, ValueEnum};
+use convoke_rpc_codegen::{
+    BuildError, Builder, Difference, Generated, Options, PYTHON_RUNTIME, python_client,
+};
 use serde_json::json;
 
 /// Of a line that differs, so many characters are shown.
@@ -17,21 +21,35 @@ const SHOWN_WIDTH: usize = 120;
 /// What `convoke gen` takes.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// A definition, `name.rpc.rs`, or a folder with definitions in it or below; may be given several times
-    #[arg(short, long, value_name = "FILE_OR_DIR", required = true)]
+    /// Definitions, `name.rpc.rs`, or folders with definitions in them or below
+    #[arg(value_name = "FILE_OR_DIR", required_unless_present = "input")]
+    files: Vec<PathBuf>,
+    /// The same; may be given several times
+    #[arg(short, long, value_name = "FILE_OR_DIR")]
     input: Vec<PathBuf>,
     /// Where generated files go; made when it is not there
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
+    /// What is generated: traits, clients and servers in Rust, clients in Python, or a description of what is called over HTTP
+    #[arg(long, value_enum, default_value_t = Language::Rust)]
+    lang: Language,
     /// Writes nothing; fails and shows the first difference when a file is not what its definition gives
     #[arg(long)]
     check: bool,
-    /// The crate that the generated code calls: `convoke`, `convoke_rpc`, or a path that begins with `::` or `crate::`
+    /// The crate that generated Rust calls: `convoke`, `convoke_rpc`, or a path that begins with `::` or `crate::`
     #[arg(long, value_name = "CRATE", default_value = "convoke", value_parser = is_runtime)]
     runtime: String,
     /// Prints an object of JSON
     #[arg(long)]
     json: bool,
+}
+
+/// What is generated.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Language {
+    Rust,
+    Python,
+    Openapi,
 }
 
 fn is_runtime(text: &str) -> Result<String, convoke_rpc_codegen::UnknownRuntime> {
@@ -59,10 +77,15 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut builder = Builder::new()
         .output(&arguments.output)
         .runtime(&arguments.runtime);
-    for input in &arguments.input {
+    for input in arguments.files.iter().chain(&arguments.input) {
         builder = builder.input(input);
     }
-    let files = builder.generate().map_err(refused)?;
+    let files = match arguments.lang {
+        Language::Rust => builder.generate(),
+        Language::Python => builder.generate_with(".py", python_client, Some(PYTHON_RUNTIME)),
+        Language::Openapi => builder.generate_with(".openapi.json", openapi::document, None),
+    };
+    let files = files.map_err(refused)?;
     if arguments.check {
         check(&files, arguments.json)
     } else {

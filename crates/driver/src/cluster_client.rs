@@ -64,17 +64,29 @@ pub struct ClusterClient {
 struct Inner {
     endpoint: Endpoint,
     registry: WorkerRegistry,
+    /// Nobody else follows by it.
+    owns_registry: bool,
     config: BalancedConfig,
     ways: Mutex<BTreeMap<(String, String), Balanced>>,
 }
 
 impl ClusterClient {
-    /// Calls over links of `endpoint` what is in a registry.
+    /// Calls over links of `endpoint` what is in a registry, which goes on when this client is closed.
     #[must_use]
     pub fn new(endpoint: &Endpoint, registry: &WorkerRegistry, config: BalancedConfig) -> Self {
+        Self::over(endpoint, registry.clone(), config, false)
+    }
+
+    fn over(
+        endpoint: &Endpoint,
+        registry: WorkerRegistry,
+        config: BalancedConfig,
+        owns_registry: bool,
+    ) -> Self {
         let inner = Inner {
             endpoint: endpoint.clone(),
-            registry: registry.clone(),
+            registry,
+            owns_registry,
             config,
             ways: Mutex::default(),
         };
@@ -94,7 +106,7 @@ impl ClusterClient {
         config: BalancedConfig,
     ) -> Result<Self, GossipError> {
         let registry = WorkerRegistry::follow(gossip)?;
-        Ok(Self::new(endpoint, &registry, config))
+        Ok(Self::over(endpoint, registry, config, true))
     }
 
     /// What is known of instances.
@@ -174,14 +186,16 @@ impl ClusterClient {
         way.call_each(method, data, &self.options).await
     }
 
-    /// Takes no new calls, lets those under way end for at most `grace`, and follows no more. Says whether all came to their end.
+    /// Takes no new calls, lets those under way end for at most `grace`, and closes a registry of its own. Says whether all came to their end.
     pub async fn close(&self, grace: Duration) -> bool {
         let ways = std::mem::take(&mut *self.inner.ways.lock());
         let mut all = true;
         for way in ways.into_values() {
             all &= way.close(grace).await;
         }
-        self.inner.registry.close().await;
+        if self.inner.owns_registry {
+            self.inner.registry.close().await;
+        }
         all
     }
 }

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
 use crate::definition::{Mistakes, documentation, generate_definition};
+use crate::outline::{Outline, outline_definition};
 use crate::{Options, UnknownRuntime};
 
 /// How the name of every definition ends.
@@ -168,6 +169,56 @@ impl Builder {
             text: declarations(&modules),
         });
         Ok(files.chain(declared).collect())
+    }
+
+    /// What the definitions become in another language: for each a file beside which all have `besides`, if there is something. Writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`generate`](Self::generate); and when it is not known what a type looks like in JSON.
+    pub fn generate_with(
+        &self,
+        ending: &str,
+        text: impl Fn(&Outline) -> String,
+        besides: Option<(&str, &str)>,
+    ) -> Result<Vec<Generated>, BuildError> {
+        let output = self
+            .output
+            .clone()
+            .or_else(out_dir)
+            .ok_or(BuildError::NoOutput)?;
+        let (mut files, mut refused) = (Vec::new(), Vec::new());
+        let mut shared = BTreeMap::new();
+        for definition in self.definitions()? {
+            let path = &definition.path;
+            let read =
+                fs::read_to_string(path).map_err(|source| file_error("read", path, source))?;
+            let name = format!("{}{ending}", definition.module);
+            let folder = output.join(&definition.folder);
+            if let Some((besides, text)) = besides {
+                if besides == name {
+                    let what = "another file of what is generated is called so: rename this one";
+                    return Err(BuildError::Names(path.clone(), what));
+                }
+                shared.insert(folder.join(besides), text.to_owned());
+            }
+            match outline_definition(&definition.name(), &read) {
+                Ok(outline) => files.push(Generated {
+                    path: folder.join(name),
+                    text: text(&outline),
+                }),
+                Err(mistakes) => refused.push(mistakes.of_file(path.display().to_string())),
+            }
+        }
+        if !refused.is_empty() {
+            return Err(BuildError::Refused(refused));
+        }
+        files.extend(
+            shared
+                .into_iter()
+                .map(|(path, text)| Generated { path, text }),
+        );
+        Ok(files)
     }
 
     /// Every definition once, sorted by where its code goes.

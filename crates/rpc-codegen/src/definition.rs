@@ -83,7 +83,7 @@ fn header(name: &str) -> String {
 
 /// The text as it would be on any machine: lines end in one character, and the mark that some editors put at the beginning is gone, however
 /// often. Were one left, the lexer would take it off, and every place it knows would be that much off.
-fn plain_lines(text: &str) -> String {
+pub(crate) fn plain_lines(text: &str) -> String {
     let text = text.trim_start_matches('\u{feff}');
     text.replace("\r\n", "\n")
 }
@@ -91,7 +91,7 @@ fn plain_lines(text: &str) -> String {
 // Reading
 
 /// What is wrong before there is a file to look at.
-enum Unreadable {
+pub(crate) enum Unreadable {
     /// Wrong as a whole.
     TooLarge,
     /// No tokens from here on.
@@ -102,7 +102,7 @@ enum Unreadable {
     Refused(syn::Error),
 }
 
-fn read(text: &str) -> Result<File, Unreadable> {
+pub(crate) fn read(text: &str) -> Result<File, Unreadable> {
     if text.len() > LARGEST_DEFINITION {
         return Err(Unreadable::TooLarge);
     }
@@ -189,7 +189,7 @@ fn gap_after(before: &str, after: &str) -> usize {
 }
 
 /// A trait that is a service.
-fn marked_trait(item: &Item) -> Option<&ItemTrait> {
+pub(crate) fn marked_trait(item: &Item) -> Option<&ItemTrait> {
     if let Item::Trait(item) = item
         && item.attrs.iter().any(is_service)
     {

@@ -27,6 +27,8 @@
 //! - `definition` reads a file, has its services generated, and says in words and places what is wrong;
 //! - `builder` finds files, and writes what became of them.
 //!
+//! For other languages a definition becomes an [`outline`]: its services and types as plain data. `python` makes a client of it.
+//!
 //! Not here: the attribute itself, the command line, and anything that runs when a call is made.
 
 mod attributes;
@@ -36,6 +38,10 @@ mod builder;
 mod definition;
 mod emit;
 mod model;
+#[cfg(feature = "definitions")]
+pub mod outline;
+#[cfg(feature = "definitions")]
+mod python;
 mod refusals;
 mod streams;
 mod type_text;
@@ -53,6 +59,8 @@ use syn::{Item, ItemTrait, TraitItem, parse_quote};
 pub use crate::builder::{BuildError, Builder, Difference, Generated};
 #[cfg(feature = "definitions")]
 pub use crate::definition::{LARGEST_DEFINITION, Mistake, Mistakes, generate_definition};
+#[cfg(feature = "definitions")]
+pub use crate::python::{PYTHON_RUNTIME, python_client};
 
 use crate::attributes::{is_rpc, is_service};
 use crate::model::ServiceModel;

@@ -4,7 +4,8 @@
 //! `convoke.Reflection`. It *describes* services, and it *translates*: a request from JSON to the bytes that travel, an
 //! answer or an error from those bytes to JSON. It never runs a handler. A tool translates its request here, calls the method
 //! itself with the bytes ([`Encoded`](crate::Encoded)), and has the answer translated: so the call is like any other, with its roles,
-//! interceptors, limits and deadline, and nothing on the way of ordinary calls knows of JSON.
+//! interceptors, limits and deadline, and nothing on the way of ordinary calls knows of JSON. And it gives *schemas*: what the messages of a
+//! service look like as JSON.
 //!
 //! How the types are had: a message goes to [`Service::dispatch`](crate::Service::dispatch) like a call, and the function of
 //! [`IncomingCall`](crate::IncomingCall) that knows the types of its method translates it instead of running the handler.
@@ -13,7 +14,7 @@
 //! refused; a stream of messages is translated one by one, as far as its reader keeps up.
 //!
 //! Without the feature there is nothing here but the types of messages, for tools that ask other servers. Deliberately not
-//! here: descriptions of the types beyond their names; a trait is the place to read them.
+//! here: what fields are for; a trait is the place to read that.
 
 use std::fmt;
 
@@ -26,6 +27,8 @@ use crate::error::NoError;
 use crate::service::{MethodDescriptor, MethodKind, ServiceDescriptor};
 use crate::streaming::Streaming;
 
+#[cfg(feature = "reflection")]
+mod shapes;
 #[cfg(feature = "reflection")]
 mod translate;
 #[cfg(feature = "reflection")]
@@ -64,6 +67,34 @@ pub trait Reflection {
         ctx: &Context,
         messages: Streaming<Untranslated>,
     ) -> Result<Streaming<Form, Problem>, NoError>;
+
+    /// What the messages of a service look like as JSON.
+    #[rpc(idempotent, deadline_ms = 5_000)]
+    async fn schemas(&self, ctx: &Context, service: String) -> Result<Schemas, Problem>;
+}
+
+/// What the messages of an RPC service look like as JSON, in JSON Schema 2020-12.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schemas {
+    /// Types with names, as an object of JSON: a schema for each. They refer to each other as `#/components/schemas/NAME`.
+    pub types: String,
+    /// Its methods, in the order of the trait.
+    pub methods: Vec<MethodSchemas>,
+}
+
+/// The messages of one method, each as a schema in JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MethodSchemas {
+    /// `Service.method`.
+    pub method: String,
+    /// The request, or one message of a stream of requests.
+    pub request: String,
+    /// The answer, or one message of a stream of answers.
+    pub answer: String,
+    /// The method's own error.
+    pub error: String,
+    /// The error that ends a stream of answers.
+    pub stream_error: String,
 }
 
 /// What a server offers.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use convoke_balance::{Health, Instance, InstanceId, Params, Strategy, Update};
+use convoke_rpc::health::HealthCheckClient;
 use convoke_rpc::identity::Development;
 use convoke_rpc::{
     Balanced, BalancedConfig, CallError, CallOptions, Caller, Code, Encoded, Endpoint, Instances,
@@ -445,6 +446,12 @@ async fn a_method_that_some_do_not_have_is_called_on_those_that_do() {
         assert_eq!(client.news().await, Ok(9));
     }
     assert_eq!(balanced.counters().retries, before);
+    // What every server has besides is in no offer, and is asked all the same.
+    let checks = HealthCheckClient::new(&balanced);
+    for _ in 0..6 {
+        let health = checks.check(&"Compute".to_owned()).await;
+        assert_eq!(health, Ok(convoke_rpc::health::Health::Serving));
+    }
     fleet.say(Update::Remove(described(&newer).id));
     let error = client.news().await.expect_err("nobody has it");
     assert!(

@@ -10,6 +10,7 @@ use convoke_rpc::{
 };
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use world::{Carrier, World};
 
 /// Keeps shelves.
@@ -325,6 +326,34 @@ async fn text_that_would_be_too_long_is_not_made() {
     let refused = form(&reflection, "Store.look", Part::Answer, bytes).await;
     let said = said(refused.unwrap_err());
     assert!(said.contains("longer than a message"), "{said}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_server_says_what_its_messages_look_like_as_json() {
+    let (world, reflection, _) = reflecting();
+
+    let schemas = reflection.schemas(&"Store".to_owned()).await.unwrap();
+
+    let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let types = read(&schemas.types);
+    assert_eq!(types["Shelf"]["required"], json!(["name", "row"]));
+    assert_eq!(types["Goods"]["oneOf"][0]["enum"], json!(["Nothing"]));
+    let [look, count, sum, ..] = schemas.methods.as_slice() else {
+        panic!("{schemas:?}")
+    };
+    assert_eq!(look.method, "Store.look");
+    let reference = |name: &str| json!({"$ref": format!("#/components/schemas/{name}")});
+    assert_eq!(read(&look.request), reference("Shelf"));
+    assert_eq!(read(&look.error), reference("NoSuchShelf"));
+    assert_eq!(read(&count.answer), reference("Goods"));
+    assert_eq!(read(&count.stream_error), reference("NoSuchShelf"));
+    assert_eq!(read(&sum.request)["type"], "integer");
+    let unknown = reflection.schemas(&"Shop".to_owned()).await;
+    let Err(CallError::App(problem)) = unknown else {
+        panic!("{unknown:?}")
+    };
+    assert_eq!(problem.code, Code::NotFound);
     world.end().await;
 }
 

@@ -36,13 +36,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use convoke_types::RoleSet;
+use futures_util::Stream;
 
 use crate::model::{
     Adaptation, ApiToken, ApiTokenCreated, AuditEntry, Changed, ConfigVersion, CreateApiToken,
     CreateToken, EventPage, Found, Health, Instance, Issuer, JoinToken, KeyEntry, KeyWritten,
     Level, Lock, LogPage, LoginCreated, NodeDetail, NodeSummary, Page, PlanRoles, Proposal,
-    Propose, RoleExplanation, RolePlan, RotateIssuer, RpcService, Scope, SetAllow, SetDrain,
-    SetRole, Setting, Stamp, Status, SteerRole, TokenCreated, Vote, Voters, Watching,
+    Propose, RoleExplanation, RolePlan, RotateIssuer, RpcService, RpcServiceSummary, Scope,
+    SetAllow, SetDrain, SetRole, Setting, Stamp, Status, SteerRole, TokenCreated, Vote, Voters,
+    Watching,
 };
 use crate::problem::Fault;
 
@@ -166,6 +168,45 @@ pub struct KeyRead {
     pub stamp: Stamp,
 }
 
+/// A call of an RPC service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RpcCall {
+    /// Of which service.
+    pub service: String,
+    /// Which method, without the service.
+    pub method: String,
+    /// The request; it is JSON.
+    pub request: String,
+    /// Which instances, as it was written.
+    pub selector: Option<String>,
+    /// What it is about, for those who balance by it.
+    pub key: Option<String>,
+    /// How long the answer is worth something, if somebody says so.
+    pub timeout: Option<Duration>,
+    /// To which trace it belongs, as the header `traceparent` has it.
+    pub trace: Option<String>,
+}
+
+/// What comes of it. All texts are JSON on one line.
+pub enum RpcAnswer {
+    /// The answer.
+    One(String),
+    /// Answers; an error ends them. Dropped, the call is cancelled.
+    Many(RpcItems),
+}
+
+/// Answers as they come.
+pub type RpcItems = Pin<Box<dyn Stream<Item = Result<String, Fault>> + Send>>;
+
+impl fmt::Debug for RpcAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(text) => write!(f, "One({text})"),
+            Self::Many(_) => f.write_str("Many"),
+        }
+    }
+}
+
 /// The process behind the API. The [module](self) has the rules.
 pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// Whose token this is, if it counts. Compare secrets, or what they hash to, in constant time.
@@ -196,7 +237,7 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// Who watches whom: at most so many nodes. If there are more, the neighbourhood of one: of `around`, else of the node that answers.
     fn watching<'a>(&'a self, around: Option<&'a str>, most: u32) -> Reply<'a, Watching>;
     /// RPC services that somebody offers, in the order of their names.
-    fn rpc_services(&self, part: Part) -> Reply<'_, Page<RpcService>>;
+    fn rpc_services(&self, part: Part) -> Reply<'_, Page<RpcServiceSummary>>;
     /// The instances of one of them that a selector chooses, in the order of their nodes.
     fn instances<'a>(
         &'a self,
@@ -275,6 +316,11 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     fn locks(&self, part: Part, how: Consistency) -> Reply<'_, Page<Lock>>;
     /// One of them.
     fn lock<'a>(&'a self, name: &'a str, how: Consistency) -> Reply<'a, Found<Lock>>;
+
+    /// An RPC service, as its instances describe themselves.
+    fn rpc_service<'a>(&'a self, service: &'a str) -> Reply<'a, RpcService>;
+    /// Calls a method, on the instance that is best.
+    fn call_rpc<'a>(&'a self, by: &'a Caller, call: RpcCall) -> Reply<'a, RpcAnswer>;
 
     /// Tokens with which nodes join.
     fn join_tokens(&self, part: Part) -> Reply<'_, Page<JoinToken>>;

@@ -32,7 +32,7 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
@@ -314,6 +314,14 @@ impl Call {
             .ok_or_else(|| unauthenticated("it is not known who asks"))
     }
 
+    /// Room for one more stream.
+    pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        self.api.streams.clone().try_acquire_owned().map_err(|_| {
+            let what = "as many streams are open as this node has room for";
+            Fault::new(Code::TooMany, what).retry_after(Duration::from_secs(5))
+        })
+    }
+
     /// Whether who asked may still ask. Streams look now and then.
     pub(crate) async fn still_counts(&self) -> bool {
         match self.known() {
@@ -452,7 +460,7 @@ async fn carry_out(route: &Route, request: Request<Body>) -> Response {
         );
     };
     let id = context.request.clone();
-    let deadline = context.api.limits.deadline;
+    let deadline = route.patience.unwrap_or(context.api.limits.deadline);
     let work = AssertUnwindSafe(prepare_and_handle(route, context, request)).catch_unwind();
     let result = match tokio::time::timeout(deadline, work).await {
         Ok(Ok(result)) => result,
@@ -642,7 +650,7 @@ pub(crate) fn read_json<B: DeserializeOwned + Check>(bytes: &[u8]) -> Result<B, 
     Ok(body)
 }
 
-fn explain(error: &serde_json::Error) -> Fault {
+pub(crate) fn explain(error: &serde_json::Error) -> Fault {
     let place = format!("line {}, column {}", error.line(), error.column());
     let words = error.to_string();
     // The words end with the place, and may repeat what was sent.
@@ -747,12 +755,11 @@ fn refuse_in(request: &Request<Body>, fault: &Fault) -> Response {
 pub(crate) fn refuse(fault: &Fault, id: &str) -> Response {
     let status =
         StatusCode::from_u16(fault.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let body = serde_json::to_vec(&fault.document(id)).unwrap_or_default();
-    let mut response = answer(status, openapi::PROBLEM, Bytes::from(body));
+    let mut response = answer(status, openapi::PROBLEM, Bytes::from(fault.body(id)));
     let headers = response.headers_mut();
     let wait = match (fault.retry_after, fault.code) {
         (Some(wait), _) => Some(wait),
-        (None, Code::Unavailable | Code::NotYet) => Some(Duration::from_secs(1)),
+        (None, Code::Unavailable | Code::NotYet | Code::Overloaded) => Some(Duration::from_secs(1)),
         (None, _) => None,
     };
     if let Some(wait) = wait {

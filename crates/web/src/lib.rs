@@ -8,6 +8,7 @@
 //! - [`problem`]: what went wrong, as clients see it.
 //! - `guard`: who is served at all; all bounds are in [`Limits`].
 //! - `dispatch`: from a request to its answer. `sse`: streams. `openapi`: the document. `metrics`: our numbers.
+//! - [`rpc`]: calls of RPC services, and the description of one.
 //! - `serve`: listeners and connections.
 //! - [`client`]: the other end, for the command line.
 //!
@@ -23,8 +24,10 @@ mod metrics;
 pub mod model;
 mod openapi;
 mod params;
+mod place;
 pub mod problem;
 mod routes;
+pub mod rpc;
 mod serve;
 mod sse;
 pub mod text;
@@ -33,5 +36,6 @@ pub use backend::Backend;
 pub use dispatch::{Api, Settings};
 pub use guard::limits::{Limits, Rate};
 pub use guard::sessions::SESSION_HEADER;
+pub use place::path_at;
 pub use problem::{Code, Fault, Problem};
 pub use serve::{Ended, ListenError, Listener, Server};

@@ -217,7 +217,12 @@ fn refusal(codes: &[Code], schemas: &mut Schemas) -> Value {
     let schema: Schema = schemas.given.subschema_for::<Problem>();
     let mut response =
         json!({"description": words.join(" "), "content": {PROBLEM: {"schema": schema}}});
-    let comes_again = [Code::TooMany, Code::Unavailable, Code::NotYet];
+    let comes_again = [
+        Code::TooMany,
+        Code::Unavailable,
+        Code::Overloaded,
+        Code::NotYet,
+    ];
     if codes.iter().any(|code| comes_again.contains(code)) {
         response["headers"] = json!({"Retry-After": {
             "description": "When to come again, in seconds.",

@@ -74,9 +74,12 @@ codes! {
     BadField 422 "field is wrong" "The body is JSON, but a field is missing, is of a wrong type or out of its bounds.";
     UnknownField 422 "field is unknown" "The body has a field that this operation does not know; the nearest known one is named.";
     Refused 422 "refused" "The request is well made, and decided rules say no. Nothing changed.";
+    AppError 422 "method's own error" "The method of the RPC service answered with its own error, which is `error`. What it did, the service knows.";
+    NotOverHttp 422 "not over HTTP" "The method takes a stream of requests: call it over a link. Nothing ran.";
     TooMany 429 "too many requests" "A rate or a number of streams is used up; `Retry-After` says when to come again.";
     Internal 500 "our mistake" "Something broke here. The node's log has more under the request's id.";
     Unavailable 503 "cannot be done now" "No leader, no majority, or the node is starting or stopping. Nothing changed; `Retry-After` says when to come again.";
+    Overloaded 503 "too much to do" "As many calls run or wait as there may be. Nothing ran; `Retry-After` says when to come again.";
     Full 503 "no room" "A quota is used up. Nothing changed.";
     NotBuilt 503 "not built" "This node does not have the part that would do it.";
     OutcomeUnknown 504 "outcome unknown" "It may have been done, or still be done. Look before you ask again.";
@@ -118,6 +121,10 @@ pub struct Problem {
     pub instance: String,
     /// What would help, where that is known.
     pub what_to_do: Option<String>,
+    /// Of an `app-error`, the error itself; else it is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::model::any_json")]
+    pub error: Option<serde_json::Value>,
 }
 
 /// Why a request is not answered with what it asked for.
@@ -131,6 +138,8 @@ pub struct Fault {
     pub what_to_do: Option<String>,
     /// When to come again.
     pub retry_after: Option<Duration>,
+    /// The method's own error, as it came: JSON.
+    pub error: Option<String>,
 }
 
 impl Fault {
@@ -141,6 +150,7 @@ impl Fault {
             detail: cut(detail.into()),
             what_to_do: None,
             retry_after: None,
+            error: None,
         }
     }
 
@@ -178,7 +188,16 @@ impl Fault {
         }
     }
 
-    /// As a document.
+    /// The method of an RPC service answered with its own error, as JSON.
+    #[must_use]
+    pub fn app_error(detail: impl Into<String>, error: String) -> Self {
+        Self {
+            error: Some(error),
+            ..Self::new(Code::AppError, detail)
+        }
+    }
+
+    /// As a document, without the error of an `app-error`.
     #[must_use]
     pub fn document(&self, request: &str) -> Problem {
         Problem {
@@ -189,7 +208,22 @@ impl Fault {
             detail: self.detail.clone(),
             instance: format!("urn:convoke:request:{request}"),
             what_to_do: self.what_to_do.clone(),
+            error: None,
         }
+    }
+
+    /// The document as text. The method's own error stands in it as it came, since numbers in it may be longer than those that programs have.
+    pub(crate) fn body(&self, request: &str) -> String {
+        let mut text = serde_json::to_string(&self.document(request)).unwrap_or_default();
+        if let Some(error) = &self.error
+            && text.ends_with('}')
+        {
+            text.pop();
+            text.push_str(",\"error\":");
+            text.push_str(error);
+            text.push('}');
+        }
+        text
     }
 }
 

@@ -8,6 +8,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -22,16 +23,17 @@ use serde_json::{Value, json};
 use crate::backend::{Condition, Consistency, PAGE_MOST, Part, Reading, Start};
 use crate::dispatch::{Call, read_json};
 use crate::model::{
-    Adaptation, ApiToken, ApiTokenCreated, AuditEntry, Changed, Check, ConfigVersion,
+    Adaptation, AnyJson, ApiToken, ApiTokenCreated, AuditEntry, Changed, Check, ConfigVersion,
     CreateApiToken, CreateToken, Event, EventPage, Found, Health, Instance, Issuer, JoinToken,
-    KeyEntry, KeyWritten, Level, Lock, LogLine, LogPage, Login, LoginCreated, NAME_BYTES,
-    NodeDetail, NodeSummary, OpenApiDocument, Page, PlanRoles, Proposal, Propose, RoleExplanation,
-    RolePlan, RotateIssuer, RpcService, Scope, Session, SetAllow, SetDrain, SetRole, Setting,
-    Status, SteerRole, TokenCreated, Vote, Voters, Watching,
+    KeyEntry, KeyWritten, Level, Lock, LogLine, LogPage, Login, LoginCreated, METHOD_BYTES,
+    NAME_BYTES, NodeDetail, NodeSummary, OpenApiDocument, Page, PlanRoles, Proposal, Propose,
+    RoleExplanation, RolePlan, RotateIssuer, RpcService, RpcServiceSummary, SERVICE_BYTES, Scope,
+    Session, SetAllow, SetDrain, SetRole, Setting, Status, SteerRole, TokenCreated, Vote, Voters,
+    Watching,
 };
 use crate::params::{Param, Place, Type};
 use crate::problem::{Code, Fault};
-use crate::sse;
+use crate::{rpc, sse};
 
 /// The most bytes of a key of the store.
 pub(crate) const KEY_BYTES: usize = 512;
@@ -39,6 +41,10 @@ pub(crate) const KEY_BYTES: usize = 512;
 pub(crate) const VALUE_BYTES: usize = 4_096;
 /// The most bytes of a cursor.
 const CURSOR_BYTES: usize = 2_048;
+/// The longest selector.
+const SELECTOR_BYTES: usize = 1_024;
+/// The longest time for a call, in milliseconds.
+const RPC_MS_MOST: u64 = rpc::TIME_MOST.as_secs() * 1_000;
 /// How long a page is if nobody says so.
 const PAGE_USUAL: u32 = 100;
 /// The most nodes of a picture of who watches whom, …
@@ -71,6 +77,8 @@ pub(crate) struct Route {
     pub(crate) params: Vec<Param>,
     pub(crate) takes: Option<Takes>,
     pub(crate) gives: Vec<Gives>,
+    /// The longest it may take, if that is not what all may.
+    pub(crate) patience: Option<Duration>,
     /// Problems beside those that every operation of its kind can have.
     pub(crate) problems: Vec<Code>,
     pub(crate) carry_out: CarryOut,
@@ -123,6 +131,7 @@ impl Route {
             params: Vec::new(),
             takes: None,
             gives: Vec::new(),
+            patience: None,
             problems: Vec::new(),
             carry_out: Arc::new(|_| {
                 Box::pin(async { Err(Fault::new(Code::NotBuilt, "nobody carries this out")) })
@@ -369,7 +378,108 @@ pub(crate) fn table() -> Vec<Route> {
     table.extend(about_configuration());
     table.extend(about_keys_and_locks());
     table.extend(about_trust());
+    table.extend(about_rpc());
     table
+}
+
+fn about_rpc() -> Vec<Route> {
+    let by_service = |route: Route| {
+        let what = "The name of the RPC service.";
+        route.param(Place::Path, "service", Type::Text(SERVICE_BYTES), what)
+    };
+    let mut call = by_service(post(
+        "/v1/rpc/{service}/{method}",
+        "callRpc",
+        "Calls a method of an RPC service, on the instance that is best; answers that are a stream come as events",
+    ))
+    .param(
+        Place::Path,
+        "method",
+        Type::Text(METHOD_BYTES),
+        "The name of the method.",
+    )
+    .param(
+        Place::Query,
+        "selector",
+        Type::Text(SELECTOR_BYTES),
+        "Which instances, by their tags: `zone = eu and gpu >= 2`. All without it.",
+    )
+    .param(
+        Place::Query,
+        "key",
+        Type::Text(KEY_BYTES),
+        "What the call is about: where calls are balanced by it, the same goes to the same instance.",
+    )
+    .param(
+        Place::Query,
+        "timeout_ms",
+        Type::Integer(1, RPC_MS_MOST),
+        "How long the answer is worth something; without it, as long as the method says, or 30 s.",
+    )
+    .param(
+        Place::Header,
+        "traceparent",
+        Type::Text(64),
+        "The trace that the call belongs to (W3C trace context).",
+    )
+    .problem(Code::AppError)
+    .problem(Code::NotOverHttp)
+    .problem(Code::Overloaded)
+    .problem(Code::DeadlineExceeded)
+    .plain(
+        Gives {
+            status: OK,
+            media: JSON,
+            schema: Some(|generator| generator.subschema_for::<AnyJson>()),
+            headers: &[],
+        },
+        rpc::call,
+    );
+    call.gives.push(Gives {
+        status: OK,
+        media: EVENTS,
+        schema: None,
+        headers: &[],
+    });
+    call.takes = Some(Takes {
+        media: JSON,
+        most_bytes: Some(rpc::REQUEST_BYTES),
+        schema: Some(|generator| generator.subschema_for::<AnyJson>()),
+        example: None,
+    });
+    // The call itself ends at its deadline; this is for a backend that does not come back.
+    call.patience = Some(rpc::TIME_MOST + Duration::from_secs(10));
+    vec![
+        by_service(get(
+            "/v1/rpc/{service}",
+            "getRpcService",
+            "An RPC service: its methods and what their messages look like",
+        ))
+        .gives::<RpcService, _, _>(|call| async move {
+            let service = call.arguments.text("service")?;
+            call.backend().rpc_service(service).await
+        }),
+        by_service(get(
+            "/v1/rpc/{service}/openapi.json",
+            "getRpcOpenApi",
+            "The description of one RPC service, for generators of clients",
+        ))
+        .plain(
+            Gives {
+                status: OK,
+                media: JSON,
+                schema: Some(|generator| generator.subschema_for::<OpenApiDocument>()),
+                headers: &[],
+            },
+            |call| async move {
+                let service = call.arguments.text("service")?;
+                let service = call.backend().rpc_service(service).await?;
+                let document = rpc::document(&service).to_string();
+                Ok(answer(OK, JSON, Bytes::from(document)))
+            },
+        ),
+        call,
+    ]
 }
 
 fn about_the_node() -> Vec<Route> {
@@ -515,7 +625,7 @@ fn about_nodes() -> Vec<Route> {
             "RPC services that nodes offer, each with how many instances it has and how many of them take calls",
         )
         .paged()
-        .gives::<Page<RpcService>, _, _>(|call| async move {
+        .gives::<Page<RpcServiceSummary>, _, _>(|call| async move {
             call.backend().rpc_services(call.part()).await
         }),
         get(
@@ -964,7 +1074,7 @@ impl Call {
         Reading {
             start: after.map_or(usual, |cursor| Start::After(cursor.to_owned())),
             limit: self.limit(),
-            wait: std::time::Duration::ZERO,
+            wait: Duration::ZERO,
         }
     }
 

@@ -24,7 +24,7 @@ use crate::backend::{Reading, Reply, Start};
 use crate::dispatch::Call;
 use crate::metrics::Held;
 use crate::model::{Event, EventPage, LogLine, LogPage};
-use crate::problem::{Code, Fault};
+use crate::problem::Fault;
 use crate::routes::EVENTS;
 
 /// How soon a reader whose stream ended comes again.
@@ -115,13 +115,7 @@ pub(crate) async fn follow<T: Told + Send + 'static>(
     call: Call,
     read: Read<T>,
 ) -> Result<Response, Fault> {
-    let place = call.api.streams.clone().try_acquire_owned().map_err(|_| {
-        Fault::new(
-            Code::TooMany,
-            "as many streams are open as this node has room for",
-        )
-        .retry_after(Duration::from_secs(5))
-    })?;
+    let place = call.place()?;
     let now = Instant::now();
     let mut reading = call.reading(Start::Now);
     reading.limit = BATCH;
@@ -226,8 +220,7 @@ impl<T: Told> Follower<T> {
     }
 
     fn problem(&self, fault: &Fault) -> String {
-        let document = fault.document(&self.call.request);
-        let data = serde_json::to_string(&document).unwrap_or_default();
+        let data = fault.body(&self.call.request);
         format!("event: problem\ndata: {data}\n\n")
     }
 }

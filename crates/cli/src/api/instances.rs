@@ -18,7 +18,7 @@ use std::time::Duration;
 use clap::Args;
 use convoke_types::Selector;
 use convoke_web::client::{Client, ClientError};
-use convoke_web::model::{Instance, InstanceHealth, RpcService};
+use convoke_web::model::{Instance, InstanceHealth, RpcServiceSummary};
 use convoke_web::problem::Code;
 use serde_json::json;
 
@@ -209,7 +209,7 @@ async fn services(client: &Client) -> Result<Looked, ClientError> {
     })
 }
 
-fn service_row(service: &RpcService) -> Vec<Cell> {
+fn service_row(service: &RpcServiceSummary) -> Vec<Cell> {
     let tone = match service.serving {
         serving if serving == service.instances => None,
         0 => Some(Tone::Bad),

@@ -496,6 +496,8 @@ pub(crate) const PAGES: &[Page] = &[
         &[
             "convoke gen --input definitions --output src/protocol",
             "convoke gen --input definitions --output src/protocol --check    # for CI",
+            "convoke gen --lang python definitions/greeter.rpc.rs --output clients",
+            "convoke gen --lang openapi definitions/greeter.rpc.rs --output descriptions",
         ],
     ),
     page(

@@ -288,6 +288,53 @@ async fn the_runtime_can_be_another_crate() {
 }
 
 #[tokio::test]
+async fn other_languages_get_a_file_for_each_definition_and_what_all_need_besides() {
+    let place = TempDir::new().unwrap();
+    let (definitions, output) = (example("definitions"), place.path().join("out"));
+    let python = generate(&place, &[&definitions], &output, &["--lang", "python"]).await;
+    assert_eq!(stderr(&python), "");
+    let names = [
+        "calculator.py",
+        "convoke_http.py",
+        "director_registry.py",
+        "greeting.py",
+        "inference.py",
+    ];
+    assert_eq!(names_in(&output), names);
+    let client = read(&output.join("inference.py"));
+    let first = "# @generated from inference.rpc.rs by `convoke gen --lang python`: change inference.rpc.rs, not this.\n";
+    assert!(client.starts_with(first), "{client}");
+    assert!(client.contains("Not over HTTP, since they take streams: generate, summarize."));
+    let check = ["--lang", "python", "--check"];
+    let right = generate(&place, &[&definitions], &output, &check).await;
+    assert_eq!(stdout(&right), "5 files are what the definitions give\n");
+
+    let output = place.path().join("documents");
+    let openapi = generate(&place, &[&definitions], &output, &["--lang", "openapi"]).await;
+    assert!(openapi.status.success(), "{}", stderr(&openapi));
+    let document = read(&output.join("inference.openapi.json"));
+    let document: serde_json::Value = serde_json::from_str(&document).unwrap();
+    assert_eq!(
+        document["x-not-over-http"],
+        serde_json::json!(["generate", "summarize"])
+    );
+    let schema = &document["components"]["schemas"]["Prompt"];
+    assert_eq!(schema["description"], "What to say something about.");
+
+    // Types from elsewhere are fine in Rust, and nothing that other languages can follow.
+    let (elsewhere, output) = (place.path().join("x.rpc.rs"), place.path().join("none"));
+    put(&elsewhere, &GOOD.replace("pub struct A;", "use other::A;"));
+    let refused = generate(&place, &[&elsewhere], &output, &["--lang", "python"]).await;
+    assert_eq!(refused.status.code(), Some(1));
+    let told = stderr(&refused);
+    assert!(
+        told.contains("x.rpc.rs:5:26: `A` is neither here nor a type that everybody knows"),
+        "{told}"
+    );
+    assert!(!output.exists());
+}
+
+#[tokio::test]
 async fn a_command_line_of_gen_that_makes_no_sense_is_refused_with_2() {
     let place = TempDir::new().unwrap();
     for arguments in [

@@ -8,6 +8,7 @@
 
 mod adapt;
 mod api;
+mod bridge;
 mod cluster;
 mod dashboard;
 mod deciding;

@@ -48,7 +48,7 @@ pub struct Mistakes {
 }
 
 impl Mistakes {
-    pub(super) fn locate(name: &str, text: &str, error: Unreadable) -> Self {
+    pub(crate) fn locate(name: &str, text: &str, error: Unreadable) -> Self {
         let mut found = match error {
             Unreadable::TooLarge => vec![Found::at(
                 Span::call_site(),

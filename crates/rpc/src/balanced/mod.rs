@@ -326,9 +326,11 @@ impl Balanced {
                 return Err(closed());
             }
             self.0.follow(state);
-            let named = state.methods.entry(method.slot());
-            let name = named.or_insert_with(|| short_name(method).into());
-            call.method = Some(Arc::clone(name));
+            // An offer tells the methods of its service, and nothing of what its server has besides, such as reflection.
+            call.method = short_name(method, &self.0.service).map(|name| {
+                let named = state.methods.entry(method.slot());
+                Arc::clone(named.or_insert_with(|| name.into()))
+            });
             match state.balancer.pick(self.0.now(), call) {
                 Pick::Go(go) => {
                     let channel = self.0.channel_to(state, &go.instance);
@@ -605,10 +607,10 @@ fn safety(method: &MethodDescriptor, problem: &Problem) -> Safety {
     }
 }
 
-/// What stands behind the last dot: `greet` of `Greeter.greet`.
-fn short_name(method: &MethodDescriptor) -> &'static str {
-    let name = method.name();
-    name.rsplit_once('.').map_or(name, |(_, name)| name)
+/// What stands behind the last dot: `greet` of `Greeter.greet`, if that is a method of this service.
+fn short_name(method: &MethodDescriptor, service: &str) -> Option<&'static str> {
+    let (of, name) = method.name().rsplit_once('.')?;
+    (of == service).then_some(name)
 }
 
 fn target(instance: &Instance) -> Option<Target> {

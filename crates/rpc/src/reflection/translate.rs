@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use convoke_types::{Changed, Code, Problem, Retry, codec};
 use futures_util::StreamExt;
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::shapes::Shapes;
 use super::{
-    Description, Form, Part, Reflection, ReflectionClient, ReflectionServer, ServiceDescription,
-    Untranslated,
+    Description, Form, MethodSchemas, Part, Reflection, ReflectionClient, ReflectionServer,
+    Schemas, ServiceDescription, Untranslated,
 };
 use crate::context::Context;
 use crate::error::NoError;
@@ -79,19 +81,12 @@ impl Reflector {
             ));
         };
         let to_json = matches!(message, Form::Bytes(_));
-        let translation = Translation {
+        let translation = Translation::Message {
             part,
             message,
             message_bytes: self.message_bytes,
         };
-        let call = IncomingCall {
-            context: Context {
-                method: known.descriptor,
-                ..context.clone()
-            },
-            body: Body::Translate(Box::new(translation)),
-        };
-        match known.service.dispatch(known.index, call).await {
+        match known.ask(context, translation).await {
             Reply::Answer(text) if to_json => String::from_utf8(text)
                 .map(Form::Json)
                 .map_err(|error| Problem::new(Code::Internal, error.to_string())),
@@ -102,6 +97,20 @@ impl Reflector {
                 Err(Problem::new(Code::Internal, message))
             }
         }
+    }
+}
+
+impl Known {
+    /// Goes to whoever knows the types of the method.
+    fn ask(&self, context: &Context, what: Translation) -> Handling {
+        let call = IncomingCall {
+            context: Context {
+                method: self.descriptor,
+                ..context.clone()
+            },
+            body: Body::Translate(Box::new(what)),
+        };
+        self.service.dispatch(self.index, call)
     }
 }
 
@@ -135,18 +144,75 @@ impl Reflection for Reflector {
             });
         Ok(Streaming::from_stream(translated))
     }
+
+    async fn schemas(&self, ctx: &Context, service: String) -> Result<Schemas, Problem> {
+        let Some(found) = self.services.iter().find(|it| it.name == service) else {
+            let what = format!("nobody here serves {service}");
+            return Err(Problem::new(Code::NotFound, what));
+        };
+        let shapes: Arc<Mutex<Shapes>> = Arc::default();
+        let mut methods = Vec::with_capacity(found.methods.len());
+        for method in found.methods {
+            let Some(known) = self.methods.get(method.name()) else {
+                continue;
+            };
+            let told = Arc::new(Mutex::new(None));
+            let asking = Translation::Shapes {
+                shapes: Arc::clone(&shapes),
+                told: Arc::clone(&told),
+            };
+            if let Reply::Problem(problem) = known.ask(ctx, asking).await {
+                return Err(problem);
+            }
+            let told = told.lock().take();
+            let [request, answer, stream_error, error] = told.ok_or_else(|| {
+                let what = format!("{} does not say what its messages look like", method.name());
+                Problem::new(Code::Internal, what)
+            })?;
+            methods.push(MethodSchemas {
+                method: method.name().to_owned(),
+                request,
+                answer,
+                error,
+                stream_error,
+            });
+        }
+        let types = shapes.lock().take_types();
+        let types = serde_json::Value::Object(types).to_string();
+        let size = types.len() + methods.iter().map(MethodSchemas::size).sum::<usize>();
+        if size > self.message_bytes {
+            let what = format!("what {service} looks like is longer than a message may be");
+            return Err(Problem::new(Code::TooLarge, what).changed(Changed::No));
+        }
+        Ok(Schemas { types, methods })
+    }
 }
 
-/// One message on its way to whoever knows its type.
+impl MethodSchemas {
+    fn size(&self) -> usize {
+        let texts = [&self.request, &self.answer, &self.error, &self.stream_error];
+        texts.iter().map(|text| text.len()).sum()
+    }
+}
+
+/// What is asked of whoever knows the types of a method.
 #[derive(Debug)]
-pub(crate) struct Translation {
-    part: Part,
-    message: Form,
-    message_bytes: usize,
+pub(crate) enum Translation {
+    /// To put one message into its other form.
+    Message {
+        part: Part,
+        message: Form,
+        message_bytes: usize,
+    },
+    /// To say what its request, answer, error within a stream and error look like.
+    Shapes {
+        shapes: Arc<Mutex<Shapes>>,
+        told: Arc<Mutex<Option<[String; 4]>>>,
+    },
 }
 
 impl Translation {
-    /// Puts the message into its other form, as the type that its part has in the method.
+    /// Does it, with the types that the parts have in the method.
     pub(crate) fn among<Request, Answer, StreamError, Error>(self) -> Handling
     where
         Request: Serialize + DeserializeOwned,
@@ -154,18 +220,50 @@ impl Translation {
         StreamError: Serialize + DeserializeOwned,
         Error: Serialize + DeserializeOwned,
     {
-        let translated = match self.part {
-            Part::Request => self.put::<Request>(),
-            Part::Answer => self.put::<Answer>(),
-            Part::StreamError => self.put::<StreamError>(),
-            Part::Error => self.put::<Error>(),
+        let reply = match self {
+            Self::Message {
+                part,
+                message,
+                message_bytes,
+            } => {
+                let untold = Message {
+                    part,
+                    form: message,
+                    most_bytes: message_bytes,
+                };
+                let translated = match part {
+                    Part::Request => untold.put::<Request>(),
+                    Part::Answer => untold.put::<Answer>(),
+                    Part::StreamError => untold.put::<StreamError>(),
+                    Part::Error => untold.put::<Error>(),
+                };
+                translated.map_or_else(Reply::Problem, Reply::Answer)
+            }
+            Self::Shapes { shapes, told } => {
+                let mut shapes = shapes.lock();
+                *told.lock() = Some([
+                    shapes.of::<Request>().to_string(),
+                    shapes.of::<Answer>().to_string(),
+                    shapes.of::<StreamError>().to_string(),
+                    shapes.of::<Error>().to_string(),
+                ]);
+                Reply::Answer(Vec::new())
+            }
         };
-        let reply = translated.map_or_else(Reply::Problem, Reply::Answer);
         Box::pin(ready(reply))
     }
+}
 
+/// One message, before it is in its other form.
+struct Message {
+    part: Part,
+    form: Form,
+    most_bytes: usize,
+}
+
+impl Message {
     fn put<T: Serialize + DeserializeOwned>(&self) -> Result<Vec<u8>, Problem> {
-        match &self.message {
+        match &self.form {
             Form::Json(text) => {
                 let value: T = serde_json::from_str(text).map_err(|error| self.no_such(&error))?;
                 codec::to_vec(&value).map_err(|error| self.no_such(&error))
@@ -174,7 +272,7 @@ impl Translation {
                 let value: T = codec::from_slice(bytes).map_err(|error| self.no_such(&error))?;
                 let mut out = Bounded {
                     bytes: Vec::new(),
-                    left: self.message_bytes,
+                    left: self.most_bytes,
                 };
                 serde_json::to_writer(&mut out, &value).map_err(|error| self.no_such(&error))?;
                 Ok(out.bytes)
@@ -184,7 +282,7 @@ impl Translation {
 
     #[cold]
     fn no_such(&self, error: &dyn Display) -> Problem {
-        let message = match &self.message {
+        let message = match &self.form {
             Form::Json(_) => format!("this JSON is no {}: {error}", self.part),
             Form::Bytes(_) => format!(
                 "these bytes are no {} that JSON can say: {error}",

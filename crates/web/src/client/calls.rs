@@ -11,8 +11,9 @@ use crate::model::{
     Adaptation, ApiToken, ApiTokenCreated, AuditEntry, Changed, ConfigVersion, CreateApiToken,
     CreateToken, Event, EventPage, Found, Health, Instance, Issuer, JoinToken, KeyEntry,
     KeyWritten, Level, Lock, LogLine, LogPage, Login, LoginCreated, NodeDetail, NodeSummary, Page,
-    PlanRoles, Proposal, Propose, RoleExplanation, RolePlan, RotateIssuer, RpcService, Session,
-    SetAllow, SetDrain, SetRole, Setting, Status, SteerRole, TokenCreated, Vote, Voters, Watching,
+    PlanRoles, Proposal, Propose, RoleExplanation, RolePlan, RotateIssuer, RpcServiceSummary,
+    Session, SetAllow, SetDrain, SetRole, Setting, Status, SteerRole, TokenCreated, Vote, Voters,
+    Watching,
 };
 use crate::text::percent_encode;
 
@@ -178,7 +179,7 @@ impl Client {
     }
 
     /// RPC services that somebody offers.
-    pub async fn rpc_services(&self, part: &Part) -> Answered<Page<RpcService>> {
+    pub async fn rpc_services(&self, part: &Part) -> Answered<Page<RpcServiceSummary>> {
         self.get(&Target::new("/v1/instances").part(part).0).await
     }
 

@@ -3,19 +3,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// An RPC service that somebody offers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct RpcService {
-    /// Its name.
-    pub name: String,
-    /// The versions of which there are instances, each once, the least first as text.
-    pub versions: Vec<String>,
-    /// How many instances are known.
-    pub instances: u64,
-    /// How many of them take calls.
-    pub serving: u64,
-}
-
 /// An instance of an RPC service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Instance {

@@ -14,6 +14,7 @@ mod keys;
 mod locks;
 mod nodes;
 mod roles;
+mod rpc;
 mod status;
 mod trust;
 
@@ -27,7 +28,7 @@ pub use config::{
     VotingRule, VotingWeight,
 };
 pub use events::{Event, EventPage, Level, LogLine, LogPage};
-pub use instances::{Instance, InstanceHealth, RpcService};
+pub use instances::{Instance, InstanceHealth};
 pub use keys::{KeyEntry, KeyWritten};
 pub use locks::{Lock, LockHolder};
 pub use nodes::{
@@ -37,6 +38,11 @@ pub use nodes::{
 pub use roles::{
     PlanRoles, PlannedKey, PlannedRole, RoleCheck, RoleExplanation, RoleJudgement, RolePlan,
     RoleSetting, RoleWork, SteerRole,
+};
+pub(crate) use rpc::{AnyJson, any_json};
+pub use rpc::{
+    METHOD_BYTES, RpcKind, RpcMessages, RpcMethod, RpcSchema, RpcService, RpcServiceSummary,
+    RpcTypes, SERVICE_BYTES,
 };
 pub use status::{
     Health, Members, OpenApiDocument, OpenApiInfo, Service, ServiceState, Status, StatusProblem,

@@ -50,6 +50,8 @@ impl Operation {
             .replace("{key}", key)
             .replace("{name}", "nightly")
             .replace("{id}", "1")
+            .replace("{service}", "Greeter")
+            .replace("{method}", "greet")
     }
 
     /// The content type and a body that are right, if it takes one.

@@ -6,6 +6,7 @@ mod guards;
 mod memory;
 mod nonsense;
 mod pages;
+mod rpc;
 mod schema;
 mod scopes;
 mod streams;

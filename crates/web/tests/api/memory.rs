@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use convoke_types::RoleSet;
 use convoke_web::backend::{
-    Backend, Caller, Condition, Consistency, KeyRead, Part, Principal, Reading, Reply, Start,
+    Backend, Caller, Condition, Consistency, KeyRead, Part, Principal, Reading, Reply, RpcAnswer,
+    RpcCall, Start,
 };
 use convoke_web::model::*;
 use convoke_web::text::{base64_encode, percent_encode};
@@ -17,7 +18,7 @@ use convoke_web::{Code, Fault};
 use tokio::sync::watch;
 
 /// Operations that do what they are asked for when everything in the document is asked once.
-pub(crate) const SERVED_LEAST: usize = 33;
+pub(crate) const SERVED_LEAST: usize = 36;
 pub(crate) const NODE: &str = "node-a";
 
 #[derive(Debug)]
@@ -27,6 +28,10 @@ pub(crate) struct Memory {
     /// What `status` does instead once, and `set_drain` after it was done.
     pub(crate) trouble: parking_lot::Mutex<Option<Trouble>>,
     pub(crate) changes: AtomicU64,
+    /// The last call of an RPC service.
+    pub(crate) called: parking_lot::Mutex<Option<(Caller, RpcCall)>>,
+    /// How many streams of answers are over or were given up.
+    pub(crate) given_up: watch::Sender<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -59,7 +64,49 @@ pub(crate) fn principal(name: &str, scope: Scope) -> Principal {
     }
 }
 
+/// Says that nobody reads a stream any more.
+struct Gone(watch::Sender<u64>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count += 1);
+    }
+}
+
 impl Memory {
+    fn greeter(&self) -> RpcService {
+        let number = || RpcSchema(serde_json::json!({"type": "integer"}));
+        let method = |name: &str, kind| RpcMethod {
+            name: name.to_owned(),
+            doc: format!("Does {name}.\n\nAnd more."),
+            kind,
+            idempotent: name == "greet",
+            deadline_ms: Some(1_500),
+            roles: vec![Role::Master],
+            messages: Some(RpcMessages {
+                request: number(),
+                answer: RpcSchema(serde_json::json!({"$ref": "#/components/schemas/Word"})),
+                error: number(),
+                stream_error: number(),
+            }),
+        };
+        let word = ("Word".to_owned(), serde_json::json!({"type": "string"}));
+        RpcService {
+            name: "Greeter".to_owned(),
+            doc: "Greets.".to_owned(),
+            instances: 2,
+            serving: 1,
+            versions: vec!["1.10.0".to_owned()],
+            methods: vec![
+                method("greet", RpcKind::Unary),
+                method("count", RpcKind::ServerStreaming),
+                method("sum", RpcKind::ClientStreaming),
+            ],
+            types: RpcTypes([word].into()),
+            stamp: self.stamp(),
+        }
+    }
+
     /// With a token for each scope that is called like it, and a one-time token `once`.
     pub(crate) fn new() -> Self {
         let mut state = State::default();
@@ -79,6 +126,8 @@ impl Memory {
             happened: watch::Sender::new(0),
             trouble: parking_lot::Mutex::new(None),
             changes: AtomicU64::new(0),
+            called: parking_lot::Mutex::new(None),
+            given_up: watch::Sender::new(0),
         }
     }
 
@@ -481,16 +530,6 @@ impl Backend for Memory {
         }))
     }
 
-    fn rpc_services(&self, part: Part) -> Reply<'_, Page<RpcService>> {
-        let service = RpcService {
-            name: "Greeter".to_owned(),
-            versions: vec!["1.4.0".to_owned()],
-            instances: 1,
-            serving: 1,
-        };
-        soon(Ok(self.page([(service.name.clone(), service)], &part)))
-    }
-
     fn instances<'a>(
         &'a self,
         service: &'a str,
@@ -862,6 +901,67 @@ impl Backend for Memory {
             let changed = self.state.lock().keys.remove(key).is_some();
             KeyWritten { revision, changed }
         }))
+    }
+
+    fn rpc_services(&self, part: Part) -> Reply<'_, Page<RpcServiceSummary>> {
+        let RpcService {
+            name,
+            instances,
+            serving,
+            versions,
+            ..
+        } = self.greeter();
+        let summary = RpcServiceSummary {
+            name: name.clone(),
+            instances,
+            serving,
+            versions,
+        };
+        soon(Ok(self.page([(name, summary)], &part)))
+    }
+
+    fn rpc_service<'a>(&'a self, service: &'a str) -> Reply<'a, RpcService> {
+        soon(if service == "Greeter" {
+            Ok(self.greeter())
+        } else {
+            Err(Fault::not_found("no instance of it is known").advise("there are: Greeter"))
+        })
+    }
+
+    fn call_rpc<'a>(&'a self, by: &'a Caller, call: RpcCall) -> Reply<'a, RpcAnswer> {
+        *self.called.lock() = Some((by.clone(), call.clone()));
+        let number = call.request.trim().parse::<u64>();
+        soon(match (&*call.service, &*call.method, number) {
+            ("Greeter", "greet", Ok(1)) => Err(Fault::app_error(
+                "Greeter.greet answered with its error",
+                r#"{"Nobody":{"asked":340282366920938463463374607431768211455}}"#.to_owned(),
+            )),
+            ("Greeter", "greet", Ok(2)) => {
+                Err(Fault::new(Code::Overloaded, "all are busy")
+                    .retry_after(Duration::from_secs(3)))
+            }
+            ("Greeter", "greet", _) => Ok(RpcAnswer::One(format!("[{}]", call.request))),
+            ("Greeter", "count", Ok(most)) => {
+                let gone = Gone(self.given_up.clone());
+                let items = futures_util::stream::unfold((0, gone), move |(at, gone)| async move {
+                    match at {
+                        // Nobody says anything any more.
+                        5 if most == 1_000 => std::future::pending().await,
+                        5 if most == 13 => Some((
+                            Err(Fault::app_error("it ended so", r#""odd""#.to_owned())),
+                            (most, gone),
+                        )),
+                        at if at < most => Some((Ok(at.to_string()), (at + 1, gone))),
+                        _ => None,
+                    }
+                });
+                Ok(RpcAnswer::Many(Box::pin(items)))
+            }
+            ("Greeter", "sum", _) => Err(Fault::new(Code::NotOverHttp, "it takes a stream")),
+            ("Greeter", ..) => Err(Fault::not_found("there is no such method")
+                .advise("Greeter has: greet, count, sum")),
+            _ => Err(Fault::not_found("no instance of it is known")),
+        })
     }
 
     fn locks(&self, part: Part, how: Consistency) -> Reply<'_, Page<Lock>> {

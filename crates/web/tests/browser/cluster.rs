@@ -9,7 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use convoke_types::RoleSet;
 use convoke_web::backend::{
-    Backend, Caller, Condition, Consistency, KeyRead, Part, Principal, Reading, Reply, Start,
+    Backend, Caller, Condition, Consistency, KeyRead, Part, Principal, Reading, Reply, RpcAnswer,
+    RpcCall, Start,
 };
 use convoke_web::model::*;
 use convoke_web::text::{base64_encode, percent_encode};
@@ -902,9 +903,9 @@ impl Backend for Cluster {
             stamp,
         }))
     }
-    fn rpc_services(&self, part: Part) -> Reply<'_, Page<RpcService>> {
+    fn rpc_services(&self, part: Part) -> Reply<'_, Page<RpcServiceSummary>> {
         let service = |name: &str, versions: &[&str], instances, serving| {
-            let service = RpcService {
+            let service = RpcServiceSummary {
                 name: name.to_owned(),
                 versions: versions.iter().map(|it| (*it).to_owned()).collect(),
                 instances,
@@ -913,11 +914,17 @@ impl Backend for Cluster {
             (name.to_owned(), service)
         };
         let all = [
-            service("Greeter", &["1.4.0", "1.5.0"], 4, 1),
+            service("Greeter", &["1.5.0", "1.4.0"], 4, 1),
             service("Silent", &[], 1, 0),
             service("convoke.Store", &["0.9.0"], 3, 3),
         ];
         soon(Ok(self.page(all, &part)))
+    }
+    fn rpc_service<'a>(&'a self, _service: &'a str) -> Reply<'a, RpcService> {
+        soon(Err(Fault::not_found("the dashboard does not ask for it")))
+    }
+    fn call_rpc<'a>(&'a self, _by: &'a Caller, _call: RpcCall) -> Reply<'a, RpcAnswer> {
+        soon(Err(Fault::not_found("the dashboard calls nothing")))
     }
     fn instances<'a>(
         &'a self,

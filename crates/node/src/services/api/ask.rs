@@ -20,6 +20,7 @@ use convoke_web::model::{Kind, Stamp};
 use convoke_web::{Code, Fault};
 use parking_lot::Mutex;
 
+use super::bridge::Bridge;
 use crate::inspect::{InspectClient, in_ms};
 use crate::parts::Parts;
 
@@ -33,6 +34,7 @@ const REACHED: Duration = Duration::from_secs(2);
 pub(super) struct Desk {
     pub(super) parts: Arc<Parts>,
     channels: Mutex<BTreeMap<NodeId, Channel>>,
+    pub(super) bridge: Bridge,
 }
 
 /// What was read, and how new it is.
@@ -62,6 +64,7 @@ impl Desk {
         Self {
             parts,
             channels: Mutex::default(),
+            bridge: Bridge::default(),
         }
     }
 

@@ -3,14 +3,14 @@
 use bytes::Bytes;
 use convoke_web::Backend;
 use convoke_web::backend::{
-    Caller, Condition, Consistency, KeyRead, Part, Principal, Reading, Reply,
+    Caller, Condition, Consistency, KeyRead, Part, Principal, Reading, Reply, RpcAnswer, RpcCall,
 };
 use convoke_web::model::{
     Adaptation, ApiToken, ApiTokenCreated, AuditEntry, Changed, ConfigVersion, CreateApiToken,
     CreateToken, EventPage, Found, Health, Instance, Issuer, JoinToken, KeyEntry, KeyWritten,
     Level, Lock, LogPage, LoginCreated, NodeDetail, NodeSummary, Page, PlanRoles, Proposal,
-    Propose, RoleExplanation, RolePlan, RotateIssuer, RpcService, SetAllow, SetDrain, SetRole,
-    Setting, Status, SteerRole, TokenCreated, Vote, Voters, Watching,
+    Propose, RoleExplanation, RolePlan, RotateIssuer, RpcService, RpcServiceSummary, SetAllow,
+    SetDrain, SetRole, Setting, Status, SteerRole, TokenCreated, Vote, Voters, Watching,
 };
 
 use super::ask::Desk;
@@ -55,7 +55,7 @@ impl Backend for Desk {
     fn watching<'a>(&'a self, around: Option<&'a str>, most: u32) -> Reply<'a, Watching> {
         Box::pin(self.see_watching(around, most))
     }
-    fn rpc_services(&self, part: Part) -> Reply<'_, Page<RpcService>> {
+    fn rpc_services(&self, part: Part) -> Reply<'_, Page<RpcServiceSummary>> {
         Box::pin(std::future::ready(self.list_rpc_services(&part)))
     }
     fn instances<'a>(
@@ -164,6 +164,13 @@ impl Backend for Desk {
     }
     fn lock<'a>(&'a self, name: &'a str, how: Consistency) -> Reply<'a, Found<Lock>> {
         Box::pin(self.see_lock(name, how))
+    }
+
+    fn rpc_service<'a>(&'a self, service: &'a str) -> Reply<'a, RpcService> {
+        Box::pin(self.see_rpc_service(service))
+    }
+    fn call_rpc<'a>(&'a self, by: &'a Caller, call: RpcCall) -> Reply<'a, RpcAnswer> {
+        Box::pin(self.call_rpc_service(by, call))
     }
 
     fn join_tokens(&self, part: Part) -> Reply<'_, Page<JoinToken>> {

@@ -2,17 +2,17 @@
 //!
 //! Deliberately not here: calling them.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use convoke_balance::{Health, Instance as Known, InstanceId};
 use convoke_driver::WorkerRegistry;
 use convoke_types::{NodeId, Selector, Tag};
 use convoke_web::backend::Part;
-use convoke_web::model::{Instance, InstanceHealth, Kind, Page, RpcService, Stamp};
+use convoke_web::model::{Instance, InstanceHealth, Kind, Page, RpcServiceSummary, Stamp};
 use convoke_web::{Code, Fault};
 
 use super::ask::Desk;
+use super::bridge::{serving, versions};
 use super::kv::bad_place;
 use crate::inspect::in_ms;
 
@@ -24,23 +24,21 @@ impl Desk {
         })
     }
 
-    pub(super) fn list_rpc_services(&self, part: &Part) -> Result<Page<RpcService>, Fault> {
+    pub(super) fn list_rpc_services(&self, part: &Part) -> Result<Page<RpcServiceSummary>, Fault> {
         let registry = self.registry()?;
         let everything = Selector::everything();
         let mut names = registry.instances().services();
         names.retain(|name| part.after.as_ref().is_none_or(|after| name > after));
         let items = names.iter().take(part.limit as usize).map(|name| {
             let instances = registry.select(name, &everything);
-            let versions: BTreeSet<&str> = instances.iter().filter_map(|it| version(it)).collect();
-            let serving = instances.iter().filter(|it| it.health == Health::Serving);
-            RpcService {
+            RpcServiceSummary {
                 name: name.clone(),
-                versions: versions.into_iter().map(str::to_owned).collect(),
+                versions: versions(&instances),
                 instances: instances.len() as u64,
-                serving: serving.count() as u64,
+                serving: serving(&instances),
             }
         });
-        let items: Vec<RpcService> = items.collect();
+        let items: Vec<RpcServiceSummary> = items.collect();
         let more = names.len() > items.len();
         Ok(Page {
             next: items.last().filter(|_| more).map(|it| it.name.clone()),

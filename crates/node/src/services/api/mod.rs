@@ -9,6 +9,7 @@
 //! | `watching.rs` | who watches whom |
 //! | `instances.rs` | RPC services and their instances |
 //! | `config.rs`, `kv.rs`, `trust.rs` | configuration by vote; keys and locks; tokens, issuers, the audit log |
+//! | `bridge.rs` | calls of RPC services that are offered anywhere in the cluster |
 //! | `events.rs` | what happened, kept for a while |
 //! | `metrics.rs` | numbers for Prometheus |
 //! | `clock.rs` | the time of the log as people's clocks have it |
@@ -23,12 +24,14 @@
 //! | trying to listen again | after 1 s, doubling to [`LISTEN_AGAIN_MOST`] |
 //! | events kept | [`events::KEPT`]; the oldest go, and who follows hears that |
 //! | channels to other nodes kept | [`ask::CHANNELS`] |
+//! | calls of RPC services | those in `bridge.rs` |
 //!
 //! Deliberately not here: what HTTP looks like and the dashboard (`convoke-web`), and reading certificates again at a reload.
 
 mod adapt;
 mod ask;
 mod backend;
+mod bridge;
 mod clock;
 mod config;
 mod events;
@@ -52,6 +55,7 @@ use convoke_rpc::identity::tls::WallClock;
 use convoke_web::{Api, Limits, Listener, Rate, Server};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_util::sync::CancellationToken;
 
 use self::ask::Desk;
 pub(crate) use self::clock::LogClock;
@@ -128,25 +132,32 @@ impl Service for Serving {
             let parts = Arc::clone(&self.0);
             let settings = parts.settings.api.clone().unwrap_or_default();
             let desk = Arc::new(Desk::new(Arc::clone(&parts)));
-            let api = Api::new(desk, &settings.for_web())?;
+            let api = Api::new(desk.clone(), &settings.for_web())?;
             let local = Listener::local(&api_socket(parts.home.directory()))?;
-            Ok(Running::new(run(parts, settings, api, local, context)))
+            Ok(Running::new(run(desk, settings, api, local, context)))
         })
     }
 }
 
 async fn run(
-    parts: Arc<Parts>,
+    desk: Arc<Desk>,
     settings: ApiSettings,
     api: Arc<Api>,
     local: Listener,
     context: Context,
 ) -> Result<(), Failure> {
+    let parts = &desk.parts;
     // Both servers are told to stop by the same token.
     let served = Server::new(Arc::clone(&api), vec![local]).run(context.stop());
-    let network = serve_network(&parts, &settings, &api, &context);
-    let news = events::follow(&parts, &context);
-    tokio::join!(served, network, news);
+    let network = serve_network(parts, &settings, &api, &context);
+    let news = events::follow(parts, &context);
+    // Requests that are being answered may still call.
+    let nobody_asks = CancellationToken::new();
+    let serving = async {
+        tokio::join!(served, network, news);
+        nobody_asks.cancel();
+    };
+    tokio::join!(serving, bridge::keep(&desk, &nobody_asks));
     Ok(())
 }
 
