@@ -151,7 +151,7 @@ impl Compute for Worker {
     }
 
     async fn half(&self, number: u32) -> Result<u32, Rude> {
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             Ok(number / 2)
         } else {
             Err(Rude)
@@ -808,8 +808,8 @@ async fn a_call_has_as_many_attempts_as_it_asks_for() {
     }
     for (asked, sent) in [(None, 3), (Some(1), 1), (Some(5), 5)] {
         let (balanced, client) = fleet.client(round_robin());
-        let options = CallOptions::new();
-        let client = client.with(asked.map_or(options.clone(), |it| options.attempts(it)));
+        let client =
+            client.with(asked.map_or_else(CallOptions::new, |it| CallOptions::new().attempts(it)));
         client.who().await.expect_err("nobody is there");
         let counters = balanced.counters();
         assert_eq!(

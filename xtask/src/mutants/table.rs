@@ -1571,7 +1571,7 @@ pub(super) const FAULTS: &[Fault] = &[
         may_hang: false,
     },
     Fault {
-        name: "what-may-have-run-runs-again",
+        name: "killed-and-run-again",
         file: "crates/rpc/src/balanced/mod.rs",
         old: "    } else {\n        Safety::MayHaveRun\n    }\n",
         new: "    } else {\n        Safety::Idempotent\n    }\n",
