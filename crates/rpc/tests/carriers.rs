@@ -169,7 +169,8 @@ async fn who_is_started_while_it_is_called_is_reached_over_tcp() {
     host.close().await;
     drop(host);
     // TCP is refused at once, and QUIC asks on.
-    let calling = tokio::spawn({
+    let mut calling = JoinSet::new();
+    calling.spawn({
         let client = client.clone();
         async move { client.connect(address, None, Protocol::Rpc).await }
     });
@@ -185,10 +186,8 @@ async fn who_is_started_while_it_is_called_is_reached_over_tcp() {
     let _listener = back
         .listen(Protocol::Rpc, every_member())
         .expect("nobody listens yet");
-    let link = calling
-        .await
-        .expect("no panic")
-        .expect("it is there in time");
+    let called = calling.join_next().await.expect("one call");
+    let link = called.expect("no panic").expect("it is there in time");
     assert_eq!(link.carrier(), CarrierKind::Tcp);
     client.close().await;
     back.close().await;
