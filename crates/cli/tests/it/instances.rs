@@ -8,6 +8,7 @@ use convoke_node::custody;
 use convoke_node::inspect::InspectClient;
 use convoke_rpc::{BalancedConfig, Endpoint, Limits, NodeId};
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::cluster::Cluster;
 use crate::nodes::{complaint, until};
@@ -118,10 +119,7 @@ async fn what_nodes_offer_is_shown_with_how_it_is_and_a_light_client_calls_it_wh
     let (_, identity, trust) = custody::borrow(&cluster.home("first")).unwrap();
     let anywhere: SocketAddr = ([127, 92, 105, 1], 0).into();
     let endpoint = Endpoint::bind(anywhere, identity, trust, Limits::default()).unwrap();
-    let options = AskOptions {
-        silence: Duration::from_secs(2),
-        ..AskOptions::default()
-    };
+    let options = AskOptions::default();
     let registry = WorkerRegistry::ask(&endpoint, [Seed::Address(address)], options).unwrap();
     registry.heard(PATIENCE).await.unwrap();
     let followed = id.parse::<NodeId>().unwrap();
@@ -159,12 +157,19 @@ async fn what_nodes_offer_is_shown_with_how_it_is_and_a_light_client_calls_it_wh
     } else {
         (first, third)
     };
-    goes.stop().await;
+    let went = registry.standing().following;
+    let mut standing = registry.watch_standing();
+    let told = async {
+        let told = standing.wait_for(|it| it.trouble == Some(AskTrouble::Leaves));
+        timeout(PATIENCE, told).await.is_ok_and(|told| told.is_ok())
+    };
+    let (is_told, ()) = tokio::join!(told, goes.stop());
+    assert!(is_told, "it says that it goes");
     until("the last one is followed", || async {
-        registry.standing().following.is_some() && registry.standing().followed == 3
+        let following = registry.standing().following;
+        following.is_some() && following != went
     })
     .await;
-    assert_eq!(registry.standing().trouble, Some(AskTrouble::Leaves));
     inspect.facts().await.expect("the last one answers");
     calls.close(Duration::from_secs(1)).await;
     endpoint.close().await;

@@ -32,7 +32,8 @@ impl Service for Gossiping {
             let gossip = start(&parts).await?;
             let watcher = gossip.watch()?;
             let registry = WorkerRegistry::follow(&gossip)?;
-            let letting_go = let_go(Arc::clone(&parts));
+            let leaving = Arc::clone(&parts);
+            let letting_go = async move { leave(&leaving) };
             let running = run(parts, gossip, (watcher, registry), context);
             Ok(Running::new(running).with_drain(letting_go))
         })
@@ -66,7 +67,7 @@ async fn start(parts: &Parts) -> Result<Gossip, Failure> {
 }
 
 /// Callers go elsewhere, and light clients ask others.
-async fn let_go(parts: Arc<Parts>) {
+fn leave(parts: &Parts) {
     parts.is_going.send_modify(|going| going.stops = true);
     parts.listing.leave();
 }
