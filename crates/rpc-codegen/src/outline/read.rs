@@ -101,10 +101,12 @@ impl<'f> Reader<'f> {
             known.insert(missing, told);
         }
         let in_order = items.iter().filter_map(|item| {
-            let ident = match item {
-                Item::Struct(item) => &item.ident,
-                Item::Enum(item) => &item.ident,
-                _ => return None,
+            let ident = if let Item::Struct(item) = item {
+                &item.ident
+            } else if let Item::Enum(item) = item {
+                &item.ident
+            } else {
+                return None;
             };
             known.remove(&ident.unraw().to_string())
         });
