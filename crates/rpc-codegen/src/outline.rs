@@ -117,19 +117,19 @@ pub enum Shape {
     /// A list of numbers up to 255.
     Bytes,
     /// The value, or `null`.
-    Optional(Box<Shape>),
+    Optional(Box<Self>),
     /// A list.
-    List(Box<Shape>),
+    List(Box<Self>),
     /// A list of exactly so many.
-    Array(Box<Shape>, usize),
+    Array(Box<Self>, usize),
     /// A list of exactly these.
-    Tuple(Vec<Shape>),
+    Tuple(Vec<Self>),
     /// An object whose names are keys.
-    Map(Box<Shape>, Box<Shape>),
+    Map(Box<Self>, Box<Self>),
     /// `{"secs": …, "nanos": …}`.
     Duration,
     /// `{"Ok": …}` or `{"Err": …}`.
-    Outcome(Box<Shape>, Box<Shape>),
+    Outcome(Box<Self>, Box<Self>),
     /// A type of the definition.
     Named(String),
     /// There is no value.
@@ -179,6 +179,16 @@ pub struct MethodOutline {
 }
 
 impl Shape {
+    /// The type of the definition that it is, if it is one.
+    #[must_use]
+    pub fn named(&self) -> Option<&str> {
+        if let Self::Named(name) = self {
+            Some(name)
+        } else {
+            None
+        }
+    }
+
     /// Names of types that it is made of.
     fn names(&self, names: &mut BTreeSet<String>) {
         match self {

@@ -342,13 +342,12 @@ impl Writer {
         let shapes = methods
             .filter(|it| !it.takes_stream)
             .flat_map(|it| [&it.error, &it.stream_error]);
-        let used: BTreeSet<&String> = shapes
-            .filter_map(|shape| match shape {
-                Shape::Named(name) => Some(name),
-                _ => None,
-            })
-            .collect();
-        for told in outline.types.iter().filter(|it| used.contains(&it.name)) {
+        let used: BTreeSet<&str> = shapes.filter_map(Shape::named).collect();
+        for told in outline
+            .types
+            .iter()
+            .filter(|it| used.contains(it.name.as_str()))
+        {
             let class = self.take(&format!("{}Raised", told.name));
             let annotation = self.annotation(&Shape::Named(told.name.clone()));
             self.lines(&["", ""]);
@@ -363,10 +362,7 @@ impl Writer {
     }
 
     fn raises(&self, shape: &Shape) -> Option<&str> {
-        match shape {
-            Shape::Named(name) => self.raised.get(name).map(String::as_str),
-            _ => None,
-        }
+        self.raised.get(shape.named()?).map(String::as_str)
     }
 
     // Codecs
@@ -451,10 +447,6 @@ impl Writer {
         format!("_http.Parts({})", all.join(", "))
     }
 
-    #[expect(
-        clippy::only_used_in_recursion,
-        reason = "codecs stand beside annotations, which need it"
-    )]
     fn codec(&self, shape: &Shape) -> String {
         match shape {
             Shape::Unit => "_http.UNIT".to_owned(),

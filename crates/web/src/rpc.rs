@@ -208,12 +208,10 @@ pub fn document(service: &RpcService) -> Value {
         paths.insert(path, json!({"post": operation(service, method)}));
     }
     let mut about = service.doc.clone();
-    for more in [ABOUT] {
-        if !about.is_empty() {
-            about.push_str("\n\n");
-        }
-        about.push_str(more);
+    if !about.is_empty() {
+        about.push_str("\n\n");
     }
+    about.push_str(ABOUT);
     let mut schemas: Map<String, Value> = service.types.0.clone().into_iter().collect();
     schemas.insert(PROBLEM_NAME.to_owned(), problem_schema());
     json!({

@@ -151,19 +151,20 @@ impl Schemas<'_> {
 
     /// What keys of a map may be, if not any text.
     fn keys(&self, key: &Shape) -> Option<Value> {
-        match key {
-            Shape::Integer { .. } => Some(json!({"pattern": "^-?[0-9]+$"})),
-            Shape::Bool => Some(json!({"enum": ["true", "false"]})),
-            Shape::Named(name) => {
-                let told = self.outline.types.iter().find(|it| it.name == *name)?;
-                match &told.kind {
-                    TypeKind::Newtype(Shape::Named(_)) => None,
-                    TypeKind::Newtype(inner) => self.keys(inner),
-                    TypeKind::Variants(_) => Some(reference(name)),
-                    TypeKind::Unit | TypeKind::Tuple(_) | TypeKind::Fields(_) => None,
-                }
+        if matches!(key, Shape::Integer { .. }) {
+            return Some(json!({"pattern": "^-?[0-9]+$"}));
+        }
+        if *key == Shape::Bool {
+            return Some(json!({"enum": ["true", "false"]}));
+        }
+        let name = key.named()?;
+        let told = self.outline.types.iter().find(|it| it.name == name)?;
+        match &told.kind {
+            TypeKind::Newtype(inner) if inner.named().is_none() => self.keys(inner),
+            TypeKind::Variants(_) => Some(reference(name)),
+            TypeKind::Newtype(_) | TypeKind::Unit | TypeKind::Tuple(_) | TypeKind::Fields(_) => {
+                None
             }
-            _ => None,
         }
     }
 

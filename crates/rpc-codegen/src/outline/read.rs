@@ -47,6 +47,8 @@ struct Reader<'f> {
     structs: BTreeMap<String, &'f ItemStruct>,
     enums: BTreeMap<String, &'f ItemEnum>,
     aliases: BTreeMap<String, &'f syn::ItemType>,
+    /// The type that is being read, which calls itself `Self`.
+    this: Option<String>,
     refusals: Refusals,
 }
 
@@ -56,6 +58,7 @@ impl<'f> Reader<'f> {
             structs: BTreeMap::new(),
             enums: BTreeMap::new(),
             aliases: BTreeMap::new(),
+            this: None,
             refusals: Refusals::default(),
         };
         for item in items {
@@ -96,15 +99,18 @@ impl<'f> Reader<'f> {
         loop {
             let missing = used.iter().find(|name| !known.contains_key(*name)).cloned();
             let Some(missing) = missing else { break };
+            self.this = Some(missing.clone());
             let told = self.named(&missing);
             told.kind.names(&mut used);
             known.insert(missing, told);
         }
         let in_order = items.iter().filter_map(|item| {
-            let ident = match item {
-                Item::Struct(item) => &item.ident,
-                Item::Enum(item) => &item.ident,
-                _ => return None,
+            let ident = if let Item::Struct(item) = item {
+                &item.ident
+            } else if let Item::Enum(item) = item {
+                &item.ident
+            } else {
+                return None;
             };
             known.remove(&ident.unraw().to_string())
         });
@@ -383,6 +389,11 @@ impl<'f> Reader<'f> {
         }
         if self.structs.contains_key(&name) || self.enums.contains_key(&name) {
             return Shape::Named(name);
+        }
+        if name == "Self"
+            && let Some(this) = &self.this
+        {
+            return Shape::Named(this.clone());
         }
         if let Some(alias) = self.aliases.get(&name).copied() {
             if aliases == 0 || !alias.generics.params.is_empty() {

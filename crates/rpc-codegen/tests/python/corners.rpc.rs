@@ -25,7 +25,7 @@ pub struct Parcel {
     pub here_only: u8,
     pub digest: [u8; 32],
     pub grid: [[f32; 2]; 2],
-    pub parts: BTreeMap<u64, Parcel>,
+    pub parts: BTreeMap<u64, Self>,
     pub seen: HashSet<char>,
 }
 

@@ -228,7 +228,7 @@ fn short_name(full: &str) -> String {
 #[derive(Debug, Default)]
 struct Node {
     kind: Kind,
-    children: Vec<Node>,
+    children: Vec<Self>,
     /// Fields that may be left out.
     left_out: BTreeSet<usize>,
 }
@@ -334,7 +334,7 @@ impl<'w> Probe<'w> {
     }
 
     /// The reader of what is inside, at one of so many places.
-    fn inside(self, at: usize) -> Probe<'w> {
+    fn inside(self, at: usize) -> Self {
         let children = &mut self.node.children;
         if children.len() <= at {
             children.resize_with(at + 1, Node::default);

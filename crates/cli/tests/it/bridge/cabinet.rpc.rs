@@ -57,7 +57,7 @@ pub struct Nothing;
 #[serde(rename_all = "camelCase")]
 pub struct Tree {
     pub the_name: String,
-    pub below: Vec<Tree>,
+    pub below: Vec<Self>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -758,18 +758,19 @@ fn fault_of(problem: Problem, is_idempotent: bool) -> Fault {
         Retry::Now => Some(Duration::ZERO),
         Retry::Never | Retry::IfIdempotent => None,
     };
-    let code = match problem.code {
-        Inner::Overloaded if nothing_ran => Code::Overloaded,
-        Inner::DeadlineExceeded if nothing_ran => Code::DeadlineExceeded,
-        Inner::Unimplemented => Code::NotFound,
-        _ => {
-            let fault = Fault::from(problem);
-            return if fault.code == Code::OutcomeUnknown && is_idempotent {
-                fault.advise("the method is idempotent: ask again")
-            } else {
-                fault
-            };
-        }
+    let code = if problem.code == Inner::Overloaded && nothing_ran {
+        Code::Overloaded
+    } else if problem.code == Inner::DeadlineExceeded && nothing_ran {
+        Code::DeadlineExceeded
+    } else if problem.code == Inner::Unimplemented {
+        Code::NotFound
+    } else {
+        let fault = Fault::from(problem);
+        return if fault.code == Code::OutcomeUnknown && is_idempotent {
+            fault.advise("the method is idempotent: ask again")
+        } else {
+            fault
+        };
     };
     let fault = Fault::new(code, words);
     match wait {

@@ -43,7 +43,7 @@ struct Id(u32);
 #[derive(Serialize, Deserialize)]
 struct Tree {
     id: Id,
-    under: Vec<Tree>,
+    under: Vec<Self>,
 }
 
 #[derive(Serialize, Deserialize)]
