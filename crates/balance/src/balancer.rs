@@ -485,19 +485,21 @@ impl Balancer {
         }
     }
 
-    /// Whether a call that failed is tried again, and when. `attempts` are those it had, `wait` what the callee asked for.
+    /// Whether a call that failed is tried again, and when. `call` knows the attempts it had ([`Call::again`]), of which it may have `most`, or
+    /// [`Params::attempts`] if it does not say; `wait` is what the callee asked for.
     pub fn retry(
         &mut self,
         now: Moment,
         safety: Safety,
-        attempts: u32,
-        deadline: Moment,
+        call: &Call,
+        most: Option<u32>,
         wait: Option<Duration>,
     ) -> Verdict {
         let failed = Failed {
             safety,
-            attempts,
-            deadline,
+            attempts: call.attempts,
+            attempts_most: most.unwrap_or(self.params.attempts),
+            deadline: call.deadline,
             expected: self.expected(),
             wait,
             drawn: self.chance.uniform(),

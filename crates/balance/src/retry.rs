@@ -5,7 +5,7 @@
 //! | | question | |
 //! | --- | --- | --- |
 //! | 1 | May it run twice? | it never started, or its author declared it idempotent; what may have run is not repeated |
-//! | 2 | Are there attempts left? | [`Params::attempts`] |
+//! | 2 | Are there attempts left? | [`Params::attempts`], unless the call says how many it may have |
 //! | 3 | Can another attempt end before the deadline? | after the pause, as long as calls take on average |
 //! | 4 | Is there budget? | a bucket that first attempts fill, [`Params::retry_permille`] each, and time, [`Params::retry_per_second`] |
 //!
@@ -78,6 +78,8 @@ pub struct Failed {
     pub safety: Safety,
     /// How many attempts there were, this one included.
     pub attempts: u32,
+    /// How many there may be.
+    pub attempts_most: u32,
     /// When the answer is worth nothing any more.
     pub deadline: Moment,
     /// How long a call takes on average.
@@ -155,7 +157,7 @@ pub fn decide(now: Moment, failed: &Failed, budget: &mut Budget, params: &Params
         Safety::MayHaveRun => return Verdict::Stop(Stop::MayHaveRun),
         Safety::Pointless => return Verdict::Stop(Stop::Pointless),
     }
-    if failed.attempts >= params.attempts {
+    if failed.attempts >= failed.attempts_most {
         return Verdict::Stop(Stop::Attempts);
     }
     let at = now + pause(failed, params);

@@ -1,8 +1,9 @@
 //! Reading attributes: `#[service(…)]`, `#[rpc(…)]`, documentation, and the few others that make sense on a service.
 
 use proc_macro2::Ident;
+use syn::parse::ParseStream;
 use syn::punctuated::Punctuated;
-use syn::{AttrStyle, Attribute, Expr, Lit, LitInt, LitStr, Meta, MetaList, Token};
+use syn::{AttrStyle, Attribute, Expr, Lit, LitInt, LitStr, Member, Meta, MetaList, Token};
 
 use crate::refusals::Refusals;
 
@@ -41,6 +42,19 @@ pub(crate) struct Rules {
     pub(crate) deadline_ms: Option<LitInt>,
     /// The roles that may call, as the runtime names them; everybody when empty.
     pub(crate) callers: Vec<&'static str>,
+    /// How its stream of answers goes on when it is cut.
+    pub(crate) resumption: Option<Resumption>,
+}
+
+/// What `resumable(after = sequence)` says.
+#[derive(Debug)]
+pub(crate) struct Resumption {
+    /// The field of the request that says behind which item to begin.
+    pub(crate) request: Ident,
+    /// The field of an item that it is taken from.
+    pub(crate) item: Member,
+    /// All of it, for what is wrong with it.
+    pub(crate) written: Meta,
 }
 
 /// Attributes that are repeated on the generated items, told apart by where they go.
@@ -168,6 +182,7 @@ fn rules(attribute: &Attribute, refusals: &mut Refusals) -> Rules {
             "idempotent" => rules.idempotent = is_bare(&argument, refusals),
             "deadline_ms" => rules.deadline_ms = deadline(&argument, refusals),
             "roles" => rules.callers = callers(&argument, refusals),
+            "resumable" => rules.resumption = resumption(&argument, refusals),
             _ => refuse_unknown_rule(&argument, refusals),
         }
         seen.push(key);
@@ -178,7 +193,12 @@ fn rules(attribute: &Attribute, refusals: &mut Refusals) -> Rules {
 fn refuse_unknown_rule(argument: &Meta, refusals: &mut Refusals) {
     refuse_unknown(
         argument,
-        &["idempotent", "deadline_ms = 2_000", "roles(master, worker)"],
+        &[
+            "idempotent",
+            "deadline_ms = 2_000",
+            "roles(master, worker)",
+            "resumable(after = sequence)",
+        ],
         refusals,
     );
 }
@@ -242,6 +262,34 @@ fn callers(argument: &Meta, refusals: &mut Refusals) -> Vec<&'static str> {
         }
     }
     callers
+}
+
+fn resumption(argument: &Meta, refusals: &mut Refusals) -> Option<Resumption> {
+    let pair = |list: &MetaList| {
+        list.parse_args_with(|input: ParseStream<'_>| {
+            let request: Ident = input.parse()?;
+            input.parse::<Token![=]>()?;
+            let item: Member = input.parse()?;
+            Ok((request, item))
+        })
+    };
+    let pair = match argument {
+        Meta::List(list) => pair(list).ok(),
+        Meta::Path(_) | Meta::NameValue(_) => None,
+    };
+    let Some((request, item)) = pair else {
+        refusals.refuse(
+            argument,
+            "this says how a stream goes on where it was cut: write `resumable(after = sequence)`, with the field of the request that says \
+             behind which item to begin, and the field of the items that it is taken from",
+        );
+        return None;
+    };
+    Some(Resumption {
+        request,
+        item,
+        written: argument.clone(),
+    })
 }
 
 fn role_names(list: &MetaList) -> Option<Punctuated<Ident, Token![,]>> {

@@ -7,12 +7,13 @@
 
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::Path;
+use syn::ext::IdentExt;
+use syn::{Member, Path};
 
-use crate::attributes::{Carried, Rules};
+use crate::attributes::{Carried, Resumption, Rules};
 use crate::model::{Method, MethodKind, ServiceModel};
 use crate::type_text::type_text;
-use crate::wire_types::borrowed;
+use crate::wire_types::{borrowed, item_of_stream};
 
 /// The trait, its client and its server. `rpc` is the path of the runtime.
 pub(crate) fn service(service: &ServiceModel, rpc: &Path) -> TokenStream {
@@ -134,17 +135,39 @@ fn client_method(
     let docs = client_method_docs(method);
     let allows = &method.carried.allows;
     let not_for_new_code = &method.carried.deprecated;
-    let call = call_name(method);
     let number = Literal::usize_unsuffixed(number);
     let (parameter, argument) = client_request(method);
+    let call = match going_on(method) {
+        None => {
+            let call = call_name(method);
+            quote_spanned!(here(ident)=> #call(&Self::descriptor().methods[#number], #argument))
+        }
+        Some(going_on) => quote_spanned! {here(ident)=>
+            resumable_streaming(&Self::descriptor().methods[#number], #argument, #going_on)
+        },
+    };
     quote_spanned! {here(ident)=>
         #docs
         #(#allows)*
         #not_for_new_code
         #visibility async fn #ident(&self #parameter) -> ::core::result::Result<#answer, #rpc::CallError<#error>> {
-            self.caller.#call(&Self::descriptor().methods[#number], #argument).await
+            self.caller.#call.await
         }
     }
+}
+
+/// How the request is changed when an item came, so that it asks for those behind it.
+fn going_on(method: &Method) -> Option<TokenStream> {
+    let Resumption { request, item, .. } = method.rules.resumption.as_ref()?;
+    let asked = &method.request.as_ref()?.ty;
+    let received = item_of_stream(&method.answer)?;
+    // At the field that is named, as there it can be the wrong one.
+    let taken = quote_spanned!(request.span().resolved_at(Span::call_site())=>
+        request.#request = ::core::option::Option::Some(::core::clone::Clone::clone(&item.#item))
+    );
+    Some(quote_spanned! {here(&method.ident)=>
+        |request: &mut #asked, item: &#received| #taken
+    })
 }
 
 /// How the client takes the request, and how it passes it on. What is not a stream is only read, so a reference is enough: to
@@ -156,6 +179,8 @@ fn client_request(method: &Method) -> (TokenStream, TokenStream) {
     let (name, ty) = (&request.ident, &request.ty);
     if method.kind.request_streams() {
         (quote!(, #name: #ty), name.to_token_stream())
+    } else if method.rules.resumption.is_some() {
+        (quote!(, #name: &#ty), name.to_token_stream())
     } else {
         let borrowed = borrowed(ty).unwrap_or_else(|| ty.to_token_stream());
         (quote!(, #name: &#borrowed), name.to_token_stream())
@@ -228,7 +253,19 @@ fn rules(rules: &Rules, rpc: &Path) -> TokenStream {
         .map(|role| Ident::new(role, Span::call_site()));
     let callers = (!rules.callers.is_empty())
         .then(|| quote!(.callers(#rpc::RoleSet::of(&[#(#rpc::Role::#callers),*]))));
-    quote!(#idempotent #deadline #callers)
+    let resumption = rules.resumption.as_ref().map(|it| {
+        let (request, item) = (it.request.unraw().to_string(), name_of(&it.item));
+        quote!(.resumable(#request, #item))
+    });
+    quote!(#idempotent #deadline #callers #resumption)
+}
+
+/// As in JSON: the name of a field, or its number in a tuple.
+fn name_of(member: &Member) -> String {
+    match member {
+        Member::Named(name) => name.unraw().to_string(),
+        Member::Unnamed(number) => number.index.to_string(),
+    }
 }
 
 fn kind_name(kind: MethodKind) -> &'static str {

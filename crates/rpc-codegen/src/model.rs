@@ -11,7 +11,8 @@ use syn::{
 use crate::attributes::{self, Carried, Rules};
 use crate::refusals::Refusals;
 use crate::wire_types::{
-    is_context, is_streaming, outcome, peeled, refuse_as_error, refuse_what_cannot_travel,
+    is_context, is_streaming, item_of_stream, outcome, peeled, refuse_as_error,
+    refuse_what_cannot_travel,
 };
 
 /// What the generated client has of its own. A method of the same name would collide with it or hide it.
@@ -218,10 +219,18 @@ fn read_method(
         .request
         .as_ref()
         .is_some_and(|request| is_streaming(&request.ty));
+    let kind = MethodKind::of(request_streams, is_streaming(outcome.answer));
+    refuse_resumption(
+        &attributes.rules,
+        kind,
+        parameters.request.as_ref(),
+        outcome.answer,
+        refusals,
+    );
     Some(Method {
         wire_name: format!("{service_name}.{}", signature.ident.unraw()),
         ident: signature.ident.clone(),
-        kind: MethodKind::of(request_streams, is_streaming(outcome.answer)),
+        kind,
         context: parameters.context,
         request: parameters.request,
         output: output.clone(),
@@ -230,6 +239,31 @@ fn read_method(
         rules: attributes.rules,
         carried: attributes.carried,
     })
+}
+
+/// What cannot go on where it was cut.
+fn refuse_resumption(
+    rules: &Rules,
+    kind: MethodKind,
+    request: Option<&Request>,
+    answer: &Type,
+    refusals: &mut Refusals,
+) {
+    let Some(resumption) = &rules.resumption else {
+        return;
+    };
+    let why = if kind != MethodKind::ServerStreaming {
+        "only a stream of answers to one request goes on where it was cut: remove this, or answer with a `Streaming<Item>`"
+    } else if request.is_none() {
+        "to go on, a client asks again and says behind which item: give the method a request with a field for that, which is an `Option`"
+    } else if !rules.idempotent {
+        "a stream that is cut is asked for again, and so its method may run more than once: write `idempotent` as well, if that does no harm"
+    } else if item_of_stream(answer).is_none() {
+        "the client looks into the items of this stream: write their type, as in `Streaming<Item>`"
+    } else {
+        return;
+    };
+    refusals.refuse(&resumption.written, why);
 }
 
 fn refuse_shape_of_method(function: &TraitItemFn, refusals: &mut Refusals) {

@@ -45,6 +45,19 @@ pub(crate) fn is_streaming(ty: &Type) -> bool {
     last_segment(ty).is_some_and(|segment| segment.ident == "Streaming")
 }
 
+/// The type of the items of a `Streaming<Item>` or `Streaming<Item, Error>`.
+pub(crate) fn item_of_stream(ty: &Type) -> Option<&Type> {
+    let stream = last_segment(ty).filter(|segment| segment.ident == "Streaming")?;
+    let PathArguments::AngleBracketed(arguments) = &stream.arguments else {
+        return None;
+    };
+    if let Some(GenericArgument::Type(item)) = arguments.args.first() {
+        Some(item)
+    } else {
+        None
+    }
+}
+
 /// Whether this is a `Context`, by whatever path.
 pub(crate) fn is_context(ty: &Type) -> bool {
     last_segment(ty).is_some_and(|segment| segment.ident == "Context")

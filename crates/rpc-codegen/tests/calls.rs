@@ -29,6 +29,20 @@ pub mod types {
     /// A name that the generated code knows too.
     pub type Method = String;
 
+    /// Which numbers.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Wanted {
+        /// Those behind this one.
+        pub after: Option<u64>,
+    }
+
+    /// One of them.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Counted {
+        /// It.
+        pub number: u64,
+    }
+
     /// Why there is no answer.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct InferenceError;
@@ -71,10 +85,23 @@ pub mod hidden {
     include!("golden/hidden.out.rs");
 }
 
+/// Streams that go on.
+#[expect(
+    clippy::duration_suboptimal_units,
+    reason = "the deadline is in milliseconds, as its author wrote it"
+)]
+pub mod resuming {
+    use crate::runtime::{Context, Streaming};
+    use crate::types::{Counted, Refused, Wanted};
+    include!("golden/resuming.out.rs");
+}
+
 use corners::{Corners, CornersClient, CornersServer};
 use inference::{Inference, InferenceClient, InferenceServer};
+use resuming::{Resuming, ResumingClient, ResumingServer};
 use types::{
-    ChatError, Chunk, InferenceError, Line, Prompt, Receipt, Refused, T, Text, Token, Vector,
+    ChatError, Chunk, Counted, InferenceError, Line, Prompt, Receipt, Refused, T, Text, Token,
+    Vector, Wanted,
 };
 
 /// It has no `Debug`, and its server has.
@@ -277,4 +304,50 @@ fn stream<T, E>(items: impl IntoIterator<Item = T>) -> Streaming<T, E> {
     Streaming {
         items: items.into_iter().map(Ok).collect(),
     }
+}
+
+/// Counts to three.
+struct Counter;
+
+impl Counter {
+    fn behind(wanted: &Wanted) -> impl Iterator<Item = u64> + use<> {
+        wanted.after.map_or(0, |after| after + 1)..3
+    }
+}
+
+impl Resuming for Counter {
+    async fn count(&self, wanted: Wanted) -> Result<Streaming<Counted>, Refused> {
+        let counted = Self::behind(&wanted).map(|number| Ok(Counted { number }));
+        Ok(Streaming {
+            items: counted.collect(),
+        })
+    }
+
+    async fn tell(
+        &self,
+        _ctx: &Context,
+        wanted: Wanted,
+    ) -> Result<Streaming<(u64, String), Refused>, Refused> {
+        let told = Self::behind(&wanted).map(|number| Ok((number, number.to_string())));
+        Ok(Streaming {
+            items: told.collect(),
+        })
+    }
+}
+
+#[test]
+fn a_resumable_method_asks_for_what_is_behind_the_item_that_came() {
+    let client = ResumingClient::new(Caller::to(ResumingServer::new(Counter)));
+    let wanted = Wanted { after: None };
+
+    let counted = finished(client.count(&wanted)).expect("it counts");
+    let numbers: Vec<_> = counted.items.into_iter().flatten().collect();
+    assert_eq!(numbers, [0, 1, 2].map(|number| Counted { number }));
+    let told = finished(client.tell(&wanted)).expect("it tells");
+    let numbers: Vec<_> = told.items.into_iter().flatten().map(|it| it.0).collect();
+    assert_eq!(numbers, [0, 1, 2]);
+
+    let methods = ResumingClient::descriptor().methods;
+    assert_eq!(methods[0].resumption, Some(["after", "number"]));
+    assert_eq!(methods[1].resumption, Some(["after", "0"]));
 }

@@ -43,6 +43,9 @@ use syn::parse_quote;
 ///
 /// - `idempotent`: a second run changes nothing more, so a call that may have run can be tried again.
 /// - `deadline_ms = 2_000`: how long a call takes at most when the caller does not say.
+/// - `resumable(after = sequence)`: a stream of answers that is cut goes on with whoever serves it then. The client asks again with the same request, in
+///   which the field `after`, an `Option`, has the value of the field `sequence` of the last item that it gave to its program; the handler begins behind
+///   that item. It wants `idempotent` as well, a request that is `Clone`, and items that are structs or tuples (`after = 0`).
 /// - `roles(master, worker)`: which roles may call; without it, all of `master`, `worker`, `gateway`, `leecher` and `observer`.
 ///
 /// # Other attributes

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout_at;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::balanced::{Balanced, Hold};
+use crate::balanced::{Asked, Balanced, Hold};
 use crate::channel::{Boxed, Channel, ClientLink, not_sent};
 use crate::context::{Context, TraceContext};
 use crate::error::CallError;
@@ -23,6 +23,9 @@ use crate::interceptor::{ClientInterceptor, Outcome};
 use crate::lane::calls::{Answer, Request, problem_from};
 use crate::lane::client::NotTaken;
 use crate::link::SendHalf;
+use crate::resume::{
+    Again, Course, NotOpened, Opened, Opener, RESUME_FOR, Resuming, refused_to_go_on,
+};
 use crate::service::MethodDescriptor;
 use crate::streaming::{
     AbortOnDrop, MessageReader, Received, Streaming, decode, ended_early, give_way, pump,
@@ -40,6 +43,7 @@ pub struct CallOptions {
     trace: Option<TraceContext>,
     attempts: Option<u32>,
     key: Option<u64>,
+    resume_for: Option<Duration>,
 }
 
 impl CallOptions {
@@ -80,8 +84,9 @@ impl CallOptions {
         self
     }
 
-    /// How often a call is sent at most. 1 – 16; default 3. A call is repeated only when its link was lost, and only if it did
-    /// not run or its method is idempotent. Balanced calls go by the settings of their balancer instead.
+    /// How often a call is sent at most. 1 – 16; default 3, or for balanced calls what their balancer says. A call is repeated only when its link
+    /// was lost, and only if it did not run or its method is idempotent; a balanced one also when another instance may do better, and never
+    /// beyond the balancer's budget.
     #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = Some(attempts.clamp(1, 16));
@@ -95,6 +100,23 @@ impl CallOptions {
         let add = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
         self.key = Some(key.as_ref().iter().fold(0xCBF2_9CE4_8422_2325, add));
         self
+    }
+
+    /// How long a stream of a resumable method that was cut tries to go on, each time that happens. 0 – 1 h; default 10 s; with 0 it ends as
+    /// other streams do. Longer waits for workers that take a while to come back, and tells later that none does.
+    #[must_use]
+    pub fn resume_for(mut self, patience: Duration) -> Self {
+        self.resume_for = Some(patience.min(Duration::from_secs(3_600)));
+        self
+    }
+
+    fn asked(&self, deadline: Option<Instant>) -> Asked {
+        Asked {
+            deadline,
+            key: self.key,
+            attempts: self.attempts,
+            ..Asked::default()
+        }
     }
 
     fn deadline_of(
@@ -300,7 +322,8 @@ impl Caller {
                 }
             }) as Boxed<'_, Result<Answer, Problem>>
         };
-        match balanced.run(method, deadline, self.options.key, once).await {
+        let mut asked = self.options.asked(deadline);
+        match balanced.run(method, &mut asked, once).await {
             Ok((answer, hold)) => {
                 hold.ended(None);
                 answer
@@ -324,8 +347,8 @@ impl Caller {
             Box::pin(async move { open(&channel, method, deadline, trace).await })
                 as Boxed<'_, Result<OpenCall, Problem>>
         };
-        let key = self.options.key;
-        let (call, hold) = Box::pin(balanced.run(method, deadline, key, once)).await?;
+        let mut asked = self.options.asked(deadline);
+        let (call, hold) = Box::pin(balanced.run(method, &mut asked, once)).await?;
         Ok((call, Some(hold)))
     }
 
@@ -410,38 +433,146 @@ impl Caller {
         IE: DeserializeOwned + Send + 'static,
         E: DeserializeOwned,
     {
-        let body = Encoded::new(request)?;
         let deadline = self.options.deadline_of(method, None, Instant::now());
-        let mut bytes = Vec::with_capacity(body.0.len() + 16);
-        put_header(&mut bytes, item::ITEM, body.0.len());
-        bytes.extend_from_slice(&body.0);
-        drop(body);
+        let request = Encoded::new(request)?.into_bytes();
+        let mut asked = self.options.asked(deadline);
+        let begun = self.ask_for_items(method, &request, &mut asked, trace);
+        let opened = begun.await?.map_err(CallError::App)?;
+        Ok(opened.into_items(deadline, 0).items)
+    }
+
+    /// One message there, many back, which go on elsewhere when they are cut: `advance` has the request ask for what is behind an item.
+    /// Interceptors see one call, whatever becomes of it.
+    ///
+    /// # Errors
+    /// The method's own error, or why the stream did not begin.
+    pub async fn resumable_streaming<Req, T, IE, E>(
+        &self,
+        method: &'static MethodDescriptor,
+        request: &Req,
+        advance: fn(&mut Req, &T),
+    ) -> Result<Streaming<T, IE>, CallError<E>>
+    where
+        Req: Serialize + Clone + Send + 'static,
+        T: DeserializeOwned + Send + 'static,
+        IE: DeserializeOwned + Send + 'static,
+        E: DeserializeOwned + Send + 'static,
+    {
+        let around = self.before(method)?;
+        let trace = around.trace;
+        let result = self
+            .begin_resumable_streaming(method, request, advance, trace)
+            .await;
+        around.leave(&result);
+        let_others_run(has_failed(&result)).await;
+        result
+    }
+
+    async fn begin_resumable_streaming<Req, T, IE, E>(
+        &self,
+        method: &'static MethodDescriptor,
+        request: &Req,
+        advance: fn(&mut Req, &T),
+        trace: Option<TraceContext>,
+    ) -> Result<Streaming<T, IE>, CallError<E>>
+    where
+        Req: Serialize + Clone + Send + 'static,
+        T: DeserializeOwned + Send + 'static,
+        IE: DeserializeOwned + Send + 'static,
+        E: DeserializeOwned + Send + 'static,
+    {
+        let deadline = self.options.deadline_of(method, None, Instant::now());
+        let bytes = Encoded::new(request)?.into_bytes();
+        let mut asked = self.options.asked(deadline);
+        let begun = self.ask_for_items(method, &bytes, &mut asked, trace);
+        let opened = begun.await?.map_err(CallError::App)?;
+        let course = Course::new(self.options.resume_for.unwrap_or(RESUME_FOR), deadline);
+        let caller = self.clone();
+        let open: Opener<T, IE> = Arc::new(move |request, again| {
+            let caller = caller.clone();
+            Box::pin(async move {
+                caller
+                    .go_on::<T, IE, E>(method, request, again, deadline, trace)
+                    .await
+            })
+        });
+        let opened = opened.into_items(deadline, 0);
+        let resuming = Resuming::new(request.clone(), advance, opened, open, course);
+        Ok(Streaming::lasting(resuming))
+    }
+
+    /// Asks once more for a stream that was cut.
+    async fn go_on<T, IE, E>(
+        &self,
+        method: &'static MethodDescriptor,
+        request: Bytes,
+        again: Again,
+        deadline: Option<Instant>,
+        trace: Option<TraceContext>,
+    ) -> Result<Opened<T, IE>, NotOpened<IE>>
+    where
+        T: DeserializeOwned + Send + 'static,
+        IE: DeserializeOwned + Send + 'static,
+        E: DeserializeOwned + Send + 'static,
+    {
+        let mut asked = Asked {
+            tried: again.lost,
+            is_retry: again.is_retry,
+            goes_on: true,
+            ..self.options.asked(deadline)
+        };
+        let begun = self
+            .ask_for_items::<E>(method, &request, &mut asked, trace)
+            .await;
+        let error = match begun {
+            Ok(Ok(begun)) => return Ok(begun.into_items(deadline, again.taken)),
+            Ok(Err(error)) => refused_to_go_on(error, again.taken),
+            Err(problem) => problem.into(),
+        };
+        Err(NotOpened {
+            error,
+            owes: asked.sent > 0 || asked.is_retry,
+        })
+    }
+
+    /// Asks for a stream of items, wherever this caller leads.
+    async fn ask_for_items<E: DeserializeOwned>(
+        &self,
+        method: &'static MethodDescriptor,
+        request: &[u8],
+        asked: &mut Asked,
+        trace: Option<TraceContext>,
+    ) -> Result<Result<Begun, E>, Problem> {
+        let mut bytes = Vec::with_capacity(request.len() + 16);
+        put_header(&mut bytes, item::ITEM, request.len());
+        bytes.extend_from_slice(request);
         let bytes = Bytes::from(bytes);
+        let (deadline, goes_on) = (asked.deadline, asked.goes_on);
         let balanced = match &self.way {
             Way::One(channel) => {
-                let begun = begin(channel, method, bytes, deadline, trace);
-                let call = begun.await?.map_err(CallError::App)?;
-                return Ok(call.into_streaming(None, deadline, None));
+                asked.sent += 1;
+                let begun = begin(channel, method, bytes, deadline, trace, goes_on).await?;
+                return Ok(begun.map(|call| Begun { call, hold: None }));
             }
             Way::Many(balanced) => balanced,
         };
         let once = |channel: Channel| {
             let bytes = bytes.clone();
-            Box::pin(async move { begin(&channel, method, bytes, deadline, trace).await })
+            Box::pin(async move { begin(&channel, method, bytes, deadline, trace, goes_on).await })
                 as Boxed<'_, Result<Result<OpenCall, E>, Problem>>
         };
-        let key = self.options.key;
-        let (begun, mut hold) = Box::pin(balanced.run(method, deadline, key, once)).await?;
-        match begun {
+        let (begun, mut hold) = Box::pin(balanced.run(method, asked, once)).await?;
+        Ok(match begun {
             Ok(call) => {
                 hold.started();
-                Ok(call.into_streaming(None, deadline, Some(hold)))
+                let hold = Some(hold);
+                Ok(Begun { call, hold })
             }
             Err(error) => {
                 hold.ended(None);
-                Err(CallError::App(error))
+                Err(error)
             }
-        }
+        })
     }
 
     /// Many messages there, one back.
@@ -565,7 +696,7 @@ impl Caller {
         let mut call = HalfOpen { active, reader };
         let begun = within(deadline, started(&mut call.reader)).await;
         match &begun {
-            Ok(Ok(())) => hold.iter_mut().for_each(Hold::started),
+            Ok(Ok(_)) => hold.iter_mut().for_each(Hold::started),
             Ok(Err(CallError::App(_))) => hold.take().into_iter().for_each(|it| it.ended(None)),
             Ok(Err(CallError::Rpc(problem))) | Err(problem) => {
                 let code = problem.code;
@@ -674,6 +805,25 @@ struct OpenCall {
     reader: MessageReader,
 }
 
+/// A call that its handler accepted, with its place if it was balanced.
+struct Begun {
+    call: OpenCall,
+    hold: Option<Hold>,
+}
+
+impl Begun {
+    /// Its items, of which so many came before.
+    fn into_items<T, E>(self, deadline: Option<Instant>, taken: u64) -> Opened<T, E>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let by = self.hold.as_ref().map(|hold| hold.instance().id.clone());
+        let items = self.call.into_streaming(deadline, self.hold, taken);
+        Opened { items, by }
+    }
+}
+
 /// A call whose sending half went to a task.
 struct HalfOpen {
     active: TaskTrackerToken,
@@ -683,9 +833,9 @@ struct HalfOpen {
 impl OpenCall {
     fn into_streaming<T, E>(
         self,
-        pump: Option<AbortOnDrop>,
         deadline: Option<Instant>,
         hold: Option<Hold>,
+        taken: u64,
     ) -> Streaming<T, E>
     where
         T: Send + 'static,
@@ -694,21 +844,23 @@ impl OpenCall {
         let received = Received::for_caller(
             self.reader,
             Some(self.send),
-            pump,
+            None,
             self.active,
             deadline.map(Into::into),
         );
-        Streaming::received(received.holding(hold))
+        Streaming::received(received.holding(hold).behind(taken))
     }
 }
 
-/// Begins a call with one message there and many back; the handler may refuse it with an error of its own.
+/// Begins a call with one message there and many back; the handler may refuse it with an error of its own. One that `goes_on` where another
+/// was cut wants a callee whose method does so: any other would begin from the beginning.
 async fn begin<E: DeserializeOwned>(
     channel: &Channel,
     method: &'static MethodDescriptor,
     request: Bytes,
     deadline: Option<Instant>,
     trace: Option<TraceContext>,
+    goes_on: bool,
 ) -> Result<Result<OpenCall, E>, Problem> {
     let mut call = within(deadline, open(channel, method, deadline, trace)).await?;
     let sent = async {
@@ -719,19 +871,23 @@ async fn begin<E: DeserializeOwned>(
         call.send.finish();
     }
     match within(deadline, started(&mut call.reader)).await? {
-        Ok(()) => Ok(Ok(call)),
+        Ok(flags) if goes_on && flags & item::RESUMES == 0 => {
+            let what = format!("{} does not go on behind an item there", method.name());
+            Err(Problem::new(Code::Unimplemented, what))
+        }
+        Ok(_) => Ok(Ok(call)),
         Err(CallError::App(error)) => Ok(Err(error)),
         Err(CallError::Rpc(problem)) => Err(problem),
     }
 }
 
-/// Waits until the handler accepted or refused.
+/// Waits until the handler accepted, with what it says of itself, or refused.
 async fn started<E: DeserializeOwned>(
     reader: &mut MessageReader,
-) -> Result<Result<(), CallError<E>>, Problem> {
+) -> Result<Result<u8, CallError<E>>, Problem> {
     let frame = reader.frame().await?.ok_or_else(ended_early)?;
     Ok(match frame.kind {
-        item::STARTED => Ok(()),
+        item::STARTED => Ok(frame.body.first().copied().unwrap_or(0)),
         item::APP_ERROR => Err(CallError::App(decode(&frame.body)?)),
         item::PROBLEM => Err(problem_from(&frame.body).into()),
         other => Err(unexpected(other).into()),

@@ -38,6 +38,7 @@ pub mod link;
 pub mod metrics;
 mod protocol;
 pub mod reflection;
+mod resume;
 mod server;
 mod service;
 mod shorthand;

@@ -105,6 +105,18 @@ pub struct MethodDescription {
     pub callers: RoleSet,
     /// What it does, as written above it.
     pub doc: String,
+    /// How its stream of answers goes on when it is cut, if it does.
+    #[serde(default)]
+    pub resumption: Option<Resumption>,
+}
+
+/// How a caller has a stream of answers go on: with the same request, in which one field says behind which item. Fields are as in JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumption {
+    /// The field of the request, which is an option.
+    pub request: String,
+    /// The field of the last item that came, whose value it takes. A number where an item is a tuple.
+    pub item: String,
 }
 
 impl From<&ServiceDescriptor> for ServiceDescription {
@@ -135,6 +147,10 @@ impl From<&MethodDescriptor> for MethodDescription {
                 .map(|deadline| u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX)),
             callers: method.allowed_callers(),
             doc: method.documentation().to_owned(),
+            resumption: method.resumption().map(|[request, item]| Resumption {
+                request: request.to_owned(),
+                item: item.to_owned(),
+            }),
         }
     }
 }

@@ -30,6 +30,7 @@ pub struct MethodDescriptor {
     callers: RoleSet,
     doc: &'static str,
     types: [&'static str; 3],
+    resumption: Option<[&'static str; 2]>,
     /// A process-wide number, given at first use, by which lanes remember what they bound.
     slot: AtomicU32,
 }
@@ -46,6 +47,7 @@ impl MethodDescriptor {
             callers: RoleSet::ALL,
             doc: "",
             types: [""; 3],
+            resumption: None,
             slot: AtomicU32::new(0),
         }
     }
@@ -61,6 +63,14 @@ impl MethodDescriptor {
     #[must_use]
     pub const fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
+        self
+    }
+
+    /// Its stream of answers goes on elsewhere when it is cut: this field of the request says behind which item it begins, and is taken from that
+    /// field of the item.
+    #[must_use]
+    pub const fn resumable(mut self, request: &'static str, item: &'static str) -> Self {
+        self.resumption = Some([request, item]);
         self
     }
 
@@ -106,6 +116,13 @@ impl MethodDescriptor {
     #[must_use]
     pub fn is_idempotent(&self) -> bool {
         self.idempotent
+    }
+
+    /// The field of the request that says behind which item to begin, and the field of an item that it is taken from, if its stream of answers goes on
+    /// when it is cut.
+    #[must_use]
+    pub fn resumption(&self) -> Option<[&'static str; 2]> {
+        self.resumption
     }
 
     /// How long callers wait when they do not say, if the method says.
@@ -291,8 +308,9 @@ impl IncomingCall {
                 Ok(request) => request,
                 Err(problem) => return Reply::Problem(problem),
             };
+            let resumes = self.context.method.resumption().is_some();
             match handler(self.context, request).await {
-                Ok(items) => stream.send_items(items).await,
+                Ok(items) => stream.send_items(items, resumes).await,
                 Err(error) => encode_app_error(&error),
             }
         })
@@ -342,7 +360,7 @@ impl IncomingCall {
         Box::pin(async move {
             let items = stream.take_items();
             match handler(self.context, items).await {
-                Ok(out) => stream.send_items(out).await,
+                Ok(out) => stream.send_items(out, false).await,
                 Err(error) => encode_app_error(&error),
             }
         })

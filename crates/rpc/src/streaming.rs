@@ -52,6 +52,8 @@ enum Source<T, E> {
     /// Apart from other streams, because it never waits and never fails: its messages need no wrapping on their way.
     Listed(Box<dyn Iterator<Item = T> + Send>),
     Made(Pin<Box<dyn Stream<Item = Result<T, E>> + Send>>),
+    /// Received, and asked for again when it is cut.
+    Lasting(Pin<Box<dyn Stream<Item = Result<T, CallError<E>>> + Send>>),
 }
 
 /// Puts messages into a [`Streaming`] made by [`Streaming::channel`].
@@ -111,6 +113,12 @@ impl<T: Send + 'static, E: Send + 'static> Streaming<T, E> {
     pub(crate) fn received(received: Received) -> Self {
         Self(Source::Received(Box::new(received)))
     }
+
+    pub(crate) fn lasting(
+        stream: impl Stream<Item = Result<T, CallError<E>>> + Send + 'static,
+    ) -> Self {
+        Self(Source::Lasting(Box::pin(stream)))
+    }
 }
 
 impl<T: Send + 'static> From<Vec<T>> for Streaming<T> {
@@ -122,7 +130,7 @@ impl<T: Send + 'static> From<Vec<T>> for Streaming<T> {
 impl<T, E> fmt::Debug for Streaming<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let source = match &self.0 {
-            Source::Received(_) => "received",
+            Source::Received(_) | Source::Lasting(_) => "received",
             Source::Listed(_) | Source::Made(_) => "made here",
         };
         write!(f, "Streaming({source})")
@@ -140,6 +148,7 @@ impl<T: DeserializeOwned, E: DeserializeOwned> Stream for Streaming<T, E> {
                 .as_mut()
                 .poll_next(cx)
                 .map(|item| item.map(|item| item.map_err(CallError::App))),
+            Source::Lasting(stream) => stream.as_mut().poll_next(cx),
         }
     }
 }
@@ -163,6 +172,8 @@ pub(crate) struct Received {
     deadline: Option<Pin<Box<Sleep>>>,
     /// The place of the call with its instance.
     hold: Option<Hold>,
+    /// Messages that came.
+    taken: u64,
     over: bool,
 }
 
@@ -185,6 +196,7 @@ impl Received {
             _active: None,
             deadline: None,
             hold: None,
+            taken: 0,
             over: false,
         }
     }
@@ -205,6 +217,7 @@ impl Received {
             _active: Some(active),
             deadline,
             hold: None,
+            taken: 0,
             over: false,
         }
     }
@@ -212,6 +225,11 @@ impl Received {
     /// The same, as a call that was balanced: its instance is told how it ends.
     pub(crate) fn holding(self, hold: Option<Hold>) -> Self {
         Self { hold, ..self }
+    }
+
+    /// The same, behind so many messages that came before.
+    pub(crate) fn behind(self, taken: u64) -> Self {
+        Self { taken, ..self }
     }
 
     fn poll_next<T: DeserializeOwned, E: DeserializeOwned>(
@@ -231,10 +249,11 @@ impl Received {
             && let Ok(message) = codec::from_slice(self.reader.body())
         {
             self.reader.framer.leave_shown();
+            self.taken += 1;
             return Poll::Ready(Some(Ok(message)));
         }
         self.over = true;
-        let last = last_of(kind, self.reader.body());
+        let last = last_of(kind, self.reader.body(), self.taken);
         if let Some(hold) = self.hold.take() {
             hold.ended(match &last {
                 Some(Err(CallError::Rpc(problem))) => Some(problem.code),
@@ -254,8 +273,8 @@ impl Received {
         ready!(deadline.as_mut().poll(cx));
         self.over = true;
         self.reader.stop(STREAM_CANCELLED);
-        let problem = Problem::new(Code::DeadlineExceeded, "the stream did not end in time");
-        Poll::Ready(Some(Err(problem.into())))
+        let problem = Problem::new(Code::DeadlineExceeded, "it did not end in time");
+        Poll::Ready(Some(Err(cut_after(self.taken, &problem).into())))
     }
 }
 
@@ -264,14 +283,33 @@ impl Received {
 fn last_of<T: DeserializeOwned, E: DeserializeOwned>(
     kind: Result<Option<u8>, Problem>,
     body: &[u8],
+    taken: u64,
 ) -> Option<Result<T, CallError<E>>> {
-    match kind {
-        Ok(Some(item::ITEM)) => Some(decode(body).map_err(CallError::Rpc)),
-        Ok(Some(item::END)) => None,
-        Ok(Some(other)) => Some(Err(error_of(other, body))),
-        Ok(None) => Some(Err(ended_early().into())),
-        Err(problem) => Some(Err(problem.into())),
-    }
+    let error = match kind {
+        Ok(Some(item::END)) => return None,
+        Ok(Some(item::ITEM)) => match decode(body) {
+            Ok(item) => return Some(Ok(item)),
+            Err(problem) => problem.into(),
+        },
+        Ok(Some(other)) => error_of(other, body),
+        Ok(None) => ended_early().into(),
+        Err(problem) => problem.into(),
+    };
+    Some(Err(match error {
+        CallError::Rpc(problem) => cut_after(taken, &problem).into(),
+        error @ CallError::App(_) => error,
+    }))
+}
+
+/// What a stream ends with that did not come to its end: the same, and after how many messages.
+fn cut_after(taken: u64, problem: &Problem) -> Problem {
+    let message = format!(
+        "the stream was cut after {taken} items: {}",
+        problem.message()
+    );
+    Problem::new(problem.code, message)
+        .changed(problem.changed)
+        .retry(problem.retry)
 }
 
 fn error_of<E: DeserializeOwned>(kind: u8, body: &[u8]) -> CallError<E> {
@@ -481,14 +519,20 @@ impl IncomingStream {
     }
 
     /// Says that the handler accepted, then sends its items to the end.
-    pub(crate) async fn send_items<T, E>(&mut self, items: Streaming<T, E>) -> Reply
+    /// `resumes`: the method begins behind an item when it is asked to.
+    pub(crate) async fn send_items<T, E>(&mut self, items: Streaming<T, E>, resumes: bool) -> Reply
     where
         T: Serialize + Send,
         E: Serialize + Send,
     {
         let mut out = self.reply.0.lock().await;
         let Outgoing { send, writing } = &mut *out;
-        match pump_through(send, writing, items, &[(item::STARTED, Vec::new())]).await {
+        let flags = if resumes {
+            vec![item::RESUMES]
+        } else {
+            Vec::new()
+        };
+        match pump_through(send, writing, items, &[(item::STARTED, flags)]).await {
             Ok(()) => {}
             // The caller stopped reading, or the link ended: nobody is left to tell.
             Err(error) => tracing::debug!(%error, "send the items of a stream"),
@@ -617,6 +661,10 @@ impl Pump<'_> {
                     Poll::Pending => return,
                     Poll::Ready(made) => put_made(batch, &mut self.head, made),
                 },
+                Source::Lasting(stream) => match stream.as_mut().poll_next(cx) {
+                    Poll::Pending => return,
+                    Poll::Ready(came) => put_lasting(batch, &mut self.head, came),
+                },
                 Source::Received(received) => match received.reader.poll_kind(cx) {
                     Poll::Pending => return,
                     Poll::Ready(kind) => {
@@ -645,6 +693,23 @@ fn put_made<T: Serialize, E: Serialize>(
         None => return put_end(batch),
     }
     false
+}
+
+/// Appends what a stream gave that goes on when it is cut. `false` when it was the end.
+fn put_lasting<T: Serialize, E: Serialize>(
+    batch: &mut Vec<u8>,
+    head: &mut usize,
+    came: Option<Result<T, CallError<E>>>,
+) -> bool {
+    match came {
+        Some(Ok(message)) => put_made::<T, E>(batch, head, Some(Ok(message))),
+        Some(Err(CallError::App(error))) => put_made::<T, E>(batch, head, Some(Err(error))),
+        Some(Err(CallError::Rpc(problem))) => {
+            put_problem(batch, &problem);
+            false
+        }
+        None => put_end(batch),
+    }
 }
 
 fn put_end(batch: &mut Vec<u8>) -> bool {

@@ -2,6 +2,7 @@
 
 mod world;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -10,12 +11,13 @@ use convoke_balance::{Health, Instance, InstanceId, Params, Strategy, Update};
 use convoke_rpc::identity::Development;
 use convoke_rpc::{
     Balanced, BalancedConfig, CallError, CallOptions, Code, Endpoint, Instances, Limits, NoError,
-    RoleSet, Server, Streaming, service,
+    Problem, RoleSet, Server, Streaming, service,
 };
 use convoke_types::Selector;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use world::{Carrier, until};
+use world::{Carrier, Random, until};
 
 #[service]
 trait Compute {
@@ -31,7 +33,31 @@ trait Compute {
     async fn pour(&self) -> Result<Streaming<usize>, NoError>;
     /// The numbers it is sent, and then its own.
     async fn sum(&self, numbers: Streaming<u32>) -> Result<u32, NoError>;
+    /// Numbers up to a last one, and who says them.
+    #[rpc(idempotent, resumable(after = number))]
+    async fn tell(&self, wanted: Wanted) -> Result<Streaming<Told, Rude>, Rude>;
 }
+
+/// Numbers to be told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Wanted {
+    last: u64,
+    #[serde(default)]
+    after: Option<u64>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Told {
+    number: u64,
+    by: usize,
+    /// So that no window holds many.
+    ballast: String,
+}
+
+/// Not to be told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Rude;
 
 /// The same with a method that some instances do not have.
 #[service(name = "Compute")]
@@ -39,6 +65,13 @@ trait NewCompute {
     async fn news(&self) -> Result<usize, NoError>;
     #[rpc(idempotent)]
     async fn who(&self) -> Result<usize, NoError>;
+}
+
+/// The same as it was before `tell` knew where to go on.
+#[service(name = "Compute")]
+trait OldCompute {
+    #[rpc(idempotent)]
+    async fn tell(&self, wanted: Wanted) -> Result<Streaming<Told, Rude>, Rude>;
 }
 
 #[derive(Default)]
@@ -97,6 +130,39 @@ impl Compute for Worker {
             sum += number;
         }
         Ok(sum)
+    }
+
+    async fn tell(&self, wanted: Wanted) -> Result<Streaming<Told, Rude>, Rude> {
+        telling(Arc::clone(&self.0), wanted)
+    }
+}
+
+/// It says nothing unless it is well, and numbers that nobody may hear never.
+fn telling(board: Arc<Board>, wanted: Wanted) -> Result<Streaming<Told, Rude>, Rude> {
+    board.ran.fetch_add(1, Ordering::SeqCst);
+    let begin = wanted.after.map_or(0, |after| after + 1);
+    if begin > wanted.last + 1 {
+        return Err(Rude);
+    }
+    let by = board.number;
+    let numbers = (begin..=wanted.last).map(move |number| {
+        let ballast = "x".repeat(1_000);
+        Ok(Told {
+            number,
+            by,
+            ballast,
+        })
+    });
+    Ok(Streaming::from_stream(futures_util::stream::iter(numbers)))
+}
+
+/// Tells from the beginning, whatever it is asked.
+struct OldWorker(Arc<Board>);
+
+impl OldCompute for OldWorker {
+    async fn tell(&self, wanted: Wanted) -> Result<Streaming<Told, Rude>, Rude> {
+        let after = None;
+        telling(Arc::clone(&self.0), Wanted { after, ..wanted })
     }
 }
 
@@ -392,9 +458,10 @@ async fn a_stream_stays_with_its_instance_and_counts_there_until_it_ends() {
     let mut lost = client.pour().await.unwrap();
     let at = lost.next().await.unwrap().unwrap();
     fleet.kill(at).await;
+    let mut taken = 1;
     let end = loop {
         match lost.next().await {
-            Some(Ok(_)) => {}
+            Some(Ok(_)) => taken += 1,
             end => break end,
         }
     };
@@ -402,10 +469,196 @@ async fn a_stream_stays_with_its_instance_and_counts_there_until_it_ends() {
         panic!("it ended without a word: {end:?}");
     };
     assert_eq!(problem.code, Code::LinkLost);
+    let told = format!("the stream was cut after {taken} items");
+    assert!(problem.message().contains(&told), "{problem}");
     assert_eq!(in_flight(), 0);
     let numbers = Streaming::from(vec![1, 2, 3]);
     assert_eq!(client.sum(numbers).await, Ok(6), "the other one is there");
     fleet.end(balanced).await;
+}
+
+/// Takes all that is told, checking that each number comes once and in order; in between, something happens at some of them.
+async fn take_all(mut stream: Streaming<Told, Rude>, mut at: impl AsyncFnMut(&Told)) -> u64 {
+    let mut next = 0;
+    while let Some(told) = stream.next().await {
+        let told = told.unwrap_or_else(|error| panic!("it ends at {next}: {error:?}"));
+        assert_eq!(told.number, next, "no gap, and nothing twice");
+        next += 1;
+        at(&told).await;
+    }
+    next
+}
+
+/// More than any window holds, so that whoever tells is cut off while it tells.
+const MANY: u64 = 60_000;
+
+#[tokio::test]
+async fn a_resumable_stream_goes_on_with_another_when_its_instance_is_killed() {
+    let fleet = Fleet::of(4);
+    let (balanced, client) = fleet.client(Params::lan());
+    let mut random = Random::from_environment("balanced");
+    let mut cuts: Vec<u64> = (0..3).map(|_| random.below(MANY / 2)).collect();
+    cuts.sort_unstable();
+    let stream = client.tell(&wanted(MANY)).await.unwrap();
+    let mut tellers = std::collections::BTreeSet::new();
+    let mut killed = None;
+    let taken = take_all(stream, async |told| {
+        tellers.insert(told.by);
+        // What comes after its death was on its way before.
+        let is_alive = killed != Some(told.by);
+        if is_alive && cuts.first().is_some_and(|cut| told.number >= *cut) {
+            killed = Some(told.by);
+            cuts.remove(0);
+            fleet.kill(told.by).await;
+        }
+    });
+    assert_eq!(taken.await, MANY + 1);
+    assert_eq!(tellers.len(), 4, "each was killed but one");
+    let in_flight = balanced
+        .explain()
+        .iter()
+        .map(|it| it.in_flight)
+        .sum::<u32>();
+    assert_eq!(in_flight, 0);
+    fleet.end(balanced).await;
+}
+
+#[tokio::test]
+async fn a_resumable_stream_goes_on_over_a_channel_when_its_server_is_back() {
+    let (cluster, carrier) = (Development::new(), Carrier::Tcp);
+    let identity = cluster.identity(RoleSet::ALL);
+    let board = Arc::new(Board::default());
+    let serve_at = async |address: SocketAddr| {
+        let bound = std::cell::OnceCell::new();
+        until("the address is free", || {
+            let (identity, trust) = (identity.clone(), cluster.trust());
+            let tried = carrier.endpoint_at(address, identity, trust, Limits::default());
+            tried.is_ok_and(|endpoint| bound.set(endpoint).is_ok())
+        })
+        .await;
+        let endpoint = bound.into_inner().expect("it was just set");
+        let server = endpoint.serve(ComputeServer::new(Worker(Arc::clone(&board))));
+        (server.unwrap(), endpoint)
+    };
+    let (server, endpoint) = serve_at("127.0.0.1:0".parse().unwrap()).await;
+    let at = endpoint.local_address().unwrap();
+    let caller = carrier.endpoint(&cluster, RoleSet::ALL, Limits::default());
+    let channel = caller.channel(at);
+    let client = ComputeClient::new(&channel);
+    let stream = client.tell(&wanted(MANY)).await.unwrap();
+    let mut serving = Some((server, endpoint));
+    let taken = take_all(stream, async |told| {
+        if told.number == 1_000 {
+            let (server, endpoint) = serving.take().expect("it serves");
+            endpoint.close().await;
+            server.shutdown(Duration::ZERO).await;
+            drop(endpoint);
+            serving = Some(serve_at(at).await);
+        }
+    });
+    assert_eq!(taken.await, MANY + 1);
+    assert_eq!(board.ran.load(Ordering::SeqCst), 2);
+    channel.close(Duration::from_secs(1)).await;
+    let (server, endpoint) = serving.expect("it serves");
+    server.shutdown(Duration::from_secs(1)).await;
+    endpoint.close().await;
+    caller.close().await;
+}
+
+#[tokio::test]
+async fn a_stream_does_not_go_on_with_who_would_begin_again() {
+    let fleet = Fleet::of(2);
+    let board = Arc::new(Board {
+        number: 7,
+        ..Board::default()
+    });
+    let older = fleet.host();
+    let worker = OldComputeServer::new(OldWorker(Arc::clone(&board)));
+    let server = older.serve(worker).unwrap();
+    fleet.say(Update::Upsert(described(&older)));
+    let health = |id: &InstanceId, health| fleet.say(Update::Health(id.clone(), health));
+    let old = described(&older).id;
+    let [first, second] = [0, 1].map(|at: usize| fleet.hosts[at].instance.id.clone());
+    let asked = || board.ran.load(Ordering::SeqCst);
+    health(&old, Health::NotServing);
+    health(&second, Health::NotServing);
+    let (balanced, client) = fleet.client(round_robin());
+    let patient = client.with(CallOptions::new().resume_for(Duration::from_secs(20)));
+    let stream = patient.tell(&wanted(MANY)).await.unwrap();
+    let taking = take_all(stream, async |told| {
+        assert_ne!(told.by, 7, "it would have begun from the beginning");
+        if told.number == 1_000 {
+            // Only the older one is left, for a while.
+            health(&old, Health::Serving);
+            health(&first, Health::Failed);
+            fleet.kill(0).await;
+        }
+    });
+    let returning = async {
+        until("the older one was asked", || asked() > 0).await;
+        health(&second, Health::Serving);
+    };
+    let (taken, ()) = tokio::join!(taking, returning);
+    assert_eq!(taken, MANY + 1);
+
+    // With the older one alone it ends, and says so.
+    health(&old, Health::NotServing);
+    let short = client.with(CallOptions::new().resume_for(Duration::from_millis(300)));
+    let mut stream = short.tell(&wanted(MANY)).await.unwrap();
+    assert_eq!(stream.next().await.unwrap().unwrap().by, 1);
+    health(&old, Health::Serving);
+    health(&second, Health::Failed);
+    fleet.kill(1).await;
+    let (taken, problem) = cut(stream).await;
+    assert_eq!(problem.code, Code::Unimplemented, "{problem}");
+    let told = format!("after {} items", taken + 1);
+    assert!(problem.message().contains(&told), "{problem}");
+    server.shutdown(Duration::from_secs(1)).await;
+    older.close().await;
+    fleet.end(balanced).await;
+}
+
+/// Reads to where it is cut: how many more came, and why no more do.
+async fn cut(mut stream: Streaming<Told, Rude>) -> (u64, Problem) {
+    let mut taken = 0;
+    let end = loop {
+        match stream.next().await {
+            Some(Ok(_)) => taken += 1,
+            end => break end,
+        }
+    };
+    let Some(Err(CallError::Rpc(problem))) = end else {
+        panic!("it ended without a word: {end:?}");
+    };
+    assert_eq!(stream.next().await, None);
+    (taken, problem)
+}
+
+#[tokio::test]
+async fn a_stream_that_is_to_go_on_nowhere_or_not_at_all_ends_as_others_do() {
+    let fleet = Fleet::of(2);
+    let (balanced, client) = fleet.client(round_robin());
+    let never = client.with(CallOptions::new().resume_for(Duration::ZERO));
+    let mut stream = never.tell(&wanted(MANY)).await.unwrap();
+    let first = stream.next().await.unwrap().unwrap();
+    fleet.kill(first.by).await;
+    let (taken, problem) = cut(stream).await;
+    assert_eq!(problem.code, Code::LinkLost, "{problem}");
+    let told = format!("the stream was cut after {} items", taken + 1);
+    assert!(problem.message().contains(&told), "{problem}");
+
+    // What the handler itself refuses is its own error, at the beginning and when it goes on.
+    let nonsense = Wanted {
+        last: 0,
+        after: Some(9),
+    };
+    let refused = client.tell(&nonsense).await.expect_err("it is nonsense");
+    assert_eq!(refused, CallError::App(Rude));
+    fleet.end(balanced).await;
+}
+
+fn wanted(last: u64) -> Wanted {
+    Wanted { last, after: None }
 }
 
 #[tokio::test]

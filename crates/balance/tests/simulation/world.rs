@@ -453,10 +453,10 @@ impl World {
             | Outcome::Cancelled => Safety::Idempotent,
         };
         let balancer = &mut self.balancers[flight.balancer];
-        let attempts = flight.call.attempts + 1;
-        match balancer.retry(self.now, safety, attempts, flight.call.deadline, None) {
+        let failed = flight.call.clone().again(id(server));
+        match balancer.retry(self.now, safety, &failed, None, None) {
             Verdict::Again(at) => {
-                flight.call = flight.call.clone().again(id(server));
+                flight.call = failed;
                 let after = at.since(self.now);
                 self.at(after, Event::Retry(number));
             }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use convoke_rpc::reflection::{Description, MethodDescription};
+use convoke_rpc::reflection::{Description, MethodDescription, Resumption};
 use convoke_rpc::{MethodKind, NodeId, RoleSet};
 use serde::Serialize;
 
@@ -59,6 +59,7 @@ struct Method<'d> {
     deadline_ms: Option<u64>,
     callers: RoleSet,
     doc: &'d str,
+    resumption: Option<&'d Resumption>,
 }
 
 fn as_json(node: NodeId, description: &Description) -> String {
@@ -86,6 +87,7 @@ fn method(method: &MethodDescription) -> Method<'_> {
         deadline_ms: method.deadline_ms,
         callers: method.callers,
         doc: &method.doc,
+        resumption: method.resumption.as_ref(),
     }
 }
 
@@ -141,7 +143,14 @@ fn row(method: &MethodDescription) -> Vec<String> {
     };
     let deadline = method.deadline_ms.map(Duration::from_millis).map(human);
     let idempotent = method.idempotent.then(|| "idempotent".to_owned());
-    let rules: Vec<_> = idempotent.into_iter().chain(deadline).collect();
+    let resumption = method.resumption.as_ref();
+    let resumable =
+        resumption.map(|it| format!("resumable: {} = {}", plain(&it.request), plain(&it.item)));
+    let rules: Vec<_> = idempotent
+        .into_iter()
+        .chain(resumable)
+        .chain(deadline)
+        .collect();
     // What cannot happen need not be read.
     let error = if method.error == "NoError" {
         ""
@@ -182,17 +191,22 @@ mod tests {
             deadline_ms: Some(1_500),
             callers: RoleSet::of(&[Role::Gateway]),
             doc: "Sells\u{1b}[2J\none.\n\nAnd more.".to_owned(),
+            resumption: None,
         };
         let watch = MethodDescription {
             name: "my.Shop.watch".to_owned(),
             kind: MethodKind::ServerStreaming,
-            request: "()".to_owned(),
+            request: "Of".to_owned(),
             answer: "Streaming<u32>".to_owned(),
             error: "NoError".to_owned(),
             idempotent: true,
             deadline_ms: None,
             callers: RoleSet::ALL,
             doc: String::new(),
+            resumption: Some(Resumption {
+                request: "after".to_owned(),
+                item: "0".to_owned(),
+            }),
         };
         Description {
             services: vec![ServiceDescription {
@@ -213,7 +227,7 @@ my.Shop: Sells.
   METHOD  KIND              TAKES  GIVES           REFUSES WITH  CALLERS  RULES
   sell    unary             Order  Receipt         SoldOut       gateway  1.5 s
       Sells[2J one.
-  watch   server-streaming  ()     Streaming<u32>                all      idempotent
+  watch   server-streaming  Of     Streaming<u32>                all      idempotent, resumable: after = 0
 "
         );
         assert_eq!(as_table(node, &shop()), expected);
@@ -228,9 +242,8 @@ my.Shop: Sells.
         assert_eq!(sell["name"], "my.Shop.sell");
         assert_eq!(sell["callers"], serde_json::json!(["gateway"]));
         assert_eq!(sell["deadline_ms"], 1_500);
-        assert_eq!(
-            read["services"][0]["methods"][1]["deadline_ms"],
-            serde_json::Value::Null
-        );
+        let watch = &read["services"][0]["methods"][1];
+        assert_eq!(watch["deadline_ms"], serde_json::Value::Null);
+        assert_eq!(watch["resumption"]["request"], "after");
     }
 }

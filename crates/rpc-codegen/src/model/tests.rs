@@ -412,7 +412,7 @@ fn streams_of_other_systems_that_are_not_read_are_refused_with_what_to_write() {
 
 #[test]
 fn unknown_rules_are_refused_with_a_list_of_the_known_ones() {
-    let known = "`idempotent`, `deadline_ms = 2_000`, `roles(master, worker)`";
+    let known = "`idempotent`, `deadline_ms = 2_000`, `roles(master, worker)`, `resumable(after = sequence)`";
     refuses_rpc("retries = 3", "retries", known);
     refuses_rpc("a::idempotent", "a::idempotent", known);
 }
@@ -464,6 +464,55 @@ fn roles_are_those_of_the_cluster() {
         "idempotent = true",
         "idempotent = true",
         "write `idempotent` alone",
+    );
+}
+
+#[test]
+fn what_goes_on_says_by_which_fields() {
+    for argument in [
+        "resumable",
+        "resumable()",
+        "resumable(after)",
+        "resumable(after = )",
+        "resumable(after = \"sequence\")",
+        "resumable(after = a.b)",
+        "resumable(after = sequence, until = end)",
+        "resumable = after",
+    ] {
+        refuses_rpc(argument, argument, "write `resumable(after = sequence)`");
+    }
+}
+
+#[test]
+fn only_an_idempotent_stream_of_answers_to_one_request_goes_on() {
+    let rule = "resumable(after = sequence)";
+    let refuses = |rules: &str, signature: &str, message: &str| {
+        refuses_method(
+            &format!("#[rpc({rules})] async fn m{signature};"),
+            rule,
+            message,
+        );
+    };
+    let stream = "(&self, a: A) -> Result<Streaming<B>, E>";
+    let with = format!("idempotent, {rule}");
+    read(&format!("trait S {{ #[rpc({with})] async fn m{stream}; }}"));
+    refuses(rule, stream, "write `idempotent` as well");
+    for other in [
+        "(&self, a: A) -> Result<B, E>",
+        "(&self, a: Streaming<A>) -> Result<B, E>",
+        "(&self, a: Streaming<A>) -> Result<Streaming<B>, E>",
+    ] {
+        refuses(&with, other, "only a stream of answers to one request");
+    }
+    refuses(
+        &with,
+        "(&self) -> Result<Streaming<B>, E>",
+        "with a field for that",
+    );
+    refuses(
+        &with,
+        "(&self, a: A) -> Result<Streaming, E>",
+        "as in `Streaming<Item>`",
     );
 }
 

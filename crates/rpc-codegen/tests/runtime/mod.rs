@@ -108,6 +108,8 @@ pub struct MethodDescriptor {
     pub doc: &'static str,
     /// Request, answer and error as they stand in the trait.
     pub types: [&'static str; 3],
+    /// How its stream goes on when it is cut.
+    pub resumption: Option<[&'static str; 2]>,
     /// The real one remembers a number here, and so it cannot be part of a constant.
     pub slot: AtomicU32,
 }
@@ -163,6 +165,7 @@ impl MethodDescriptor {
             callers: None,
             doc: "",
             types: [""; 3],
+            resumption: None,
             slot: AtomicU32::new(0),
         }
     }
@@ -185,6 +188,13 @@ impl MethodDescriptor {
     #[must_use]
     pub const fn callers(mut self, callers: RoleSet) -> Self {
         self.callers = Some(callers);
+        self
+    }
+
+    /// Goes on by this field of the request and that of an item.
+    #[must_use]
+    pub const fn resumable(mut self, request: &'static str, item: &'static str) -> Self {
+        self.resumption = Some([request, item]);
         self
     }
 
@@ -254,6 +264,23 @@ impl Caller {
     {
         self.call(method, MethodKind::ServerStreaming, request.to_owned())
             .await
+    }
+
+    /// Calls with one value, for a stream; as if it were cut behind its first item, it asks for the rest.
+    pub async fn resumable_streaming<Q: Travels, A: Travels, F: Travels, E: Travels>(
+        &self,
+        method: &'static MethodDescriptor,
+        request: &Q,
+        advance: fn(&mut Q, &A),
+    ) -> Result<Streaming<A, F>, CallError<E>> {
+        let mut stream: Streaming<A, F> = self.server_streaming(method, request).await?;
+        if let Some(Ok(first)) = stream.items.first().cloned() {
+            let mut rest = request.clone();
+            advance(&mut rest, &first);
+            stream = self.server_streaming(method, &rest).await?;
+            stream.items.insert(0, Ok(first));
+        }
+        Ok(stream)
     }
 
     /// Calls with a stream, for one value.

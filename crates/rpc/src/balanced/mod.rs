@@ -15,8 +15,8 @@
 //! | calls that wait, attempts, retries | those of [`Params`] |
 //! | waiting for a link | [`BalancedConfig::patience`], then another instance is tried |
 //!
-//! A stream counts as under way with its instance until it ends, and stays with it. A link that is lost under it ends it: what was sent is not
-//! sent again by itself.
+//! A stream counts as under way with its instance until it ends, and stays with it. A link that is lost under it ends it, unless its method is
+//! resumable: then it goes on with another instance (`resume`).
 //!
 //! Deliberately not here: the laws (`docs/design/020-balancing.md`), and where instances come from.
 
@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use convoke_balance::{
     Balancer, Call, Counters, Explained, Go, Instance, InstanceId, Outcome, Params, Pick, Refusal,
-    Safety, Ticket, Verdict, View,
+    Safety, Stop, Ticket, Verdict, View,
 };
 use convoke_types::{Changed, Code, Moment, Problem, Retry, Selector};
 use parking_lot::Mutex;
@@ -66,6 +66,23 @@ impl Default for BalancedConfig {
             seed: None,
         }
     }
+}
+
+/// What is asked of a call beyond its method.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) key: Option<u64>,
+    /// Attempts at most; what the balancer says, when nobody does.
+    pub(crate) attempts: Option<u32>,
+    /// Instances that are chosen only if there is no other.
+    pub(crate) tried: Vec<InstanceId>,
+    /// It is a retry from the first attempt on, and counts as one; false once it was counted.
+    pub(crate) is_retry: bool,
+    /// It goes on where a stream was cut.
+    pub(crate) goes_on: bool,
+    /// How many attempts were sent.
+    pub(crate) sent: u32,
 }
 
 /// The way to all instances of an RPC service that a selector chooses. Clones share channels, limits and budgets.
@@ -201,25 +218,33 @@ impl Balanced {
     pub(crate) async fn run<'a, T>(
         &self,
         method: &'static MethodDescriptor,
-        deadline: Option<Instant>,
-        key: Option<u64>,
+        asked: &mut Asked,
         mut attempt: impl FnMut(Channel) -> Boxed<'a, Result<T, Problem>>,
     ) -> Result<(T, Hold), Problem> {
-        let mut call = Call::until(self.0.moment(deadline));
-        call.key = key;
+        let mut call = Call::until(self.0.moment(asked.deadline));
+        call.key = asked.key;
+        call.tried = std::mem::take(&mut asked.tried);
+        if asked.is_retry {
+            self.take_a_retry(call.deadline).await?;
+            asked.is_retry = false;
+        }
         let mut may_have_run = false;
         loop {
             let (go, channel) = self.pick(method, &mut call).await?;
-            let hold = Hold::new(&self.0, go.ticket);
+            let hold = Hold::new(&self.0, go);
             // One that says no address is as one that cannot be reached: there are others.
             let answered = match channel {
-                Ok(channel) => attempt(channel).await,
+                Ok(channel) => {
+                    asked.sent += 1;
+                    attempt(channel).await
+                }
                 Err(problem) => Err(problem),
             };
             let problem = match answered {
                 Ok(answer) => return Ok((answer, hold)),
                 Err(problem) => problem,
             };
+            call = call.again(hold.instance().id.clone());
             hold.end(Outcome::of(problem.code));
             let safety = safety(method, &problem);
             let wait = match problem.retry {
@@ -228,17 +253,45 @@ impl Balanced {
             };
             // What an earlier attempt may have done is not undone by a later one that did not run.
             may_have_run |= problem.changed != Changed::No;
-            call = call.again(go.instance.id.clone());
             let verdict = {
                 let mut state = self.0.state.lock();
-                let (now, deadline) = (self.0.now(), call.deadline);
-                let attempts = call.attempts;
-                state.balancer.retry(now, safety, attempts, deadline, wait)
+                let now = self.0.now();
+                state
+                    .balancer
+                    .retry(now, safety, &call, asked.attempts, wait)
             };
             match verdict {
                 Verdict::Again(at) => self.0.sleep_until(at).await,
                 Verdict::Stop(_) if may_have_run => return Err(problem.changed(Changed::Maybe)),
                 Verdict::Stop(_) => return Err(problem),
+            }
+        }
+    }
+
+    /// For an attempt that is itself a retry of something else.
+    async fn take_a_retry(&self, deadline: Moment) -> Result<(), Problem> {
+        let verdict = {
+            let mut state = self.0.state.lock();
+            let failed = Call::until(deadline);
+            let now = self.0.now();
+            state
+                .balancer
+                .retry(now, Safety::NeverStarted, &failed, None, None)
+        };
+        match verdict {
+            Verdict::Again(at) => {
+                self.0.sleep_until(at).await;
+                Ok(())
+            }
+            Verdict::Stop(why) => {
+                let what = format!("call {}: {why}", self.0.service);
+                let code = match why {
+                    Stop::Deadline => Code::DeadlineExceeded,
+                    Stop::Budget | Stop::Attempts | Stop::MayHaveRun | Stop::Pointless => {
+                        Code::Overloaded
+                    }
+                };
+                Err(not_sent(Problem::new(code, what)))
             }
         }
     }
@@ -459,6 +512,7 @@ impl Drop for Waiting<'_> {
 /// An attempt that is under way with its instance. Dropped, it was given up.
 pub(crate) struct Hold {
     inner: Arc<Inner>,
+    instance: Arc<Instance>,
     ticket: Option<Ticket>,
     began: Moment,
     /// How long it took until it was of use, for a stream.
@@ -466,13 +520,19 @@ pub(crate) struct Hold {
 }
 
 impl Hold {
-    fn new(inner: &Arc<Inner>, ticket: Ticket) -> Self {
+    fn new(inner: &Arc<Inner>, go: Go) -> Self {
         Self {
             inner: Arc::clone(inner),
-            ticket: Some(ticket),
+            instance: go.instance,
+            ticket: Some(go.ticket),
             began: inner.now(),
             took: None,
         }
+    }
+
+    /// Whom it is with.
+    pub(crate) fn instance(&self) -> &Instance {
+        &self.instance
     }
 
     /// A stream has begun: how long it goes on says nothing about its instance.

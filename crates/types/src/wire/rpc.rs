@@ -74,8 +74,10 @@ pub mod item {
     pub const APP_ERROR: u8 = 3;
     /// A `Problem`, in place of the end.
     pub const PROBLEM: u8 = 4;
-    /// Empty, from the callee: the handler accepted; items may follow.
+    /// From the callee: the handler accepted; items may follow. Empty, or one byte of flags: [`RESUMES`].
     pub const STARTED: u8 = 5;
+    /// The method begins behind an item when its request says so. A callee that does not know of such methods says nothing.
+    pub const RESUMES: u8 = 1;
 }
 
 /// The four shapes of a call.
