@@ -2,33 +2,32 @@
 //!
 //! | case | what happens | metrics |
 //! | --- | --- | --- |
-//! | `overhead` | the same calls over one channel and over the balanced way to ten instances, in turns | `cpu_us_per_op`: how much more processor time the second takes for a call, client and server together |
+//! | `overhead` | the same calls to the same ten instances, by a channel to each in turns and by the balanced way | `cpu_us_per_op`: how much more processor time the second takes for a call, both ends together |
 //! | `filter1000` | a selector of two terms looks at a thousand instances | `us_per_eval` |
+//! | `registry1000` | a thousand instances of which one changes before each call | `us_per_change`, `cpu_pct` of one processor when a tenth of them changes in a second |
 //! | `slow-worker/STRATEGY` | ten workers of which one is ten times slower, 64 clients that call again and again | `ops_per_s`, `p99_us` |
 //! | `overload3x` | three times as many calls as three workers can do, with deadlines and retries | `goodput_pct` of the capacity |
+//! | `kill`, `kill-shared`, `kill-quic` | one of three workers, which are processes, is killed every 5 s while 50 clients call | `kill.rs` says which |
+//! | `detect/…` | a worker is killed, or stopped without a word, until no call is sent to it | `p50_ms`, `max_ms` |
 //!
-//! Everything is over TCP on loopback, in one process, with TLS.
+//! `inside` has those that run in this one process, `world` the processes of the others. Everything is on loopback, with TLS.
 //!
-//! Deliberately not here: workers that are killed, which takes processes (example `cluster-client`), and whether choices are right, which the tests of
-//! `convoke-balance` say.
+//! Deliberately not here: whether choices are right, which the tests of `convoke-balance` say.
+
+mod detect;
+mod inside;
+mod kill;
+#[cfg(feature = "peers")]
+mod peers;
+mod world;
 
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bench_report::{Report, Row, median};
-use clap::Parser;
-use convoke_balance::{Instance, InstanceId, Params, Strategy, Update, crowd};
-use convoke_rpc::identity::Development;
-use convoke_rpc::{
-    Balanced, BalancedConfig, CallOptions, Carriers, Channel, ChannelConfig, Endpoint, Instances,
-    Limits, NoError, RoleSet, Server, service,
-};
-use convoke_types::Selector;
-use rustix::time::{ClockId, clock_gettime};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use bench_report::{Report, Row};
+use clap::{Parser, Subcommand};
+
+use crate::kill::Way;
 
 /// Measures balanced calls.
 #[derive(Parser)]
@@ -36,113 +35,42 @@ struct Arguments {
     /// Prints JSON lines instead of a table.
     #[arg(long)]
     json: bool,
-    /// Shorter runs.
+    /// Shorter runs: for a look, not for a record.
     #[arg(long)]
     quick: bool,
-    /// Runs only these cases.
+    /// Runs only these cases; `detect` means all that begin with `detect/`.
     #[arg(long, value_delimiter = ',')]
     case: Vec<String>,
+    /// How long workers are killed in each case of `kill`; 30, and 12 with --quick.
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Calls due in a second in `kill`, of all clients together.
+    #[arg(long, default_value_t = 5_100)]
+    rate: u32,
+    /// Runs only these systems: convoke, tower-p2c-peak-ewma, tonic, rpcnet.
+    #[arg(long, value_delimiter = ',')]
+    system: Vec<String>,
+    #[command(subcommand)]
+    role: Option<Role>,
 }
 
-const STRATEGIES: [(&str, Strategy); 5] = [
-    ("round-robin", Strategy::RoundRobin),
-    ("random", Strategy::Random),
-    ("least-connections", Strategy::LeastConnections),
-    ("power-of-two", Strategy::PowerOfTwo),
-    ("consistent-hash", Strategy::ConsistentHash),
-];
-const WORKERS: usize = 10;
-const CLIENTS: usize = 64;
-/// How long a call takes in a worker, and in the slow one.
-const WORK: Duration = Duration::from_millis(2);
-const SLOW: Duration = Duration::from_millis(20);
-/// Calls that a worker of the overload runs at once, and how long each takes.
-const SLOTS: usize = 4;
-const TASK: Duration = Duration::from_millis(20);
-
-#[service]
-trait Work {
-    #[rpc(idempotent)]
-    async fn work(&self, number: u64) -> Result<u64, NoError>;
+/// What this program is when the bench starts it.
+#[derive(Subcommand)]
+enum Role {
+    /// A worker of `kill` and `detect`.
+    #[command(hide = true)]
+    Worker(world::WorkerArguments),
+    /// The same of rpcnet.
+    #[cfg(feature = "peers")]
+    #[command(hide = true)]
+    RpcnetWorker(peers::rpcnet::WorkerArguments),
 }
 
-/// Takes its time, with so many at once.
-struct Worker {
-    takes: Duration,
-    slots: Semaphore,
-}
-
-impl Work for Worker {
-    async fn work(&self, number: u64) -> Result<u64, NoError> {
-        if !self.takes.is_zero() {
-            let _slot = self.slots.acquire().await;
-            tokio::time::sleep(self.takes).await;
-        }
-        Ok(number)
-    }
-}
-
-/// Workers, and who knows them.
-struct Fleet {
-    cluster: Development,
-    servers: Vec<(Endpoint, Server)>,
-    instances: Instances,
-}
-
-impl Fleet {
-    fn of(workers: impl IntoIterator<Item = Worker>) -> anyhow::Result<Self> {
-        let mut fleet = Self {
-            cluster: Development::new(),
-            servers: Vec::new(),
-            instances: Instances::new(),
-        };
-        for worker in workers {
-            let endpoint = fleet.endpoint()?;
-            let server = Server::builder().service(WorkServer::new(worker));
-            let server = server.serve(&endpoint)?;
-            let address = endpoint.local_address()?.to_string();
-            let number = fleet.servers.len();
-            let instance = Instance {
-                addresses: vec![address.as_str().into()],
-                ..Instance::new(InstanceId::named(&format!("worker-{number}")), "Work")
-            };
-            fleet.instances.apply([Update::Upsert(instance)])?;
-            fleet.servers.push((endpoint, server));
-        }
-        Ok(fleet)
-    }
-
-    fn endpoint(&self) -> anyhow::Result<Endpoint> {
-        let identity = self.cluster.identity(RoleSet::ALL);
-        let anywhere = ([127, 0, 0, 1], 0).into();
-        let trust = self.cluster.trust();
-        let limits = Limits::default();
-        Ok(Endpoint::bind_with(Carriers::Tcp, anywhere, identity, trust, limits)?)
-    }
-
-    async fn balanced(&self, client: &Endpoint, params: Params) -> Balanced {
-        let config = BalancedConfig {
-            params,
-            seed: Some(1),
-            ..BalancedConfig::default()
-        };
-        let all = Selector::everything();
-        let balanced = Balanced::new(client, &self.instances, "Work", all, config);
-        balanced.connect(Duration::from_secs(10)).await;
-        balanced
-    }
-
-    async fn end(self, client: Endpoint) {
-        client.close().await;
-        for (endpoint, server) in self.servers {
-            server.shutdown(Duration::from_secs(1)).await;
-            endpoint.close().await;
-        }
-    }
-}
+/// Our name in the results.
+const OURS: &str = "convoke";
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    match run(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench-registry: {error:#}");
@@ -152,199 +80,156 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main]
-async fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let is_wanted = |case: &str| {
-        let named = |it: &String| case == it || case.starts_with(&format!("{it}/"));
-        arguments.case.is_empty() || arguments.case.iter().any(named)
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    match arguments.role {
+        Some(Role::Worker(arguments)) => return world::work(arguments).await,
+        #[cfg(feature = "peers")]
+        Some(Role::RpcnetWorker(arguments)) => return peers::rpcnet::work(arguments).await,
+        None => {}
+    }
+    bench_measure::allow_descriptors()?;
+    let mut bench = Bench {
+        arguments,
+        report: Report::default(),
+        failures: Vec::new(),
     };
-    let mut report = Report::default();
-    let time = Duration::from_secs(if arguments.quick { 1 } else { 5 });
-    if is_wanted("filter1000") {
-        filter(&mut report)?;
-    }
-    if is_wanted("overhead") {
-        overhead(if arguments.quick { 5 } else { 15 }, &mut report).await?;
-    }
-    for (name, strategy) in STRATEGIES {
-        let case = format!("slow-worker/{name}");
-        if is_wanted(&case) {
-            slow_worker(&case, strategy, time, &mut report).await?;
-        }
-    }
-    if is_wanted("overload3x") {
-        overload(time * 2, &mut report).await?;
-    }
-    let found = if arguments.json {
-        report.json_lines()
+    bench.all().await;
+    let found = if bench.arguments.json {
+        bench.report.json_lines()
     } else {
-        report.table("convoke")
+        bench.report.table(OURS)
     };
-    anyhow::ensure!(!found.is_empty(), "there is no such case");
     print!("{found}");
+    let failures = bench.failures;
+    anyhow::ensure!(failures.is_empty(), "not measured: {}", failures.join(", "));
+    anyhow::ensure!(!found.is_empty(), "there is no such case");
     Ok(())
 }
 
-fn filter(report: &mut Report) -> anyhow::Result<()> {
-    let instances = crowd::crowd(1_000);
-    let selector: Selector = "zone = zone-1 and gpu >= 2".parse()?;
-    for _ in 0..100 {
-        let begun = Instant::now();
-        let chosen = crowd::filter(&instances, &selector);
-        let took = begun.elapsed();
-        anyhow::ensure!(chosen > 0, "somebody is chosen");
-        add(report, "filter1000", "us_per_eval", micros(took));
-    }
-    Ok(())
+struct Bench {
+    arguments: Arguments,
+    report: Report,
+    failures: Vec<String>,
 }
 
-/// In turns, so that what else the machine does is in both.
-async fn overhead(turns: usize, report: &mut Report) -> anyhow::Result<()> {
-    const CALLS: u64 = 20_000;
-    const AT_ONCE: u64 = 16;
-    let none = || Worker {
-        takes: Duration::ZERO,
-        slots: Semaphore::new(1),
-    };
-    let fleet = Fleet::of((0..WORKERS).map(|_| none()))?;
-    let client = fleet.endpoint()?;
-    let address = fleet.servers[0].0.local_address()?;
-    let direct = WorkClient::new(Channel::new(&client, address, ChannelConfig::default()));
-    let way = fleet.balanced(&client, Params::lan()).await;
-    let balanced = WorkClient::new(&way);
-    let mut costs = [Vec::new(), Vec::new()];
-    for turn in 0..=turns {
-        for (client, costs) in [&direct, &balanced].into_iter().zip(&mut costs) {
-            let before = cpu();
-            let mut callers = JoinSet::new();
-            for _ in 0..AT_ONCE {
-                let client = client.clone();
-                callers.spawn(async move {
-                    for number in 0..CALLS / AT_ONCE {
-                        client.work(&number).await?;
-                    }
-                    anyhow::Ok(())
-                });
+/// What one system shows in one case.
+type Values = Vec<(&'static str, f64)>;
+
+impl Bench {
+    async fn all(&mut self) {
+        let quick = self.arguments.quick;
+        let time = Duration::from_secs(if quick { 1 } else { 5 });
+        if self.wants("filter1000", OURS) {
+            let measured = inside::filter();
+            self.take("filter1000", OURS, measured);
+        }
+        let turns = if quick { 5 } else { 15 };
+        if self.wants("overhead", OURS) {
+            let measured = inside::overhead(turns).await;
+            self.take("overhead", OURS, measured);
+        }
+        if self.wants("registry1000", OURS) {
+            let measured = inside::registry(turns).await;
+            self.take("registry1000", OURS, measured);
+        }
+        for (name, strategy) in inside::STRATEGIES {
+            let case = format!("slow-worker/{name}");
+            if self.wants(&case, OURS) {
+                let measured = inside::slow_worker(strategy, time).await;
+                self.take(&case, OURS, measured);
             }
-            while let Some(ended) = callers.join_next().await {
-                ended??;
-            }
-            let each = micros(cpu() - before) / CALLS as f64;
-            // The first turn warms both up.
-            if turn > 0 {
-                costs.push(each);
+            #[cfg(feature = "peers")]
+            if let Some(peer) = peers::tonic::Peer::beside(name)
+                && self.wants(&case, peer.name())
+            {
+                let measured = peers::tonic::slow_worker(peer, time).await;
+                self.take(&case, peer.name(), measured);
             }
         }
+        if self.wants("overload3x", OURS) {
+            let measured = inside::overload(time * 2).await;
+            self.take("overload3x", OURS, measured);
+        }
+        self.kill(quick).await;
+        self.detect(if quick { 3 } else { 10 }).await;
     }
-    let [direct, balanced] = costs.map(|costs| median(costs).unwrap_or_default());
-    add(report, "overhead", "direct_cpu_us_per_op", direct);
-    add(report, "overhead", "cpu_us_per_op", balanced - direct);
-    way.close(Duration::from_secs(1)).await;
-    fleet.end(client).await;
-    Ok(())
-}
 
-async fn slow_worker(
-    case: &str,
-    strategy: Strategy,
-    time: Duration,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    let worker = |number| Worker {
-        takes: if number == 0 { SLOW } else { WORK },
-        slots: Semaphore::new(CLIENTS),
-    };
-    let fleet = Fleet::of((0..WORKERS).map(worker))?;
-    let client = fleet.endpoint()?;
-    let way = fleet.balanced(&client, Params::lan().strategy(strategy)).await;
-    let mut callers = JoinSet::new();
-    let begun = Instant::now();
-    for caller in 0..CLIENTS as u64 {
-        let client = WorkClient::new(&way);
-        callers.spawn(async move {
-            let mut took = Vec::new();
-            let mut number = caller;
-            while begun.elapsed() < time {
-                let client = client.with(CallOptions::new().key(number.to_le_bytes()));
-                let begun = Instant::now();
-                client.work(&number).await?;
-                took.push(micros(begun.elapsed()));
-                number += CLIENTS as u64;
+    async fn kill(&mut self, quick: bool) {
+        let seconds = self.arguments.seconds;
+        let plan = kill::Plan {
+            time: Duration::from_secs(seconds.unwrap_or(if quick { 12 } else { 30 })),
+            rate: self.arguments.rate,
+        };
+        for (case, way) in [
+            ("kill", Way::Own),
+            ("kill-shared", Way::Shared),
+            ("kill-quic", Way::Quic),
+        ] {
+            if self.wants(case, OURS) {
+                let measured = kill::kill(way, plan).await;
+                self.take(case, OURS, measured);
             }
-            anyhow::Ok(took)
-        });
+        }
+        #[cfg(feature = "peers")]
+        if self.wants("kill", peers::rpcnet::NAME) {
+            let measured = peers::rpcnet::kill(plan).await;
+            self.take("kill", peers::rpcnet::NAME, measured);
+        }
     }
-    let mut all = Vec::new();
-    while let Some(took) = callers.join_next().await {
-        all.extend(took??);
+
+    async fn detect(&mut self, times: usize) {
+        for fault in [detect::Fault::Killed, detect::Fault::Cut] {
+            let cases = fault.cases();
+            let wanted = cases.map(|case| self.wants(case, OURS));
+            if wanted.contains(&true) {
+                match detect::detect(fault, times).await {
+                    Ok(found) => {
+                        for ((case, values), wanted) in cases.into_iter().zip(found).zip(wanted) {
+                            if wanted {
+                                self.take(case, OURS, Ok(values));
+                            }
+                        }
+                    }
+                    Err(error) => self.take(cases[0], OURS, Err(error)),
+                }
+            }
+        }
+        #[cfg(feature = "peers")]
+        if self.wants("detect/kill-unconnected", peers::rpcnet::NAME) {
+            let measured = peers::rpcnet::detect(times).await;
+            self.take("detect/kill-unconnected", peers::rpcnet::NAME, measured);
+        }
     }
-    add(report, case, "ops_per_s", all.len() as f64 / time.as_secs_f64());
-    all.sort_by(f64::total_cmp);
-    add(report, case, "p99_us", all[all.len() * 99 / 100]);
-    way.close(Duration::from_secs(1)).await;
-    fleet.end(client).await;
-    Ok(())
-}
 
-/// An open loop: calls come when they come, whatever became of those before.
-async fn overload(time: Duration, report: &mut Report) -> anyhow::Result<()> {
-    const FLEET: usize = 3;
-    let worker = |_| Worker {
-        takes: TASK,
-        slots: Semaphore::new(SLOTS),
-    };
-    let fleet = Fleet::of((0..FLEET).map(worker))?;
-    let client = fleet.endpoint()?;
-    let way = fleet.balanced(&client, Params::lan()).await;
-    let capacity = (FLEET * SLOTS) as f64 / TASK.as_secs_f64();
-    let every = Duration::from_secs_f64(1.0 / (3.0 * capacity));
-    let good = Arc::new(AtomicU64::new(0));
-    let mut callers = JoinSet::new();
-    // Limits find themselves first.
-    let settles = time / 2;
-    let begun = Instant::now();
-    let mut number = 0_u32;
-    while begun.elapsed() < settles + time {
-        tokio::time::sleep_until((begun + every * number).into()).await;
-        number += 1;
-        let counts = begun.elapsed() >= settles;
-        let (client, good) = (WorkClient::new(&way), Arc::clone(&good));
-        callers.spawn(async move {
-            let within = CallOptions::new().timeout(Duration::from_millis(500));
-            let answered = client.with(within).work(&0).await.is_ok();
-            good.fetch_add(u64::from(answered && counts), Ordering::Relaxed);
-        });
-        while callers.try_join_next().is_some() {}
+    fn wants(&self, case: &str, system: &str) -> bool {
+        let named = |it: &String| case == it || case.starts_with(&format!("{it}/"));
+        let (cases, systems) = (&self.arguments.case, &self.arguments.system);
+        (cases.is_empty() || cases.iter().any(named))
+            && (systems.is_empty() || systems.iter().any(|it| it == system))
     }
-    while callers.join_next().await.is_some() {}
-    let goodput = good.load(Ordering::Relaxed) as f64 / time.as_secs_f64();
-    add(report, "overload3x", "goodput_pct", 100.0 * goodput / capacity);
-    let counters = way.counters();
-    let share = 100.0 * counters.retries as f64 / counters.first_attempts.max(1) as f64;
-    add(report, "overload3x", "retries_pct", share);
-    way.close(Duration::from_secs(1)).await;
-    fleet.end(client).await;
-    Ok(())
-}
 
-/// Processor time of all threads of this process.
-fn cpu() -> Duration {
-    let spent = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(
-        u64::try_from(spent.tv_sec).unwrap_or_default(),
-        u32::try_from(spent.tv_nsec).unwrap_or_default(),
-    )
-}
-
-fn micros(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e6
-}
-
-fn add(report: &mut Report, case: &str, metric: &str, value: f64) {
-    report.add(Row {
-        bench: "registry".to_owned(),
-        case: case.to_owned(),
-        system: "convoke".to_owned(),
-        metric: metric.to_owned(),
-        value,
-    });
+    /// A system that fails one case loses that case's rows and nothing else.
+    fn take(&mut self, case: &str, system: &str, measured: anyhow::Result<Values>) {
+        let values = match measured {
+            Ok(values) => values,
+            Err(error) => {
+                eprintln!("{case} {system}: WARNING, not measured: {error:#}");
+                return self.failures.push(format!("{case} {system}"));
+            }
+        };
+        let told: Vec<String> = values
+            .iter()
+            .map(|(metric, value)| format!("{metric} {}", bench_report::short(*value)))
+            .collect();
+        eprintln!("{case} {system}: {}", told.join(", "));
+        for (metric, value) in values {
+            self.report.add(Row {
+                bench: "registry".to_owned(),
+                case: case.to_owned(),
+                system: system.to_owned(),
+                metric: metric.to_owned(),
+                value,
+            });
+        }
+    }
 }
