@@ -10,9 +10,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use convoke_rpc::{Balanced, BalancedConfig, Endpoint};
-use convoke_types::Selector;
+use convoke_rpc::by_name::{Answered, service_of};
+use convoke_rpc::{Balanced, BalancedConfig, CallError, CallOptions, Caller, Encoded, Endpoint};
+use convoke_types::{Problem, Selector};
 use parking_lot::Mutex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::error::GossipError;
 use crate::gossip::Gossip;
@@ -35,8 +38,27 @@ pub const WAYS_MOST: usize = 256;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// A program without the trait calls by name, with types of its own that have the same bytes, or with [`Encoded`]:
+///
+/// ```no_run
+/// # use convoke_driver::ClusterClient;
+/// # use convoke_rpc::CallOptions;
+/// # async fn example(cluster: ClusterClient) -> Result<(), Box<dyn std::error::Error>> {
+/// let near = "zone = eu".parse()?;
+/// let hello: String = cluster.call_worker("Greeter.greet", "Ada", &near).await?;
+/// let safely = cluster.with(CallOptions::new().idempotent());
+/// for one in safely.call_all_workers::<_, String>("Greeter.greet", "Ada", &near).await? {
+///     println!("{}: {:?}", one.by.id, one.answer);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
-pub struct ClusterClient(Arc<Inner>);
+pub struct ClusterClient {
+    inner: Arc<Inner>,
+    options: CallOptions,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -50,12 +72,16 @@ impl ClusterClient {
     /// Calls over links of `endpoint` what is in a registry.
     #[must_use]
     pub fn new(endpoint: &Endpoint, registry: &WorkerRegistry, config: BalancedConfig) -> Self {
-        Self(Arc::new(Inner {
+        let inner = Inner {
             endpoint: endpoint.clone(),
             registry: registry.clone(),
             config,
             ways: Mutex::default(),
-        }))
+        };
+        Self {
+            inner: Arc::new(inner),
+            options: CallOptions::default(),
+        }
     }
 
     /// The same with a registry of its own, which follows this gossip.
@@ -74,7 +100,7 @@ impl ClusterClient {
     /// What is known of instances.
     #[must_use]
     pub fn registry(&self) -> &WorkerRegistry {
-        &self.0.registry
+        &self.inner.registry
     }
 
     /// The way to all instances of an RPC service, for its generated client.
@@ -87,27 +113,75 @@ impl ClusterClient {
     #[must_use]
     pub fn service_where(&self, service: &str, selector: Selector) -> Balanced {
         let key = (service.to_owned(), selector.to_string());
-        let mut ways = self.0.ways.lock();
+        let mut ways = self.inner.ways.lock();
         if let Some(way) = ways.get(&key) {
             return way.clone();
         }
-        let instances = self.0.registry.instances();
-        let config = self.0.config.clone();
-        let way = Balanced::new(&self.0.endpoint, instances, service, selector, config);
+        let instances = self.inner.registry.instances();
+        let config = self.inner.config.clone();
+        let way = Balanced::new(&self.inner.endpoint, instances, service, selector, config);
         if ways.len() < WAYS_MOST {
             ways.insert(key, way.clone());
         }
         way
     }
 
+    /// The same client, with other options for what it calls by name. Generated clients have options of their own.
+    #[must_use]
+    pub fn with(&self, options: CallOptions) -> Self {
+        Self {
+            options,
+            ..self.clone()
+        }
+    }
+
+    /// Calls `Service.method` on whichever instance is best among those that a selector chooses. It is taken to be not idempotent unless the
+    /// options say so.
+    ///
+    /// # Errors
+    /// `App` is the method's own error, as bytes; `Rpc` is why no answer came, and whether it may have run.
+    pub async fn call_worker<Q, A>(
+        &self,
+        method: &str,
+        data: &Q,
+        filter: &Selector,
+    ) -> Result<A, CallError<Encoded>>
+    where
+        Q: Serialize + ?Sized,
+        A: DeserializeOwned,
+    {
+        let way = self.service_where(service_of(method)?, filter.clone());
+        let caller = Caller::from(way).with(self.options.clone());
+        caller.call_by_name(method, data).await
+    }
+
+    /// Calls `Service.method` once on every instance that a selector chooses, some at a time, each within the deadline of the options: what each
+    /// of them answered, or why it did not.
+    ///
+    /// # Errors
+    /// When this is no name of a method.
+    pub async fn call_all_workers<Q, A>(
+        &self,
+        method: &str,
+        data: &Q,
+        filter: &Selector,
+    ) -> Result<Vec<Answered<A>>, Problem>
+    where
+        Q: Serialize + Sync + ?Sized,
+        A: DeserializeOwned,
+    {
+        let way = self.service_where(service_of(method)?, filter.clone());
+        way.call_each(method, data, &self.options).await
+    }
+
     /// Takes no new calls, lets those under way end for at most `grace`, and follows no more. Says whether all came to their end.
     pub async fn close(&self, grace: Duration) -> bool {
-        let ways = std::mem::take(&mut *self.0.ways.lock());
+        let ways = std::mem::take(&mut *self.inner.ways.lock());
         let mut all = true;
         for way in ways.into_values() {
             all &= way.close(grace).await;
         }
-        self.0.registry.close().await;
+        self.inner.registry.close().await;
         all
     }
 }

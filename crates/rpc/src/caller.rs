@@ -44,6 +44,7 @@ pub struct CallOptions {
     attempts: Option<u32>,
     key: Option<u64>,
     resume_for: Option<Duration>,
+    idempotent: bool,
 }
 
 impl CallOptions {
@@ -108,6 +109,18 @@ impl CallOptions {
     pub fn resume_for(mut self, patience: Duration) -> Self {
         self.resume_for = Some(patience.min(Duration::from_secs(3_600)));
         self
+    }
+
+    /// Says that running twice does no more than running once, of a method that is called [by name](crate::by_name). Of any other its trait says so,
+    /// and this changes nothing.
+    #[must_use]
+    pub fn idempotent(mut self) -> Self {
+        self.idempotent = true;
+        self
+    }
+
+    pub(crate) fn is_idempotent(&self) -> bool {
+        self.idempotent
     }
 
     fn asked(&self, deadline: Option<Instant>) -> Asked {
@@ -203,6 +216,10 @@ impl Caller {
             options,
             ..self.clone()
         }
+    }
+
+    pub(crate) fn options(&self) -> &CallOptions {
+        &self.options
     }
 
     /// The same caller with one more interceptor; the first added is the outermost.

@@ -23,6 +23,7 @@
 extern crate self as convoke_rpc;
 
 pub mod balanced;
+pub mod by_name;
 mod caller;
 mod channel;
 mod context;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use convoke_balance::{Health, Instance, InstanceId, Params, Strategy, Update};
 use convoke_rpc::identity::Development;
 use convoke_rpc::{
-    Balanced, BalancedConfig, CallError, CallOptions, Code, Endpoint, Instances, Limits, NoError,
-    Problem, RoleSet, Server, Streaming, service,
+    Balanced, BalancedConfig, CallError, CallOptions, Caller, Code, Encoded, Endpoint, Instances,
+    Limits, NoError, Problem, RoleSet, Server, Streaming, service,
 };
 use convoke_types::Selector;
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,8 @@ trait Compute {
     async fn pour(&self) -> Result<Streaming<usize>, NoError>;
     /// The numbers it is sent, and then its own.
     async fn sum(&self, numbers: Streaming<u32>) -> Result<u32, NoError>;
+    /// Half of an even number.
+    async fn half(&self, number: u32) -> Result<u32, Rude>;
     /// Numbers up to a last one, and who says them.
     #[rpc(idempotent, resumable(after = number))]
     async fn tell(&self, wanted: Wanted) -> Result<Streaming<Told, Rude>, Rude>;
@@ -130,6 +132,14 @@ impl Compute for Worker {
             sum += number;
         }
         Ok(sum)
+    }
+
+    async fn half(&self, number: u32) -> Result<u32, Rude> {
+        if number % 2 == 0 {
+            Ok(number / 2)
+        } else {
+            Err(Rude)
+        }
     }
 
     async fn tell(&self, wanted: Wanted) -> Result<Streaming<Told, Rude>, Rude> {
@@ -260,6 +270,17 @@ impl Fleet {
     fn ran(&self) -> Vec<usize> {
         let ran = |host: &Host| host.board.ran.load(Ordering::SeqCst);
         self.hosts.iter().map(ran).collect()
+    }
+
+    fn waits(&self) -> Vec<usize> {
+        let waits = |host: &Host| host.board.waits.load(Ordering::SeqCst);
+        self.hosts.iter().map(waits).collect()
+    }
+
+    fn close_gates(&self) {
+        for host in &self.hosts {
+            host.board.is_open.store(false, Ordering::SeqCst);
+        }
     }
 
     fn open_gates(&self) {
@@ -659,6 +680,114 @@ async fn a_stream_that_is_to_go_on_nowhere_or_not_at_all_ends_as_others_do() {
 
 fn wanted(last: u64) -> Wanted {
     Wanted { last, after: None }
+}
+
+#[tokio::test]
+async fn who_does_not_have_the_trait_calls_by_name() {
+    let fleet = Fleet::of(2);
+    let (balanced, _) = fleet.client(round_robin());
+    let caller = Caller::from(&balanced);
+    assert_eq!(caller.call_by_name("Compute.half", &8_u32).await, Ok(4_u32));
+    let odd = caller.call_by_name::<_, u32>("Compute.half", &7_u32).await;
+    let Err(CallError::App(own)) = odd else {
+        panic!("it is odd: {odd:?}");
+    };
+    assert_eq!(own.read(), Ok(Rude));
+    // As bytes, by whoever only passes them on.
+    let bytes: Encoded = caller
+        .call_by_name("Compute.half", &Encoded(vec![8]))
+        .await
+        .unwrap();
+    assert_eq!(bytes, Encoded(vec![4]));
+    for (name, code) in [
+        ("half", Code::InvalidArgument),
+        ("Compute.nothing", Code::Unimplemented),
+    ] {
+        let error = caller.call_by_name::<_, u32>(name, &8_u32).await;
+        assert_eq!(error.expect_err(name).code(), Some(code), "{name}");
+    }
+
+    // What may have run is not run again, unless somebody says that it does no harm.
+    for (options, goes_on) in [
+        (CallOptions::new().idempotent(), true),
+        (CallOptions::new(), false),
+    ] {
+        let caller = caller.with(options);
+        let before: Vec<usize> = fleet.waits();
+        let mut calls = JoinSet::new();
+        calls.spawn(async move { caller.call_by_name::<_, usize>("Compute.wait", &()).await });
+        until("one waits", || fleet.waits() != before).await;
+        let at = fleet.waits().iter().position(|it| *it == 1).unwrap();
+        fleet.kill(at).await;
+        if goes_on {
+            until("another waits", || fleet.waits()[1 - at] == 1).await;
+            fleet.open_gates();
+        }
+        let ended = calls.join_next().await.unwrap().unwrap();
+        assert_eq!(ended.is_ok(), goes_on, "{ended:?}");
+        if let Err(error) = ended {
+            assert!(error.may_have_run(), "{error}");
+        }
+        fleet.close_gates();
+    }
+    fleet.end(balanced).await;
+}
+
+#[tokio::test]
+async fn all_are_asked_and_each_has_an_answer_or_a_reason() {
+    let fleet = Fleet::of(4);
+    let (balanced, _) = fleet.client(round_robin());
+    fleet.kill(1).await;
+    let id = |at: usize| fleet.hosts[at].instance.id.clone();
+    fleet.say(Update::Health(id(2), Health::Failed));
+    let mut calls = JoinSet::new();
+    let asking = balanced.clone();
+    calls.spawn(async move {
+        let options = CallOptions::new().timeout(Duration::from_secs(20));
+        asking
+            .call_each::<_, usize>("Compute.who", &(), &options)
+            .await
+    });
+    let all = calls.join_next().await.unwrap().unwrap().unwrap();
+    let ids: Vec<InstanceId> = all.iter().map(|one| one.by.id.clone()).collect();
+    assert!(ids.is_sorted() && ids.len() == 4, "{ids:?}");
+    for one in all {
+        let at = (0..4).find(|at| id(*at) == one.by.id).unwrap();
+        match at {
+            1 | 2 => {
+                let error = one.answer.expect_err("it is gone");
+                assert_eq!(error.code(), Some(Code::Unavailable), "{error}");
+            }
+            _ => assert_eq!(one.answer, Ok(at)),
+        }
+    }
+    let options = CallOptions::new();
+    let nonsense = balanced.call_each::<_, usize>("who", &(), &options).await;
+    assert_eq!(nonsense.unwrap_err().code, Code::InvalidArgument);
+    fleet.end(balanced).await;
+}
+
+#[tokio::test]
+async fn a_call_has_as_many_attempts_as_it_asks_for() {
+    let fleet = Fleet::of(5);
+    for number in 0..5 {
+        fleet.kill(number).await;
+    }
+    for (asked, sent) in [(None, 3), (Some(1), 1), (Some(5), 5)] {
+        let (balanced, client) = fleet.client(round_robin());
+        let options = CallOptions::new();
+        let client = client.with(asked.map_or(options.clone(), |it| options.attempts(it)));
+        client.who().await.expect_err("nobody is there");
+        let counters = balanced.counters();
+        assert_eq!(
+            counters.first_attempts + counters.retries,
+            sent,
+            "{asked:?}"
+        );
+        balanced.close(Duration::ZERO).await;
+    }
+    let (balanced, _) = fleet.client(round_robin());
+    fleet.end(balanced).await;
 }
 
 #[tokio::test]

@@ -197,6 +197,23 @@ impl Balanced {
         opened.iter().filter(|it| it.is_ok()).count()
     }
 
+    /// Every instance that is chosen, however it is, and the way to it.
+    pub(crate) fn everybody(&self) -> Vec<(Arc<Instance>, Result<Channel, Problem>)> {
+        let mut state = self.0.state.lock();
+        self.0.follow(&mut state);
+        let chosen: Vec<Arc<Instance>> = state.view.chosen().cloned().collect();
+        let is_closed = self.0.stop.is_cancelled();
+        let with_channel = chosen.into_iter().map(|instance| {
+            let channel = if is_closed {
+                Err(closed())
+            } else {
+                self.0.channel_to(&mut state, &instance)
+            };
+            (instance, channel)
+        });
+        with_channel.collect()
+    }
+
     /// Takes no new calls, lets those under way end for at most `grace`, then closes all links. Says whether all came to their end.
     pub async fn close(&self, grace: Duration) -> bool {
         self.0.stop.cancel();
@@ -306,8 +323,7 @@ impl Balanced {
             let mut guard = self.0.state.lock();
             let state = &mut *guard;
             if self.0.stop.is_cancelled() {
-                let problem = Problem::new(Code::Unavailable, "this client is closed");
-                return Err(not_sent(problem).retry(Retry::Never));
+                return Err(closed());
             }
             self.0.follow(state);
             let named = state.methods.entry(method.slot());
@@ -434,6 +450,11 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+fn closed() -> Problem {
+    let problem = Problem::new(Code::Unavailable, "this client is closed");
+    not_sent(problem).retry(Retry::Never)
 }
 
 /// Looks after those who wait, and takes in what changes while nobody calls.

@@ -11,6 +11,23 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Encoded(pub Vec<u8>);
 
+impl Encoded {
+    /// The message, as whoever knows its type sees it.
+    ///
+    /// # Errors
+    /// When it is none of this type.
+    pub fn read<'de, T: Deserialize<'de>>(&'de self) -> Result<T, super::DecodeError> {
+        super::from_slice(&self.0)
+    }
+}
+
+/// So that an error that is known as bytes only can be shown.
+impl fmt::Display for Encoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a message of {} bytes", self.0.len())
+    }
+}
+
 /// By this name the codec knows the type; no program can write it for a type of its own.
 pub(super) const NAME: &str = "$convoke::Encoded";
 
