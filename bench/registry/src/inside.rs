@@ -90,7 +90,13 @@ impl Fleet {
         let identity = self.cluster.identity(RoleSet::ALL);
         let anywhere = ([127, 0, 0, 1], 0).into();
         let trust = self.cluster.trust();
-        let limits = Limits::default();
+        // A thousand instances behind ten addresses.
+        let limits = Limits {
+            connections_per_peer: 256,
+            handshakes_per_address: 1_024,
+            handshakes: 1_024,
+            ..Limits::default()
+        };
         Ok(Endpoint::bind_with(Carriers::Tcp, anywhere, identity, trust, limits)?)
     }
 

@@ -180,6 +180,7 @@ impl Process {
         Ok(())
     }
 
+    #[cfg(feature = "peers")]
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }

@@ -209,6 +209,11 @@ impl Channel {
         Ok(link.link.peer_id())
     }
 
+    /// Whether one of its links is open now.
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.slots.iter().any(|place| place.open().is_some())
+    }
+
     /// What carries the first of its links that is open now.
     #[must_use]
     pub fn carrier(&self) -> Option<CarrierKind> {

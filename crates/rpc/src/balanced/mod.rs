@@ -13,7 +13,8 @@
 //! | --- | --- |
 //! | channels | one for each instance in [`Params::members_most`] |
 //! | calls that wait, attempts, retries | those of [`Params`] |
-//! | waiting for a link | [`BalancedConfig::patience`], then another instance is tried |
+//! | waiting for a link | not while somebody else has one; else [`BalancedConfig::patience`], then another instance is tried |
+//! | links that are opened while calls go elsewhere | one for each instance |
 //!
 //! A stream counts as under way with its instance until it ends, and stays with it. A link that is lost under it ends it, unless its method is
 //! resumable: then it goes on with another instance (`resume`).
@@ -22,7 +23,7 @@
 
 mod instances;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -109,6 +110,8 @@ struct State {
     view: View,
     channels: BTreeMap<InstanceId, (Arc<Instance>, Channel)>,
     waiting: BTreeMap<u64, oneshot::Sender<Result<Go, Refusal>>>,
+    /// Instances to which a link is being opened while calls go elsewhere.
+    opening: BTreeSet<InstanceId>,
     /// Names of methods, by their slots: a name is made once.
     methods: BTreeMap<u32, Arc<str>>,
 }
@@ -147,6 +150,7 @@ impl Balanced {
                 view: View::new(service, selector),
                 channels: BTreeMap::new(),
                 waiting: BTreeMap::new(),
+                opening: BTreeSet::new(),
                 methods: BTreeMap::new(),
             }),
             waits: Arc::new(Notify::new()),
@@ -313,8 +317,26 @@ impl Balanced {
         }
     }
 
-    /// Whom a call goes to, once there is room.
+    /// Whom a call goes to, once there is room. No call waits for a link while there is somebody with one.
     async fn pick(
+        &self,
+        method: &'static MethodDescriptor,
+        call: &mut Call,
+    ) -> Result<(Go, Result<Channel, Problem>), Problem> {
+        loop {
+            let (go, channel) = self.choose(method, call).await?;
+            match channel {
+                Ok(channel) if !channel.is_open() => {
+                    if let Some(go) = self.0.open_aside(go, call, &channel) {
+                        return Ok((go, Ok(channel)));
+                    }
+                }
+                channel => return Ok((go, channel)),
+            }
+        }
+    }
+
+    async fn choose(
         &self,
         method: &'static MethodDescriptor,
         call: &mut Call,
@@ -401,6 +423,38 @@ impl Inner {
         let made = (Arc::clone(instance), channel.clone());
         state.channels.insert(instance.id.clone(), made);
         Ok(channel)
+    }
+
+    /// Opens a link to an instance that was chosen and has none, while its call goes to another one. Gives the choice back where nobody else is well
+    /// and has a link: then the call had better wait. Each time an instance is passed over it is left alone for a while, so that a call
+    /// comes here once for each at most.
+    fn open_aside(self: &Arc<Self>, go: Go, call: &Call, channel: &Channel) -> Option<Go> {
+        let id = go.instance.id.clone();
+        let mut state = self.state.lock();
+        let has_link = |(_, channel): &(Arc<Instance>, Channel)| channel.is_open();
+        if go.is_desperate || !state.channels.values().any(has_link) {
+            return Some(go);
+        }
+        state.balancer.pass_over(self.now(), go.ticket, call);
+        self.settle(&mut state);
+        if state.opening.insert(id.clone()) {
+            let (inner, stop) = (Arc::downgrade(self), self.stop.clone());
+            let (channel, patience) = (channel.clone(), self.channel.patience);
+            self.tasks.spawn(async move {
+                let opening = channel.connect_within(patience);
+                let opened = stop.run_until_cancelled(opening).await;
+                let Some(inner) = inner.upgrade() else {
+                    return;
+                };
+                let mut state = inner.state.lock();
+                state.opening.remove(&id);
+                if matches!(opened, Some(Ok(_))) {
+                    state.balancer.connected(&id);
+                    inner.settle(&mut state);
+                }
+            });
+        }
+        None
     }
 
     /// Those who wait hear what became of them. Whoever gave up meanwhile gives its place back.

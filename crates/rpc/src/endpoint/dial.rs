@@ -137,7 +137,12 @@ impl Endpoint {
         let mut reaching = pin!(connect_tcp(from, call.address, &self.0.limits));
         let (socket, round_trip) = match timeout(NEAR, reaching.as_mut()).await {
             Ok(Ok(reached)) => reached,
-            Ok(Err(error)) => return first_of(over_quic, |_| unreachable_tcp(call, &error)).await,
+            Ok(Err(error)) => {
+                // Where the answer that nobody is there comes so soon, one over QUIC would, too.
+                let no_tcp = || unreachable_tcp(call, &error);
+                let second = timeout(HEAD_START_MAX, first_of(over_quic, |_| no_tcp()));
+                return second.await.unwrap_or_else(|_| Err(no_tcp()));
+            }
             Err(_) => return self.dial_far(over_quic, reaching, call).await,
         };
         match self.shake_hands(socket, round_trip, call).await {
