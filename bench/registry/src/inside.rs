@@ -13,6 +13,7 @@ use convoke_rpc::{
 };
 use convoke_types::{Selector, Tag};
 use rustix::time::{ClockId, clock_gettime};
+use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -60,6 +61,7 @@ impl Work for Worker {
 struct Fleet {
     cluster: Development,
     servers: Vec<(Endpoint, Server)>,
+    described: Vec<Instance>,
     instances: Instances,
 }
 
@@ -68,6 +70,7 @@ impl Fleet {
         let mut fleet = Self {
             cluster: Development::new(),
             servers: Vec::new(),
+            described: Vec::new(),
             instances: Instances::new(),
         };
         for worker in workers {
@@ -80,7 +83,8 @@ impl Fleet {
                 addresses: vec![address.as_str().into()],
                 ..Instance::new(InstanceId::named(&format!("worker-{number}")), "Work")
             };
-            fleet.instances.apply([Update::Upsert(instance)])?;
+            fleet.instances.apply([Update::Upsert(instance.clone())])?;
+            fleet.described.push(instance);
             fleet.servers.push((endpoint, server));
         }
         Ok(fleet)
@@ -97,7 +101,13 @@ impl Fleet {
             handshakes: 1_024,
             ..Limits::default()
         };
-        Ok(Endpoint::bind_with(Carriers::Tcp, anywhere, identity, trust, limits)?)
+        Ok(Endpoint::bind_with(
+            Carriers::Tcp,
+            anywhere,
+            identity,
+            trust,
+            limits,
+        )?)
     }
 
     async fn balanced(&self, client: &Endpoint, params: Params) -> Balanced {
@@ -142,20 +152,34 @@ fn idle() -> Worker {
     }
 }
 
+/// With a runtime of one thread, where no thread waits for another and who shares a packet with whom depends on nothing else.
+async fn on_one_thread<F>(measure: impl FnOnce() -> F + Send + 'static) -> anyhow::Result<Values>
+where
+    F: Future<Output = anyhow::Result<Values>>,
+{
+    let measuring = tokio::task::spawn_blocking(move || {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(measure())
+    });
+    measuring.await?
+}
+
 /// Calls that count of each kind in a turn, and how many are under way.
 const CALLS: u64 = 20_000;
 const AT_ONCE: u64 = 16;
 
-/// Processor time for each call of 16 callers; each calls whom `next` says.
-async fn cost_of<'a>(next: impl Fn(u64) -> &'a WorkClient) -> anyhow::Result<f64> {
+/// Processor time for each call of 16 callers. For each call one of these clients is drawn, without a thought for how they are.
+async fn cost_of(clients: &[WorkClient]) -> anyhow::Result<f64> {
     let before = cpu();
     let mut callers = JoinSet::new();
     for caller in 0..AT_ONCE {
-        let clients: Vec<WorkClient> = (0..WORKERS as u64)
-            .map(|number| next(caller + number).clone())
-            .collect();
+        let clients = clients.to_vec();
         callers.spawn(async move {
-            for (number, client) in (0..CALLS / AT_ONCE).zip(clients.iter().cycle()) {
+            let mut drawn = caller + 1;
+            for number in 0..CALLS / AT_ONCE {
+                // A generator of Knuth's, of which the upper bits are good.
+                drawn = drawn.wrapping_mul(6_364_136_223_846_793_005) + 1_442_695_040_888_963_407;
+                let client = &clients[(drawn >> 33) as usize % clients.len()];
                 client.work(&number).await?;
             }
             anyhow::Ok(())
@@ -167,9 +191,13 @@ async fn cost_of<'a>(next: impl Fn(u64) -> &'a WorkClient) -> anyhow::Result<f64
     Ok(micros(cpu() - before) / CALLS as f64)
 }
 
-/// In turns, so that what else the machine does is in both. Both ways have the same links and as many calls on each: with all calls on one link
-/// more of them share a packet, which has nothing to do with choosing.
+/// In turns, so that what else the machine does is in all. Each pair has the same links and as many calls on each: on one link more of them share a
+/// packet, which has nothing to do with choosing.
 pub(crate) async fn overhead(turns: usize) -> anyhow::Result<Values> {
+    on_one_thread(move || compare_with_direct(turns)).await
+}
+
+async fn compare_with_direct(turns: usize) -> anyhow::Result<Values> {
     let fleet = Fleet::of((0..WORKERS).map(|_| idle()))?;
     let client = fleet.endpoint()?;
     let mut direct = Vec::new();
@@ -179,28 +207,49 @@ pub(crate) async fn overhead(turns: usize) -> anyhow::Result<Values> {
         direct.push(WorkClient::new(channel));
     }
     let way = fleet.balanced(&client, Params::lan()).await;
-    let balanced = WorkClient::new(&way);
-    let (mut costs, mut more) = (Vec::new(), Vec::new());
+    let alone = Instances::new();
+    alone.apply(fleet.described.first().cloned().map(Update::Upsert))?;
+    let config = BalancedConfig::default();
+    let all = Selector::everything();
+    let way_to_one = Balanced::new(&client, &alone, "Work", all, config);
+    way_to_one.connect(Duration::from_secs(10)).await;
+    let (many, one) = (WorkClient::new(&way), WorkClient::new(&way_to_one));
+    let mut costs = [const { Vec::new() }; 4];
     for turn in 0..=turns {
-        let plain = cost_of(|number| &direct[number as usize % direct.len()]).await?;
-        let chosen = cost_of(|_| &balanced).await?;
-        // The first turn warms both up.
+        let found = [
+            cost_of(&direct).await?,
+            cost_of(std::slice::from_ref(&many)).await?,
+            cost_of(&direct[..1]).await?,
+            cost_of(std::slice::from_ref(&one)).await?,
+        ];
+        // The first turn warms all up.
         if turn > 0 {
-            costs.push(plain);
-            more.push(chosen - plain);
+            costs[0].push(found[0]);
+            costs[1].push(found[1] - found[0]);
+            costs[2].push(found[2]);
+            costs[3].push(found[3] - found[2]);
         }
     }
     way.close(Duration::from_secs(1)).await;
+    way_to_one.close(Duration::from_secs(1)).await;
     fleet.end(client).await;
+    let [direct, more, direct_to_one, more_to_one] =
+        costs.map(|costs| median(costs).unwrap_or_default());
     Ok(vec![
-        ("direct_cpu_us_per_op", median(costs).unwrap_or_default()),
-        ("cpu_us_per_op", median(more).unwrap_or_default()),
+        ("direct_cpu_us_per_op", direct),
+        ("cpu_us_per_op", more),
+        ("one_direct_cpu_us_per_op", direct_to_one),
+        ("one_cpu_us_per_op", more_to_one),
     ])
 }
 
 /// A thousand instances behind ten addresses. In turns, calls are made while nothing changes, and with a change before each, which every choice
 /// has to take in: less is never done for a change.
 pub(crate) async fn registry(turns: usize) -> anyhow::Result<Values> {
+    on_one_thread(move || call_while_it_changes(turns)).await
+}
+
+async fn call_while_it_changes(turns: usize) -> anyhow::Result<Values> {
     const INSTANCES: usize = 1_000;
     const CALLS: usize = 2_000;
     /// A tenth of them in a second.
@@ -224,7 +273,14 @@ pub(crate) async fn registry(turns: usize) -> anyhow::Result<Values> {
     };
     let selector: Selector = "gpu >= 0 and zone".parse()?;
     let way = Balanced::new(&client, &instances, "Work", selector, config);
-    let linked = way.connect(Duration::from_secs(60)).await;
+    // So many handshakes at once are more than some of them have time for.
+    let mut linked = 0;
+    for _ in 0..20 {
+        linked = way.connect(Duration::from_secs(10)).await;
+        if linked == INSTANCES {
+            break;
+        }
+    }
     anyhow::ensure!(linked == INSTANCES, "links to {linked} instances");
     let calls = WorkClient::new(&way);
     let mut each = Vec::new();
@@ -265,7 +321,9 @@ pub(crate) async fn slow_worker(strategy: Strategy, time: Duration) -> anyhow::R
     };
     let fleet = Fleet::of((0..WORKERS).map(worker))?;
     let client = fleet.endpoint()?;
-    let way = fleet.balanced(&client, Params::lan().strategy(strategy)).await;
+    let way = fleet
+        .balanced(&client, Params::lan().strategy(strategy))
+        .await;
     let calls = WorkClient::new(&way);
     let values = closed_loop(time, move |number: u64| {
         let client = calls.with(CallOptions::new().key(number.to_le_bytes()));

@@ -115,7 +115,9 @@ impl Tally {
         let belongs = {
             let kills = self.kills.lock().expect("nobody panics");
             let recent = kills.iter().rev().take(2);
-            recent.into_iter().any(|at| *at <= now && due <= *at + AFTER_KILL)
+            recent
+                .into_iter()
+                .any(|at| *at <= now && due <= *at + AFTER_KILL)
         };
         let histogram = if belongs { &self.at_kill } else { &self.usual };
         histogram.record(took);
@@ -204,7 +206,10 @@ pub(crate) async fn kill(way: Way, plan: Plan) -> anyhow::Result<Values> {
     let make = || ClusterClient::new(&world.endpoint, &world.registry, config.clone());
     let clients: Vec<ClusterClient> = (0..ways).map(|_| make()).collect();
     for client in &clients {
-        client.service(SERVICE).connect(Duration::from_secs(10)).await;
+        client
+            .service(SERVICE)
+            .connect(Duration::from_secs(10))
+            .await;
     }
     let duties: Vec<DutyClient> = clients
         .iter()

@@ -64,6 +64,10 @@ enum Role {
     #[cfg(feature = "peers")]
     #[command(hide = true)]
     RpcnetWorker(peers::rpcnet::WorkerArguments),
+    /// One measurement of rpcnet.
+    #[cfg(feature = "peers")]
+    #[command(hide = true)]
+    RpcnetMeasure(peers::rpcnet::MeasureArguments),
 }
 
 /// Our name in the results.
@@ -85,6 +89,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Some(Role::Worker(arguments)) => return world::work(arguments).await,
         #[cfg(feature = "peers")]
         Some(Role::RpcnetWorker(arguments)) => return peers::rpcnet::work(arguments).await,
+        #[cfg(feature = "peers")]
+        Some(Role::RpcnetMeasure(arguments)) => return peers::rpcnet::measure(arguments).await,
         None => {}
     }
     bench_measure::allow_descriptors()?;

@@ -140,7 +140,13 @@ fn endpoint(cluster: &Development, key: NodeKey, at: SocketAddr) -> anyhow::Resu
         ..Limits::default()
     };
     let trust = cluster.trust();
-    Ok(Endpoint::bind_with(Carriers::Both, at, identity, trust, limits)?)
+    Ok(Endpoint::bind_with(
+        Carriers::Both,
+        at,
+        identity,
+        trust,
+        limits,
+    )?)
 }
 
 fn record_of(home: &Path) -> PathBuf {
@@ -314,9 +320,7 @@ impl World {
 /// How a worker is, as far as a registry has heard.
 pub(crate) fn health(registry: &WorkerRegistry, node: NodeId) -> Option<Health> {
     let all = registry.select(SERVICE, &Selector::everything());
-    let of_node = |it: &convoke_balance::InstanceId| {
-        matches!(it, convoke_balance::InstanceId::Node { node: of, .. } if *of == node)
-    };
+    let of_node = |it: &convoke_balance::InstanceId| matches!(it, convoke_balance::InstanceId::Node { node: of, .. } if *of == node);
     all.iter().find(|it| of_node(&it.id)).map(|it| it.health)
 }
 

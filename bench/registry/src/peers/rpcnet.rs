@@ -5,17 +5,19 @@
 //! ours around them, since its own is a constant of 30 s. It knows no idempotent methods and tries nothing again, and has no resumable streams, so
 //! that there is one method and all failures count.
 //!
-//! Its tasks have no end, so each measurement has a runtime of its own and ends with that. In `detect` each turn has a new cluster: a worker that
+//! Its tasks have no end and it prints where it listens, so each measurement is a process of its own. In `detect` each turn has a new cluster: a worker that
 //! was killed stays on the list of those that are probed, and each of them makes the next one take longer.
 
 use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use bench_measure::Running;
 use bench_report::median;
 use clap::Args;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -26,7 +28,6 @@ use rpcnet::cluster::{
 use rpcnet::{RpcConfig, RpcServer};
 use s2n_quic::Client as Quic;
 use tempfile::TempDir;
-use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
@@ -97,7 +98,9 @@ async fn join(
         gossip,
         ..ClusterConfig::default()
     };
-    server.enable_cluster(config, seeds, Arc::new(client)).await?;
+    server
+        .enable_cluster(config, seeds, Arc::new(client))
+        .await?;
     Ok(())
 }
 
@@ -157,88 +160,130 @@ impl Fleet {
     }
 }
 
-/// Runs it in a runtime that ends all that it began.
-async fn apart<T, F>(work: impl FnOnce() -> F + Send + 'static) -> anyhow::Result<T>
-where
-    T: Send + 'static,
-    F: Future<Output = anyhow::Result<T>>,
-{
-    let running = tokio::task::spawn_blocking(move || {
-        let runtime = Runtime::new().context("start a runtime")?;
-        let done = runtime.block_on(work());
-        runtime.shutdown_background();
-        done
+/// What a measurement is told.
+#[derive(Args)]
+pub(crate) struct MeasureArguments {
+    /// Whom to kill in `detect`.
+    #[arg(long)]
+    detect: Option<usize>,
+    /// How long workers are killed, if they are.
+    #[arg(long, default_value_t = 0)]
+    seconds: u64,
+    #[arg(long, default_value_t = 0)]
+    rate: u32,
+}
+
+/// Measures and prints what was found.
+pub(crate) async fn measure(asked: MeasureArguments) -> anyhow::Result<()> {
+    bench_measure::end_with_standard_input();
+    let values = match asked.detect {
+        Some(number) => detect_one(number).await?,
+        None => {
+            let plan = Plan {
+                time: Duration::from_secs(asked.seconds),
+                rate: asked.rate,
+            };
+            kill_while_calling(plan).await?
+        }
+    };
+    let told = values.iter().map(|(name, value)| format!("{name}={value}"));
+    println!("{VALUES}{}", told.collect::<Vec<_>>().join(" "));
+    Ok(())
+}
+
+/// What a measurement says at its end, before what it found.
+const VALUES: &str = "values ";
+
+/// Has it measured by a process of its own.
+async fn apart(asked: Vec<String>, patience: Duration) -> anyhow::Result<Values> {
+    let measuring = tokio::task::spawn_blocking(move || {
+        let mut command = Command::new(std::env::current_exe().context("find this program")?);
+        let running = Running::start(command.arg("rpcnet-measure").args(asked))?;
+        let said = running.line_after(VALUES, patience)?;
+        let value = |said: &str| {
+            let (name, value) = said.split_once('=').context("a name and a value")?;
+            // A few names, as long as the program.
+            Ok((&*name.to_owned().leak(), value.parse()?))
+        };
+        said.split(' ').map(value).collect()
     });
-    running.await?
+    measuring.await?
 }
 
 pub(crate) async fn detect(times: usize) -> anyhow::Result<Values> {
     let mut all = Vec::new();
     for turn in 0..times {
-        let took = apart(move || async move {
-            let mut fleet = Fleet::start().await?;
-            let number = turn % fleet.workers.len();
-            let address = fleet.workers[number].address();
-            let at = fleet.workers[number].kill()?;
-            while fleet.lists(address).await {
-                anyhow::ensure!(at.elapsed() < PATIENCE * 2, "it is never missed");
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            Ok(at.elapsed())
-        });
-        all.push(took.await?.as_secs_f64() * 1e3);
+        let number = (turn % usize::from(WORKERS)).to_string();
+        let values = apart(vec!["--detect".to_owned(), number], PATIENCE * 4).await?;
+        all.extend(values.into_iter().map(|(_, took)| took));
     }
     let max = all.iter().copied().fold(0.0, f64::max);
-    Ok(vec![("p50_ms", median(all).unwrap_or_default()), ("max_ms", max)])
+    Ok(vec![
+        ("p50_ms", median(all).unwrap_or_default()),
+        ("max_ms", max),
+    ])
+}
+
+async fn detect_one(number: usize) -> anyhow::Result<Values> {
+    let mut fleet = Fleet::start().await?;
+    let address = fleet.workers[number].address();
+    let at = fleet.workers[number].kill()?;
+    while fleet.lists(address).await {
+        anyhow::ensure!(at.elapsed() < PATIENCE * 2, "it is never missed");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(vec![("took_ms", at.elapsed().as_secs_f64() * 1e3)])
 }
 
 pub(crate) async fn kill(plan: Plan) -> anyhow::Result<Values> {
-    apart(move || async move {
-        let mut fleet = Fleet::start().await?;
-        let config = RpcConfig::new(authority(fleet.certs.path()), format!("{}:0", net()(200)))
-            .with_server_name(SERVER_NAME);
-        let client = ClusterClient::new(Arc::clone(&fleet.registry), config);
-        let client = Arc::new(client);
-        let tally = Arc::new(Tally::default());
-        let begun = Instant::now();
-        let calls = {
-            let tally = Arc::clone(&tally);
-            open_loop(plan, begun, move |_, number, due, counts| {
-                let (client, tally) = (Arc::clone(&client), Arc::clone(&tally));
-                async move {
-                    let called = timeout_at((due + DEADLINE).into(), call(&client, number));
-                    let failed = match called.await {
-                        Ok(Ok(())) => None,
-                        Ok(Err(error)) => Some(error),
-                        Err(_) => Some(anyhow::anyhow!("no answer in time")),
-                    };
-                    match failed {
-                        _ if !counts => {}
-                        None => tally.answered(due),
-                        Some(error) => tally.failed(due, &format!("{error:#}")),
-                    }
+    let (seconds, rate) = (plan.time.as_secs().to_string(), plan.rate.to_string());
+    let asked = ["--seconds", &seconds, "--rate", &rate].map(str::to_owned);
+    apart(asked.to_vec(), plan.time + PATIENCE * 4).await
+}
+
+async fn kill_while_calling(plan: Plan) -> anyhow::Result<Values> {
+    let mut fleet = Fleet::start().await?;
+    let config = RpcConfig::new(authority(fleet.certs.path()), format!("{}:0", net()(200)))
+        .with_server_name(SERVER_NAME);
+    let client = Arc::new(ClusterClient::new(Arc::clone(&fleet.registry), config));
+    let tally = Arc::new(Tally::default());
+    let begun = Instant::now();
+    let calls = {
+        let tally = Arc::clone(&tally);
+        open_loop(plan, begun, move |_, number, due, counts| {
+            let (client, tally) = (Arc::clone(&client), Arc::clone(&tally));
+            async move {
+                let called = timeout_at((due + DEADLINE).into(), call(&client, number));
+                let failed = match called.await {
+                    Ok(Ok(())) => None,
+                    Ok(Err(error)) => Some(error),
+                    Err(_) => Some(anyhow::anyhow!("no answer in time")),
+                };
+                match failed {
+                    _ if !counts => {}
+                    None => tally.answered(due),
+                    Some(error) => tally.failed(due, &format!("{error:#}")),
                 }
-            })
-        };
-        let mut workers = std::mem::take(&mut fleet.workers);
-        let killing = {
-            let tally = Arc::clone(&tally);
-            let end = begun + WARM_UP + plan.time;
-            tokio::task::spawn_blocking(move || {
-                let mut all: Vec<&mut Process> = workers.iter_mut().collect();
-                let killed = kill_in_turn(begun, end, &tally, &mut all);
-                (workers, killed)
-            })
-        };
-        calls.await;
-        let listed = fleet.registry.worker_count().await;
-        let (_workers, killed) = killing.await?;
-        killed?;
-        let mut values = tally.values(plan.time);
-        values.push(("listed_at_end", listed as f64));
-        Ok(values)
-    })
-    .await
+            }
+        })
+    };
+    let mut workers = std::mem::take(&mut fleet.workers);
+    let killing = {
+        let tally = Arc::clone(&tally);
+        let end = begun + WARM_UP + plan.time;
+        tokio::task::spawn_blocking(move || {
+            let mut all: Vec<&mut Process> = workers.iter_mut().collect();
+            let killed = kill_in_turn(begun, end, &tally, &mut all);
+            (workers, killed)
+        })
+    };
+    calls.await;
+    let listed = fleet.registry.worker_count().await;
+    let (_workers, killed) = killing.await?;
+    killed?;
+    let mut values = tally.values(plan.time);
+    values.push(("listed_at_end", listed as f64));
+    Ok(values)
 }
 
 async fn call(client: &ClusterClient, number: u64) -> anyhow::Result<()> {
