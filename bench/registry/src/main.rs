@@ -24,8 +24,10 @@ mod world;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use bench_report::{Report, Row};
 use clap::{Parser, Subcommand};
+use tokio::runtime::Builder;
 
 use crate::kill::Way;
 
@@ -74,7 +76,14 @@ enum Role {
 const OURS: &str = "convoke";
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
+    let arguments = Arguments::parse();
+    // Who works or is measured by itself does it with one thread, which is everybody's best.
+    let mut builder = match arguments.role {
+        Some(_) => Builder::new_current_thread(),
+        None => Builder::new_multi_thread(),
+    };
+    let runtime = builder.enable_all().build().context("start a runtime");
+    match runtime.and_then(|runtime| runtime.block_on(run(arguments))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench-registry: {error:#}");
@@ -83,7 +92,6 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.role {
         Some(Role::Worker(arguments)) => return world::work(arguments).await,

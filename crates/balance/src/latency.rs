@@ -105,10 +105,12 @@ impl Usual {
         latency: Duration,
         slack: Duration,
     ) -> (Duration, Duration) {
-        let has_place = self.methods.len() < METHODS;
-        let method =
-            method.filter(|it| has_place || self.methods.contains_key(&Some(Arc::clone(it))));
-        let usual = self.methods.entry(method.cloned()).or_default();
+        let method = method.cloned();
+        let usual = if self.methods.len() < METHODS || self.methods.contains_key(&method) {
+            self.methods.entry(method).or_default()
+        } else {
+            self.methods.entry(None).or_default()
+        };
         usual.learn(now, nanos(latency));
         let usual = usual.usual();
         let calm = pace(latency.saturating_add(slack), usual + nanos(slack));

@@ -324,16 +324,17 @@ async fn calls_go_to_all_in_turn_and_to_a_newcomer_at_once() {
         slow_start: Duration::ZERO,
         ..round_robin()
     });
+    assert_eq!(balanced.connect(Duration::from_secs(5)).await, 2);
     for _ in 0..10 {
         client.who().await.unwrap();
     }
     assert_eq!(fleet.ran(), [5, 5]);
     fleet.add();
+    assert_eq!(balanced.connect(Duration::from_secs(5)).await, 3);
     for _ in 0..9 {
         client.who().await.unwrap();
     }
     assert_eq!(fleet.ran()[2], 3, "{:?}", fleet.ran());
-    assert_eq!(balanced.connect(Duration::from_secs(5)).await, 3);
     fleet.end(balanced).await;
 }
 
@@ -366,6 +367,39 @@ async fn when_an_instance_is_killed_no_call_fails_that_may_run_again() {
         counters.retries <= counters.first_attempts / 5 + 12,
         "{counters:?}"
     );
+    fleet.end(balanced).await;
+}
+
+#[tokio::test]
+async fn no_call_waits_for_a_link_while_somebody_else_has_one() {
+    let mut fleet = Fleet::of(1);
+    // It takes connections and says nothing, as a machine does that hangs.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    fleet.say(Update::Upsert(Instance {
+        addresses: vec![address.as_str().into()],
+        ..Instance::new(InstanceId::named("silent"), "Compute")
+    }));
+    let config = BalancedConfig {
+        params: round_robin(),
+        patience: Duration::from_secs(30),
+        ..BalancedConfig::default()
+    };
+    let all = Selector::everything();
+    let balanced = Balanced::new(&fleet.client, &fleet.instances, "Compute", all, config);
+    balanced.connect(Duration::from_millis(500)).await;
+    let client = ComputeClient::new(&balanced);
+    for _ in 0..200 {
+        assert_eq!(client.who().await, Ok(0));
+    }
+    // A newcomer is called as soon as there is a link, and nobody has to open one for it.
+    fleet.add();
+    let mut calls_it = async || while client.who().await != Ok(1) {};
+    let called = tokio::time::timeout(Duration::from_secs(20), calls_it()).await;
+    called.expect("it gets calls");
+    let counters = balanced.counters();
+    assert_eq!((counters.retries, counters.desperate), (0, 0));
+    drop(silent);
     fleet.end(balanced).await;
 }
 

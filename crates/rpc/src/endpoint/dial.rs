@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! TCP answers within `NEAR`    TCP                       QUIC, if the connection breaks in the handshake
-//! refused, unreachable         QUIC
+//! refused, unreachable         QUIC, for `AFTER_REFUSAL`
 //! not within `NEAR`            QUIC, begun at once       TCP, when it got through and QUIC did not within some round trips
 //! ```
 //!
@@ -38,6 +38,10 @@ use crate::protocol::Protocol;
 const HEAD_START: u32 = 3;
 const HEAD_START_MIN: Duration = Duration::from_millis(100);
 const HEAD_START_MAX: Duration = Duration::from_secs(1);
+
+/// Where TCP is refused so soon, QUIC is there soon or not at all, and gets this long. A process that is about to start shall be found over TCP by the
+/// next attempt: QUIC sends again after a second, and would find it then.
+const AFTER_REFUSAL: Duration = Duration::from_millis(500);
 
 /// How long a protocol that wants QUIC anyway waits until it begins with TCP too: near by QUIC is there by then, and nothing was sent
 /// in vain.
@@ -138,9 +142,8 @@ impl Endpoint {
         let (socket, round_trip) = match timeout(NEAR, reaching.as_mut()).await {
             Ok(Ok(reached)) => reached,
             Ok(Err(error)) => {
-                // Where the answer that nobody is there comes so soon, one over QUIC would, too.
                 let no_tcp = || unreachable_tcp(call, &error);
-                let second = timeout(HEAD_START_MAX, first_of(over_quic, |_| no_tcp()));
+                let second = timeout(AFTER_REFUSAL, first_of(over_quic, |_| no_tcp()));
                 return second.await.unwrap_or_else(|_| Err(no_tcp()));
             }
             Err(_) => return self.dial_far(over_quic, reaching, call).await,
