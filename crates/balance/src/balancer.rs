@@ -90,6 +90,11 @@ pub struct Go {
     pub ticket: Ticket,
     /// Nobody is well, and this is the least bad.
     pub is_desperate: bool,
+    /// Its link was lost, or none could be opened, and nobody knows yet whether there is one again.
+    pub finds_out: bool,
+    /// When it takes longer than this, an attempt that may run twice had better be made with somebody else as well; `None` if nobody knows what is
+    /// usual.
+    pub patience: Option<Duration>,
 }
 
 /// What becomes of a call.
@@ -411,7 +416,7 @@ impl Balancer {
         }
     }
 
-    /// There is no link to the instance of this choice, and its call goes elsewhere meanwhile: it is as if it had not been chosen, and it is left
+    /// There is no link to the instance of this choice any more, and its call goes elsewhere meanwhile: it is as if it had not been chosen, and it is left
     /// alone until there is a link, or for a while.
     pub fn pass_over(&mut self, now: Moment, ticket: Ticket, call: &Call) {
         let Some(open) = self.close(ticket.0) else {
@@ -620,12 +625,16 @@ impl Balancer {
             self.counters.first_attempts += 1;
             self.budget.first_attempt();
         }
+        let usual = self.usual.of(call.method.as_ref());
+        let patience = usual.map(|it| self.params.hedge_after.max(it * 10));
         let is_desperate = self.grade != Grade::Well;
         self.counters.desperate += u64::from(is_desperate);
         Some(Go {
             instance: member.instance.clone(),
             ticket: Ticket(number),
             is_desperate,
+            finds_out: member.link.pause.is_some(),
+            patience,
         })
     }
 

@@ -117,6 +117,12 @@ impl Usual {
         (pace(latency, usual), calm)
     }
 
+    /// How long calls of a method usually take, if that is known.
+    pub(crate) fn of(&self, method: Option<&Arc<str>>) -> Option<Duration> {
+        let usual = self.methods.get(&method.cloned())?;
+        Some(Duration::from_nanos(usual.usual() as u64))
+    }
+
     /// The pace of a call that has taken so long already; `None` if nobody knows what is usual.
     pub(crate) fn pace_of(&self, method: Option<&Arc<str>>, latency: Duration) -> Option<Duration> {
         let usual = self

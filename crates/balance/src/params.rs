@@ -77,6 +77,10 @@ pub struct Params {
     pub retry_per_second: u32,
     /// Retries that may be saved up. 1 – 1,000. With a link all calls that were on it are lost at once, and those that find nothing saved fail.
     pub retry_saved: u32,
+    /// An attempt that may run twice and takes longer than this, and than ten times what calls of its method usually take, is made with another
+    /// instance as well, out of the same budget; who answers first counts. 10 ms – 10 s, and the longest there is for never. Shorter waits less for
+    /// somebody who has fallen silent, and spends retries on who is merely slow.
+    pub hedge_after: Duration,
     /// Attempts of one call, the first included. 1 – 5.
     pub attempts: u32,
     /// The first pause before a retry is random below this, doubled each time. 1 ms – 1 s.
@@ -126,6 +130,7 @@ impl Params {
             retry_permille: 200,
             retry_per_second: 1,
             retry_saved: 100,
+            hedge_after: Duration::from_millis(50),
             attempts: 3,
             backoff: Duration::from_millis(20),
             backoff_most: Duration::from_secs(1),
@@ -137,6 +142,7 @@ impl Params {
     pub fn wan() -> Self {
         Self {
             link_pause: Duration::from_millis(500),
+            hedge_after: Duration::from_millis(500),
             backoff: Duration::from_millis(100),
             backoff_most: Duration::from_secs(5),
             wait_most: Duration::from_secs(2),

@@ -67,8 +67,8 @@ pub struct ChannelConfig {
     /// What carries the links; the faster one that gets through when nobody says.
     pub carrier: Option<CarrierKind>,
     /// How often a channel whose link is over the slower carrier, because the faster one did not get through, tries the faster one
-    /// again at the latest; it begins after a second, and waits twice as long each time. Default 60 s, at least 10 ms; an attempt costs a handshake. New calls then go over the new link, and the old one ends
-    /// when its last call has.
+    /// again at the latest; the first time is after a second, and each pause is twice as long as the one before. Default 60 s, at least 10 ms;
+    /// an attempt costs a handshake. New calls then go over the new link, and the old one ends when its last call has.
     pub second_look: Duration,
     /// The longest a call waits for a link. Default 5 s; a call's own deadline may be earlier.
     pub patience: Duration,
@@ -209,6 +209,12 @@ impl Channel {
     pub async fn connect_within(&self, time: Duration) -> Result<NodeId, Problem> {
         let link = self.link(Some(Instant::now() + time)).await?;
         Ok(link.link.peer_id())
+    }
+
+    /// Whether it has had a link.
+    pub(crate) fn had_link(&self) -> bool {
+        let mut places = self.0.slots.iter();
+        places.any(|place| place.link.load().is_some())
     }
 
     /// Whether one of its links is open now.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use convoke_balance::{Health, Instance, InstanceId, Params, Strategy, Update};
+use convoke_balance::{Health, Instance, InstanceId, Params, Standing, Strategy, Update};
 use convoke_rpc::identity::Development;
 use convoke_rpc::{
     Balanced, BalancedConfig, CallError, CallOptions, Caller, Code, Encoded, Endpoint, Instances,
@@ -324,17 +324,16 @@ async fn calls_go_to_all_in_turn_and_to_a_newcomer_at_once() {
         slow_start: Duration::ZERO,
         ..round_robin()
     });
-    assert_eq!(balanced.connect(Duration::from_secs(5)).await, 2);
     for _ in 0..10 {
         client.who().await.unwrap();
     }
     assert_eq!(fleet.ran(), [5, 5]);
     fleet.add();
-    assert_eq!(balanced.connect(Duration::from_secs(5)).await, 3);
     for _ in 0..9 {
         client.who().await.unwrap();
     }
     assert_eq!(fleet.ran()[2], 3, "{:?}", fleet.ran());
+    assert_eq!(balanced.connect(Duration::from_secs(5)).await, 3);
     fleet.end(balanced).await;
 }
 
@@ -371,35 +370,74 @@ async fn when_an_instance_is_killed_no_call_fails_that_may_run_again() {
 }
 
 #[tokio::test]
-async fn no_call_waits_for_a_link_while_somebody_else_has_one() {
-    let mut fleet = Fleet::of(1);
-    // It takes connections and says nothing, as a machine does that hangs.
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = silent.local_addr().unwrap().to_string();
-    fleet.say(Update::Upsert(Instance {
-        addresses: vec![address.as_str().into()],
-        ..Instance::new(InstanceId::named("silent"), "Compute")
-    }));
+async fn no_call_finds_out_whether_a_lost_link_is_back() {
+    let fleet = Fleet::of(2);
     let config = BalancedConfig {
-        params: round_robin(),
+        params: Params {
+            hedge_after: Duration::MAX,
+            ..round_robin()
+        },
         patience: Duration::from_secs(30),
+        seed: Some(7),
         ..BalancedConfig::default()
     };
     let all = Selector::everything();
     let balanced = Balanced::new(&fleet.client, &fleet.instances, "Compute", all, config);
-    balanced.connect(Duration::from_millis(500)).await;
+    assert_eq!(balanced.connect(Duration::from_secs(5)).await, 2);
     let client = ComputeClient::new(&balanced);
-    for _ in 0..200 {
+    fleet.kill(1).await;
+    let id = &fleet.hosts[1].instance.id;
+    let left_alone_for = || {
+        let all = balanced.explain();
+        match &all.iter().find(|it| it.id == *id).unwrap().standing {
+            Standing::LinkDown(left) => *left,
+            _ => Duration::ZERO,
+        }
+    };
+    while left_alone_for().is_zero() {
+        client.who().await.unwrap();
+    }
+    // Twice more its pause is over and it is somebody's turn to find out.
+    let before = balanced.counters();
+    while left_alone_for() < Duration::from_millis(250) {
         assert_eq!(client.who().await, Ok(0));
     }
-    // A newcomer is called as soon as there is a link, and nobody has to open one for it.
-    fleet.add();
-    let mut calls_it = async || while client.who().await != Ok(1) {};
-    let called = tokio::time::timeout(Duration::from_secs(20), calls_it()).await;
-    called.expect("it gets calls");
+    let after = balanced.counters();
+    assert_eq!(after.retries, before.retries);
+    assert_eq!(after.desperate, 0);
+    fleet.end(balanced).await;
+}
+
+#[tokio::test]
+async fn an_idempotent_call_does_not_wait_for_who_has_fallen_silent() {
+    let fleet = Fleet::of(2);
+    let (balanced, client) = fleet.client(Params {
+        hedge_after: Duration::from_millis(1),
+        ..round_robin()
+    });
+    balanced.connect(Duration::from_secs(5)).await;
+    // What is usual has to be known first.
+    fleet.open_gates();
+    for _ in 0..100 {
+        client.wait().await.unwrap();
+    }
+    let closed = &fleet.hosts[0].board;
+    closed.is_open.store(false, Ordering::SeqCst);
+    for _ in 0..20 {
+        assert_eq!(
+            client.wait().await,
+            Ok(1),
+            "nobody answers at the other one"
+        );
+    }
+    // What it was given was given up there as well.
+    until("nobody waits there", || {
+        closed.waits.load(Ordering::SeqCst) == 0
+    })
+    .await;
     let counters = balanced.counters();
-    assert_eq!((counters.retries, counters.desperate), (0, 0));
-    drop(silent);
+    assert!(counters.retries > 0, "{counters:?}");
+    assert_eq!(counters.first_attempts, 120, "{counters:?}");
     fleet.end(balanced).await;
 }
 

@@ -13,7 +13,7 @@
 //! | --- | --- |
 //! | channels | one for each instance in [`Params::members_most`] |
 //! | calls that wait, attempts, retries | those of [`Params`] |
-//! | waiting for a link | not while somebody else has one; else [`BalancedConfig::patience`], then another instance is tried |
+//! | waiting for a link | [`BalancedConfig::patience`], then another instance is tried; not for one that was lost, while somebody else has one |
 //! | links that are opened while calls go elsewhere | one for each instance |
 //!
 //! A stream counts as under way with its instance until it ends, and stays with it. A link that is lost under it ends it, unless its method is
@@ -36,6 +36,7 @@ use convoke_balance::{
 use convoke_types::{Changed, Code, Moment, Problem, Retry, Selector};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -252,14 +253,33 @@ impl Balanced {
         let mut may_have_run = false;
         loop {
             let (go, channel) = self.pick(method, &mut call).await?;
+            let patience = go.patience.filter(|_| method.is_idempotent());
             let hold = Hold::new(&self.0, go);
             // One that says no address is as one that cannot be reached: there are others.
-            let answered = match channel {
+            let (hold, answered) = match channel {
                 Ok(channel) => {
                     asked.sent += 1;
-                    attempt(channel).await
+                    let mut first = attempt(channel);
+                    let soon = match patience {
+                        Some(patience) => timeout(patience, first.as_mut()).await.ok(),
+                        None => Some(first.as_mut().await),
+                    };
+                    match soon {
+                        Some(answered) => (hold, answered),
+                        None => {
+                            let beside = self.beside(
+                                method,
+                                &mut call,
+                                asked.attempts,
+                                hold,
+                                first,
+                                &mut attempt,
+                            );
+                            Box::pin(beside).await
+                        }
+                    }
                 }
-                Err(problem) => Err(problem),
+                Err(problem) => (hold, Err(problem)),
             };
             let problem = match answered {
                 Ok(answer) => return Ok((answer, hold)),
@@ -287,6 +307,62 @@ impl Balanced {
                 Verdict::Stop(_) => return Err(problem),
             }
         }
+    }
+
+    /// Awaits an attempt that takes suspiciously long, as with somebody who has fallen silent, and makes another one beside it, if there is budget
+    /// and somebody to make it with. Who answers first counts.
+    #[cold]
+    async fn beside<'a, T>(
+        &self,
+        method: &'static MethodDescriptor,
+        call: &mut Call,
+        attempts: Option<u32>,
+        hold: Hold,
+        mut first: Boxed<'a, Result<T, Problem>>,
+        attempt: &mut impl FnMut(Channel) -> Boxed<'a, Result<T, Problem>>,
+    ) -> (Hold, Result<T, Problem>) {
+        let mut other = call.clone().again(hold.instance().id.clone());
+        let verdict = {
+            let mut state = self.0.state.lock();
+            let now = self.0.now();
+            state
+                .balancer
+                .retry(now, Safety::Idempotent, &other, attempts, None)
+        };
+        if let Verdict::Stop(_) = verdict {
+            return (hold, first.await);
+        }
+        *call = other.clone();
+        let second = async {
+            let (go, channel) = self.pick(method, &mut other).await.ok()?;
+            let beside = Hold::new(&self.0, go);
+            if beside.instance().id == hold.instance().id {
+                return None;
+            }
+            match attempt(channel.ok()?).await {
+                Ok(answer) => Some((beside, answer)),
+                Err(problem) => {
+                    beside.end(Outcome::of(problem.code));
+                    None
+                }
+            }
+        };
+        let answered = tokio::select! {
+            biased;
+            answered = first.as_mut() => answered,
+            second = second => match second {
+                Some((beside, answer)) => {
+                    hold.end(Outcome::Late);
+                    return (beside, Ok(answer));
+                }
+                None => first.await,
+            },
+        };
+        // Of two attempts nobody can say that neither ran.
+        (
+            hold,
+            answered.map_err(|problem| problem.changed(Changed::Maybe)),
+        )
     }
 
     /// For an attempt that is itself a retry of something else.
@@ -317,7 +393,7 @@ impl Balanced {
         }
     }
 
-    /// Whom a call goes to, once there is room. No call waits for a link while there is somebody with one.
+    /// Whom a call goes to, once there is room. No call waits for a link that was lost while there is somebody with one.
     async fn pick(
         &self,
         method: &'static MethodDescriptor,
@@ -326,7 +402,7 @@ impl Balanced {
         loop {
             let (go, channel) = self.choose(method, call).await?;
             match channel {
-                Ok(channel) if !channel.is_open() => {
+                Ok(channel) if !channel.is_open() && (go.finds_out || channel.had_link()) => {
                     if let Some(go) = self.0.open_aside(go, call, &channel) {
                         return Ok((go, Ok(channel)));
                     }
@@ -425,7 +501,7 @@ impl Inner {
         Ok(channel)
     }
 
-    /// Opens a link to an instance that was chosen and has none, while its call goes to another one. Gives the choice back where nobody else is well
+    /// Opens a link to an instance that was chosen and has none any more, while its call goes to another one. Gives the choice back where nobody else is well
     /// and has a link: then the call had better wait. Each time an instance is passed over it is left alone for a while, so that a call
     /// comes here once for each at most.
     fn open_aside(self: &Arc<Self>, go: Go, call: &Call, channel: &Channel) -> Option<Go> {
