@@ -90,6 +90,11 @@ pub struct Go {
     pub ticket: Ticket,
     /// Nobody is well, and this is the least bad.
     pub is_desperate: bool,
+    /// Its link was lost, or none could be opened, and nobody knows yet whether there is one again.
+    pub finds_out: bool,
+    /// When it takes longer than this, an attempt that may run twice had better be made with somebody else as well; `None` if nobody knows what is
+    /// usual.
+    pub patience: Option<Duration>,
 }
 
 /// What becomes of a call.
@@ -411,6 +416,22 @@ impl Balancer {
         }
     }
 
+    /// There is no link to the instance of this choice any more, and its call goes elsewhere meanwhile: it is as if it had not been chosen, and it is left
+    /// alone until there is a link, or for a while.
+    pub fn pass_over(&mut self, now: Moment, ticket: Ticket, call: &Call) {
+        let Some(open) = self.close(ticket.0) else {
+            return;
+        };
+        if call.attempts == 0 {
+            self.counters.first_attempts = self.counters.first_attempts.saturating_sub(1);
+            self.budget.no_attempt();
+        }
+        if let Some(at) = self.leave(&open) {
+            self.members[at].link.lost(now, &self.params);
+            self.touch();
+        }
+    }
+
     /// What becomes of calls that wait: those for which there is room now go out, those that waited too long are refused.
     pub fn resolve(&mut self, now: Moment) -> Vec<Resolved> {
         let mut resolved = Vec::new();
@@ -604,12 +625,16 @@ impl Balancer {
             self.counters.first_attempts += 1;
             self.budget.first_attempt();
         }
+        let usual = self.usual.of(call.method.as_ref());
+        let patience = usual.map(|it| self.params.hedge_after.max(it * 10));
         let is_desperate = self.grade != Grade::Well;
         self.counters.desperate += u64::from(is_desperate);
         Some(Go {
             instance: member.instance.clone(),
             ticket: Ticket(number),
             is_desperate,
+            finds_out: member.link.pause.is_some(),
+            patience,
         })
     }
 
@@ -722,14 +747,15 @@ impl Balancer {
     fn answered(&mut self, now: Moment, at: usize, method: Option<&Arc<str>>, latency: Duration) {
         let memory = self.params.latency_memory;
         self.average.average(now, latency, memory);
-        let pace = self.usual.learn(now, method, latency);
+        let slack = self.params.limit_slack;
+        let (pace, calm) = self.usual.learn(now, method, latency, slack);
         if self.members[at].link.pause.is_some() {
             self.members[at].link.works();
             self.touch();
         }
         self.change(at, |member, _| {
             member.latency.peak(now, pace, memory);
-            member.limit.answered(now, pace, member.in_flight + 1);
+            member.limit.answered(now, calm, member.in_flight + 1);
         });
         self.judge(now, at, true);
     }

@@ -97,19 +97,30 @@ struct OfMethod {
 }
 
 impl Usual {
-    /// Takes in an answer, and says its pace.
+    /// Takes in an answer, and says its pace; the second one is that of a call that took `slack` longer, next to calls that always do.
     pub(crate) fn learn(
         &mut self,
         now: Moment,
         method: Option<&Arc<str>>,
         latency: Duration,
-    ) -> Duration {
-        let has_place = self.methods.len() < METHODS;
-        let method =
-            method.filter(|it| has_place || self.methods.contains_key(&Some(Arc::clone(it))));
-        let usual = self.methods.entry(method.cloned()).or_default();
+        slack: Duration,
+    ) -> (Duration, Duration) {
+        let method = method.cloned();
+        let usual = if self.methods.len() < METHODS || self.methods.contains_key(&method) {
+            self.methods.entry(method).or_default()
+        } else {
+            self.methods.entry(None).or_default()
+        };
         usual.learn(now, nanos(latency));
-        pace(latency, usual.usual())
+        let usual = usual.usual();
+        let calm = pace(latency.saturating_add(slack), usual + nanos(slack));
+        (pace(latency, usual), calm)
+    }
+
+    /// How long calls of a method usually take, if that is known.
+    pub(crate) fn of(&self, method: Option<&Arc<str>>) -> Option<Duration> {
+        let usual = self.methods.get(&method.cloned())?;
+        Some(Duration::from_nanos(usual.usual() as u64))
     }
 
     /// The pace of a call that has taken so long already; `None` if nobody knows what is usual.

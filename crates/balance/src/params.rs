@@ -55,6 +55,10 @@ pub struct Params {
     /// So many times the least latency is still no sign of a queue. 1.5 – 4. Lower keeps queues shorter and wastes more capacity where
     /// latencies vary by themselves.
     pub limit_tolerance: f64,
+    /// So much is added to every latency before it is looked at for a queue. 0 – 50 ms. Where calls take less than this, whoever answers them is
+    /// made to wait by other programs and by its own sockets for longer than they take; without it that would pass for a queue. More lets
+    /// queues grow by as much.
+    pub limit_slack: Duration,
 
     /// Calls that wait for room; the next one is refused. 0 – 10,000.
     pub waiting_most: usize,
@@ -71,8 +75,12 @@ pub struct Params {
     pub retry_permille: u32,
     /// Retries in a second that are allowed however few calls there are. 0 – 100.
     pub retry_per_second: u32,
-    /// Retries that may be saved up. 1 – 1,000.
+    /// Retries that may be saved up. 1 – 1,000. With a link all calls that were on it are lost at once, and those that find nothing saved fail.
     pub retry_saved: u32,
+    /// An attempt that may run twice and takes longer than this, and than ten times what calls of its method usually take, is made with another
+    /// instance as well, out of the same budget; who answers first counts. 10 ms – 10 s, and the longest there is for never. Shorter waits less for
+    /// somebody who has fallen silent, and spends retries on who is merely slow.
+    pub hedge_after: Duration,
     /// Attempts of one call, the first included. 1 – 5.
     pub attempts: u32,
     /// The first pause before a retry is random below this, doubled each time. 1 ms – 1 s.
@@ -113,6 +121,7 @@ impl Params {
             limit_least: 1,
             limit_most: 1_000,
             limit_tolerance: 2.0,
+            limit_slack: Duration::from_millis(5),
             waiting_most: 1_024,
             wait_most: Duration::from_secs(1),
             attempts_most: 65_536,
@@ -120,7 +129,8 @@ impl Params {
             members_most: 4_096,
             retry_permille: 200,
             retry_per_second: 1,
-            retry_saved: 10,
+            retry_saved: 100,
+            hedge_after: Duration::from_millis(50),
             attempts: 3,
             backoff: Duration::from_millis(20),
             backoff_most: Duration::from_secs(1),
@@ -132,6 +142,7 @@ impl Params {
     pub fn wan() -> Self {
         Self {
             link_pause: Duration::from_millis(500),
+            hedge_after: Duration::from_millis(500),
             backoff: Duration::from_millis(100),
             backoff_most: Duration::from_secs(5),
             wait_most: Duration::from_secs(2),

@@ -122,6 +122,11 @@ impl Budget {
         self.saved = (self.saved + self.per_call).min(self.most);
     }
 
+    /// It was not sent after all.
+    pub fn no_attempt(&mut self) {
+        self.saved = self.saved.saturating_sub(self.per_call);
+    }
+
     /// Takes a retry, if there is one.
     pub fn take(&mut self, now: Moment) -> bool {
         self.refill(now);

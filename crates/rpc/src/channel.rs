@@ -34,6 +34,8 @@ use crate::limits::{ANSWER_STREAMS, Limits};
 use crate::link::{CarrierKind, CloseCode, Link, LinkError, RecvHalf, SendHalf};
 use crate::protocol::Protocol;
 
+/// When the first second look is: a process that has just started may not have had the faster carrier yet.
+const SECOND_LOOK_FIRST: Duration = Duration::from_secs(1);
 /// The least time between two second looks.
 const SECOND_LOOK_MIN: Duration = Duration::from_millis(10);
 
@@ -65,8 +67,8 @@ pub struct ChannelConfig {
     /// What carries the links; the faster one that gets through when nobody says.
     pub carrier: Option<CarrierKind>,
     /// How often a channel whose link is over the slower carrier, because the faster one did not get through, tries the faster one
-    /// again. Default 60 s, at least 10 ms; an attempt costs a handshake. New calls then go over the new link, and the old one ends
-    /// when its last call has.
+    /// again at the latest; the first time is after a second, and each pause is twice as long as the one before. Default 60 s, at least 10 ms;
+    /// an attempt costs a handshake. New calls then go over the new link, and the old one ends when its last call has.
     pub second_look: Duration,
     /// The longest a call waits for a link. Default 5 s; a call's own deadline may be earlier.
     pub patience: Duration,
@@ -209,6 +211,19 @@ impl Channel {
         Ok(link.link.peer_id())
     }
 
+    /// Whether it has had a link.
+    pub(crate) fn had_link(&self) -> bool {
+        let mut places = self.0.slots.iter();
+        places.any(|place| place.link.load().is_some())
+    }
+
+    /// Whether one of its links is open now.
+    pub(crate) fn is_open(&self) -> bool {
+        let is_open = |link: &Arc<ClientLink>| link.is_open();
+        let mut places = self.0.slots.iter();
+        places.any(|place| place.link.load().as_ref().is_some_and(is_open))
+    }
+
     /// What carries the first of its links that is open now.
     #[must_use]
     pub fn carrier(&self) -> Option<CarrierKind> {
@@ -307,7 +322,8 @@ impl Channel {
 
     /// Tries the faster carrier from time to time, while `link` is over the slower one and in use.
     fn look_again(&self, place: &Arc<Place>, link: Arc<ClientLink>) {
-        let every = self.0.config.second_look.max(SECOND_LOOK_MIN);
+        let most = self.0.config.second_look.max(SECOND_LOOK_MIN);
+        let mut pause = SECOND_LOOK_FIRST.min(most);
         let (channel, closed) = (Arc::downgrade(&self.0), self.0.closed.clone());
         let place = Arc::clone(place);
         self.0.tasks.spawn(async move {
@@ -315,8 +331,9 @@ impl Channel {
                 tokio::select! {
                     () = closed.cancelled() => return,
                     _ = link.link.closed() => return,
-                    () = tokio::time::sleep(every) => {}
+                    () = tokio::time::sleep(pause) => {}
                 }
+                pause = (pause * 2).min(most);
                 let Some(channel) = channel.upgrade().map(Self) else {
                     return;
                 };

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use convoke_balance::{Health, Instance, InstanceId, Params, Strategy, Update};
+use convoke_balance::{Health, Instance, InstanceId, Params, Standing, Strategy, Update};
 use convoke_rpc::health::HealthCheckClient;
 use convoke_rpc::identity::Development;
 use convoke_rpc::{
@@ -400,6 +400,78 @@ async fn when_an_instance_is_killed_no_call_fails_that_may_run_again() {
         counters.retries <= counters.first_attempts / 5 + 12,
         "{counters:?}"
     );
+    fleet.end(balanced).await;
+}
+
+#[tokio::test]
+async fn no_call_finds_out_whether_a_lost_link_is_back() {
+    let fleet = Fleet::of(2);
+    let config = BalancedConfig {
+        params: Params {
+            hedge_after: Duration::MAX,
+            ..round_robin()
+        },
+        patience: Duration::from_secs(30),
+        seed: Some(7),
+        ..BalancedConfig::default()
+    };
+    let all = Selector::everything();
+    let balanced = Balanced::new(&fleet.client, &fleet.instances, "Compute", all, config);
+    assert_eq!(balanced.connect(Duration::from_secs(5)).await, 2);
+    let client = ComputeClient::new(&balanced);
+    fleet.kill(1).await;
+    let id = &fleet.hosts[1].instance.id;
+    let left_alone_for = || {
+        let all = balanced.explain();
+        match &all.iter().find(|it| it.id == *id).unwrap().standing {
+            Standing::LinkDown(left) => *left,
+            _ => Duration::ZERO,
+        }
+    };
+    while left_alone_for().is_zero() {
+        client.who().await.unwrap();
+    }
+    // Twice more its pause is over and it is somebody's turn to find out.
+    let before = balanced.counters();
+    while left_alone_for() < Duration::from_millis(250) {
+        assert_eq!(client.who().await, Ok(0));
+    }
+    let after = balanced.counters();
+    assert_eq!(after.retries, before.retries);
+    assert_eq!(after.desperate, 0);
+    fleet.end(balanced).await;
+}
+
+#[tokio::test]
+async fn an_idempotent_call_does_not_wait_for_who_has_fallen_silent() {
+    let fleet = Fleet::of(2);
+    let (balanced, client) = fleet.client(Params {
+        hedge_after: Duration::from_millis(1),
+        ..round_robin()
+    });
+    balanced.connect(Duration::from_secs(5)).await;
+    // What is usual has to be known first.
+    fleet.open_gates();
+    for _ in 0..100 {
+        client.wait().await.unwrap();
+    }
+    let closed = &fleet.hosts[0].board;
+    closed.is_open.store(false, Ordering::SeqCst);
+    for _ in 0..20 {
+        assert_eq!(
+            client.wait().await,
+            Ok(1),
+            "nobody answers at the other one"
+        );
+    }
+    // What it was given was given up there as well.
+    until("nobody waits there", || {
+        closed.waits.load(Ordering::SeqCst) == 0
+    })
+    .await;
+    let counters = balanced.counters();
+    assert!(counters.retries > 0, "{counters:?}");
+    assert_eq!(counters.first_attempts, 120, "{counters:?}");
     fleet.end(balanced).await;
 }
 

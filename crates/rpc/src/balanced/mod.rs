@@ -13,7 +13,8 @@
 //! | --- | --- |
 //! | channels | one for each instance in [`Params::members_most`] |
 //! | calls that wait, attempts, retries | those of [`Params`] |
-//! | waiting for a link | [`BalancedConfig::patience`], then another instance is tried |
+//! | waiting for a link | [`BalancedConfig::patience`], then another instance is tried; not for one that was lost, while somebody else has one |
+//! | links that are opened while calls go elsewhere | one for each instance |
 //!
 //! A stream counts as under way with its instance until it ends, and stays with it. A link that is lost under it ends it, unless its method is
 //! resumable: then it goes on with another instance (`resume`).
@@ -22,7 +23,7 @@
 
 mod instances;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -35,6 +36,7 @@ use convoke_balance::{
 use convoke_types::{Changed, Code, Moment, Problem, Retry, Selector};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -109,6 +111,8 @@ struct State {
     view: View,
     channels: BTreeMap<InstanceId, (Arc<Instance>, Channel)>,
     waiting: BTreeMap<u64, oneshot::Sender<Result<Go, Refusal>>>,
+    /// Instances to which a link is being opened while calls go elsewhere.
+    opening: BTreeSet<InstanceId>,
     /// Names of methods, by their slots: a name is made once.
     methods: BTreeMap<u32, Arc<str>>,
 }
@@ -147,6 +151,7 @@ impl Balanced {
                 view: View::new(service, selector),
                 channels: BTreeMap::new(),
                 waiting: BTreeMap::new(),
+                opening: BTreeSet::new(),
                 methods: BTreeMap::new(),
             }),
             waits: Arc::new(Notify::new()),
@@ -248,14 +253,33 @@ impl Balanced {
         let mut may_have_run = false;
         loop {
             let (go, channel) = self.pick(method, &mut call).await?;
+            let patience = go.patience.filter(|_| method.is_idempotent());
             let hold = Hold::new(&self.0, go);
             // One that says no address is as one that cannot be reached: there are others.
-            let answered = match channel {
+            let (hold, answered) = match channel {
                 Ok(channel) => {
                     asked.sent += 1;
-                    attempt(channel).await
+                    let mut first = attempt(channel);
+                    let soon = match patience {
+                        Some(patience) => timeout(patience, first.as_mut()).await.ok(),
+                        None => Some(first.as_mut().await),
+                    };
+                    match soon {
+                        Some(answered) => (hold, answered),
+                        None => {
+                            let beside = self.beside(
+                                method,
+                                &mut call,
+                                asked.attempts,
+                                hold,
+                                first,
+                                &mut attempt,
+                            );
+                            Box::pin(beside).await
+                        }
+                    }
                 }
-                Err(problem) => Err(problem),
+                Err(problem) => (hold, Err(problem)),
             };
             let problem = match answered {
                 Ok(answer) => return Ok((answer, hold)),
@@ -283,6 +307,69 @@ impl Balanced {
                 Verdict::Stop(_) => return Err(problem),
             }
         }
+    }
+
+    /// Awaits an attempt that takes suspiciously long, as with somebody who has fallen silent, and makes another one beside it, if there is budget
+    /// and somebody to make it with. Who answers first counts.
+    #[cold]
+    async fn beside<'a, T>(
+        &self,
+        method: &'static MethodDescriptor,
+        call: &mut Call,
+        attempts: Option<u32>,
+        hold: Hold,
+        mut first: Boxed<'a, Result<T, Problem>>,
+        attempt: &mut impl FnMut(Channel) -> Boxed<'a, Result<T, Problem>>,
+    ) -> (Hold, Result<T, Problem>) {
+        let mut other = call.clone().again(hold.instance().id.clone());
+        let verdict = {
+            let mut state = self.0.state.lock();
+            let now = self.0.now();
+            state
+                .balancer
+                .retry(now, Safety::Idempotent, &other, attempts, None)
+        };
+        if let Verdict::Stop(_) = verdict {
+            return (hold, first.await);
+        }
+        *call = other.clone();
+        let second = async {
+            let (go, channel) = self.pick(method, &mut other).await.ok()?;
+            let beside = Hold::new(&self.0, go);
+            if beside.instance().id == hold.instance().id {
+                return None;
+            }
+            let answered = match channel {
+                Ok(channel) => attempt(channel).await,
+                Err(problem) => Err(problem),
+            };
+            if let Err(problem) = &answered {
+                let id = beside.instance().id.clone();
+                beside.end(Outcome::of(problem.code));
+                return Some(Err((id, problem.changed != Changed::No)));
+            }
+            answered.ok().map(|answer| Ok((beside, answer)))
+        };
+        let (answered, may_have_run) = tokio::select! {
+            biased;
+            answered = first.as_mut() => (answered, true),
+            second = second => match second {
+                Some(Ok((beside, answer))) => {
+                    hold.end(Outcome::Late);
+                    return (beside, Ok(answer));
+                }
+                Some(Err((id, may_have_run))) => {
+                    call.tried.push(id);
+                    (first.await, may_have_run)
+                }
+                None => (first.await, false),
+            },
+        };
+        let answered = answered.map_err(|problem| match may_have_run {
+            true => problem.changed(Changed::Maybe),
+            false => problem,
+        });
+        (hold, answered)
     }
 
     /// For an attempt that is itself a retry of something else.
@@ -313,8 +400,26 @@ impl Balanced {
         }
     }
 
-    /// Whom a call goes to, once there is room.
+    /// Whom a call goes to, once there is room. No call waits for a link that was lost while there is somebody with one.
     async fn pick(
+        &self,
+        method: &'static MethodDescriptor,
+        call: &mut Call,
+    ) -> Result<(Go, Result<Channel, Problem>), Problem> {
+        loop {
+            let (go, channel) = self.choose(method, call).await?;
+            match channel {
+                Ok(channel) if !channel.is_open() && (go.finds_out || channel.had_link()) => {
+                    if let Some(go) = self.0.open_aside(go, call, &channel) {
+                        return Ok((go, Ok(channel)));
+                    }
+                }
+                channel => return Ok((go, channel)),
+            }
+        }
+    }
+
+    async fn choose(
         &self,
         method: &'static MethodDescriptor,
         call: &mut Call,
@@ -403,6 +508,38 @@ impl Inner {
         let made = (Arc::clone(instance), channel.clone());
         state.channels.insert(instance.id.clone(), made);
         Ok(channel)
+    }
+
+    /// Opens a link to an instance that was chosen and has none any more, while its call goes to another one. Gives the choice back where nobody else is well
+    /// and has a link: then the call had better wait. Each time an instance is passed over it is left alone for a while, so that a call
+    /// comes here once for each at most.
+    fn open_aside(self: &Arc<Self>, go: Go, call: &Call, channel: &Channel) -> Option<Go> {
+        let id = go.instance.id.clone();
+        let mut state = self.state.lock();
+        let has_link = |(_, channel): &(Arc<Instance>, Channel)| channel.is_open();
+        if go.is_desperate || !state.channels.values().any(has_link) {
+            return Some(go);
+        }
+        state.balancer.pass_over(self.now(), go.ticket, call);
+        self.settle(&mut state);
+        if state.opening.insert(id.clone()) {
+            let (inner, stop) = (Arc::downgrade(self), self.stop.clone());
+            let (channel, patience) = (channel.clone(), self.channel.patience);
+            self.tasks.spawn(async move {
+                let opening = channel.connect_within(patience);
+                let opened = stop.run_until_cancelled(opening).await;
+                let Some(inner) = inner.upgrade() else {
+                    return;
+                };
+                let mut state = inner.state.lock();
+                state.opening.remove(&id);
+                if matches!(opened, Some(Ok(_))) {
+                    state.balancer.connected(&id);
+                    inner.settle(&mut state);
+                }
+            });
+        }
+        None
     }
 
     /// Those who wait hear what became of them. Whoever gave up meanwhile gives its place back.

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! TCP answers within `NEAR`    TCP                       QUIC, if the connection breaks in the handshake
-//! refused, unreachable         QUIC                      TCP, if it gets through now: who is called was just started
+//! refused, unreachable         QUIC, for `AFTER_REFUSAL` TCP, if it gets through now: who is called was just started
 //! not within `NEAR`            QUIC, begun at once       TCP, when it got through and QUIC did not within some round trips
 //! ```
 //!
@@ -38,6 +38,10 @@ use crate::protocol::Protocol;
 const HEAD_START: u32 = 3;
 const HEAD_START_MIN: Duration = Duration::from_millis(100);
 const HEAD_START_MAX: Duration = Duration::from_secs(1);
+
+/// Where TCP is refused so soon, QUIC is there soon or not at all, and gets this long; then TCP is tried once more. A process that is about to start shall be
+/// found over TCP: QUIC sends again after a second, and would find it then.
+const AFTER_REFUSAL: Duration = Duration::from_millis(500);
 
 /// How long a protocol that wants QUIC anyway waits until it begins with TCP too: near by QUIC is there by then, and nothing was sent
 /// in vain.
@@ -138,8 +142,13 @@ impl Endpoint {
         let (socket, round_trip) = match timeout(NEAR, reaching.as_mut()).await {
             Ok(Ok(reached)) => reached,
             Ok(Err(error)) => {
-                let link = first_of(over_quic, |_| unreachable_tcp(call, &error)).await?;
-                return Ok(self.rather_tcp(sockets, link, call).await);
+                let no_tcp = || unreachable_tcp(call, &error);
+                let second = timeout(AFTER_REFUSAL, first_of(over_quic, |_| no_tcp()));
+                return match second.await {
+                    Ok(link) => Ok(self.rather_tcp(sockets, link?, call).await),
+                    // Whoever was started meanwhile is there by now.
+                    Err(_) => self.connect_tcp(sockets, call).await,
+                };
             }
             Err(_) => return self.dial_far(over_quic, reaching, call).await,
         };
