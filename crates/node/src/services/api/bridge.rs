@@ -367,8 +367,7 @@ impl Bridge {
         let known = self.known.lock().get(service).cloned()?;
         let has_it = method.is_none_or(|method| known.method(method).is_some());
         let most = if has_it { AGE_MOST } else { AGE_LEAST };
-        let counts =
-            known.at.elapsed() < most && (has_it && known.versions == *versions || !has_it);
+        let counts = known.at.elapsed() < most && (!has_it || known.versions == *versions);
         counts.then_some(known)
     }
 
@@ -500,7 +499,7 @@ async fn describe(
             ))
         })?;
         // Older ones do not say what their messages look like.
-        let schemas = reflection.schemas(&service.to_owned()).await.ok();
+        let schemas = reflection.schemas(service).await.ok();
         Ok((found, schemas))
     };
     let described = asked.await;
