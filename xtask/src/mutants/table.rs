@@ -1432,8 +1432,8 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "all-methods-are-one",
         file: "crates/balance/src/balancer.rs",
-        old: "let pace = self.usual.learn(now, method, latency);",
-        new: "let pace = self.usual.learn(now, method.filter(|it| it.is_empty()), latency);",
+        old: "let (pace, calm) = self.usual.learn(now, method, latency, slack);",
+        new: "let (pace, calm) = self.usual.learn(now, method.filter(|it| it.is_empty()), latency, slack);",
         why: "calls of a slow method pass for a queue, and nobody may be called any more",
         test: balance(
             "simulation",
