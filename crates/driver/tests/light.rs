@@ -162,6 +162,7 @@ async fn calls_go_on_while_the_node_that_is_followed_dies_and_another_one_is_fol
     .await;
 
     calls.close(Duration::from_secs(1)).await;
+    registry.close().await;
     assert!(registry.standing().followed >= 2);
     until("nobody is told", || two.listing.subscribers() == 0).await;
     first_server.shutdown(Duration::ZERO).await;
@@ -206,6 +207,7 @@ async fn what_is_known_stays_and_gets_old_while_nobody_tells(carrier: Carrier) {
     let greeter = GreeterClient::new(calls.service("Greeter"));
     greeter.greet().await.expect("old knowledge is of use");
     calls.close(Duration::from_secs(1)).await;
+    registry.close().await;
     server.shutdown(Duration::ZERO).await;
     works.die().await;
     tells.die().await;

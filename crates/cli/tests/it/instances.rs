@@ -172,6 +172,7 @@ async fn what_nodes_offer_is_shown_with_how_it_is_and_a_light_client_calls_it_wh
     .await;
     inspect.facts().await.expect("the last one answers");
     calls.close(Duration::from_secs(1)).await;
+    registry.close().await;
     endpoint.close().await;
     // Alone of three it decides nothing any more.
     stays.kill().await;
