@@ -389,10 +389,11 @@ async fn no_call_finds_out_whether_a_lost_link_is_back() {
     let id = &fleet.hosts[1].instance.id;
     let left_alone_for = || {
         let all = balanced.explain();
-        match &all.iter().find(|it| it.id == *id).unwrap().standing {
-            Standing::LinkDown(left) => *left,
-            _ => Duration::ZERO,
+        let standing = &all.iter().find(|it| it.id == *id).unwrap().standing;
+        if let Standing::LinkDown(left) = standing {
+            return *left;
         }
+        Duration::ZERO
     };
     while left_alone_for().is_zero() {
         client.who().await.unwrap();
