@@ -38,7 +38,9 @@
 //! - [`rpc::reflection`] lets a server describe itself, with the feature of that name, so that `convoke rpc` can call it with JSON.
 //! - [`cluster`] says who is there: nodes find each other, tell each other facts, and notice who is gone. It shares the endpoint
 //!   with calls, and `Gossip::members` has the addresses to call.
+//! - [`cluster::Cluster`] has all of that in one value: an endpoint, membership, and calls to what others offer.
 //! - [`cluster::ClusterClient`] calls RPC services wherever they are offered, each call on the instance that is best for it; [`balance`] has the settings.
+//!   [`cluster::Director`] is for programs that assign clients to instances instead.
 //! - [`store`] reads, changes and watches what the cluster decided.
 //! - `node`, with the feature of that name, starts a node inside the program: it takes part, votes if it is a master, and keeps what is
 //!   decided. The example `embed` does that.
@@ -75,7 +77,7 @@ pub mod balance {
     //! Which instance of an RPC service gets a call: strategies, limits, retries.
     //!
     //! Nodes offer RPC services with [`Gossip::offer`](crate::cluster::Gossip::offer), and a [`ClusterClient`](crate::cluster::ClusterClient) calls
-    //! them. The example `cluster-client` does both; [`Params`] has every setting.
+    //! them. The examples `cluster` and `cluster-client` do both; [`Params`] has every setting.
 
     #[doc(inline)]
     pub use convoke_balance::*;

@@ -28,6 +28,8 @@
 //! | `table.rs` | which link to a peer is used, and which one goes |
 //! | `dial.rs` | when a link is opened, and to which address |
 //! | `registry.rs` | [`WorkerRegistry`]: which RPC services are offered where |
+//! | `cluster.rs` | [`Cluster`]: all of it in one value |
+//! | `director.rs` | [`Director`]: clients that are told whom to call |
 //! | `cluster_client.rs` | [`ClusterClient`]: calls them, each call on the instance that is best |
 //! | `letters.rs` | letters on their streams |
 //! | `seeds.rs` | [`Seed`]: addresses, names, files |
@@ -40,8 +42,10 @@
 //! Deliberately not here: what a member's facts lead to, and deciding anything.
 #![forbid(unsafe_code)]
 
+mod cluster;
 mod cluster_client;
 mod dial;
+mod director;
 mod error;
 mod gossip;
 mod home;
@@ -55,11 +59,13 @@ mod story;
 mod table;
 mod watchers;
 
+pub use cluster::{Cluster, ClusterBuilder, ClusterError};
 pub use cluster_client::{ClusterClient, WAYS_MOST};
 pub use convoke_membership::{
     Capacity, Condition, Counters, Event, EventKind, Fact, FactError, Facts, Gap, Health, Load,
     Member, Params, Roll, Status, Verdict, Watched,
 };
+pub use director::{ASSIGNED_MOST, Assignment, Director, DirectorConfig, Held, Pooled};
 pub use error::{End, GossipError, StartError};
 pub use gossip::{BESIDE_MOST, Gossip, NodeStatus};
 pub use home::{Boot, BootError, Home};

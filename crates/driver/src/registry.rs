@@ -23,7 +23,7 @@ use std::time::Instant;
 
 use convoke_balance::{Health, Instance, InstanceId, Load, Update};
 use convoke_membership::{Fact, Member, Verdict};
-use convoke_rpc::Instances;
+use convoke_rpc::{Instances, ServiceDescriptor};
 use convoke_types::{Moment, NodeId, Selector, Tag, Tags, codec};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -139,6 +139,21 @@ pub enum UnreadableOffer {
 }
 
 impl Offer {
+    /// Of a service with the methods that this program was built with, so that who lacks a method is passed over without being asked.
+    #[must_use]
+    pub fn of(service: &ServiceDescriptor) -> Self {
+        let names = service.methods.iter().map(|method| method.name());
+        let short = |name: &str| {
+            name.rsplit_once('.')
+                .map_or(name, |(_, short)| short)
+                .to_owned()
+        };
+        Self {
+            methods: Some(names.map(short).collect()),
+            ..Self::default()
+        }
+    }
+
     /// Its bytes. Methods are left out if there is no room for them.
     ///
     /// # Errors

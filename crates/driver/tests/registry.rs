@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use convoke_balance::{Health, Params, Strategy};
-use convoke_driver::{Offer, WorkerRegistry};
+use convoke_driver::{Cluster, ClusterBuilder, Offer, Seed, WorkerRegistry};
 use convoke_rpc::identity::Development;
-use convoke_rpc::{Balanced, BalancedConfig, NoError, Server, service};
+use convoke_rpc::{Balanced, BalancedConfig, CallOptions, Code, NoError, RoleSet, Server, service};
 use convoke_types::Selector;
-use world::{Carrier, Node, all_see_each_other, named, on_every_carrier, until};
+use world::{Carrier, Node, all_see_each_other, anywhere, named, on_every_carrier, until};
 
 #[service]
 trait Greeter {
@@ -108,4 +108,97 @@ async fn what_nodes_offer_is_known_to_all_and_can_be_called_until_they_are_gone(
     server.shutdown(Duration::from_secs(1)).await;
     left.die().await;
     asks.die().await;
+}
+
+fn builder(development: &Development) -> ClusterBuilder {
+    let identity = development.identity(RoleSet::ALL);
+    Cluster::builder(identity, development.trust()).listen(anywhere())
+}
+
+#[tokio::test]
+async fn a_cluster_in_one_value_is_joined_called_by_name_and_left() {
+    let development = Development::new();
+    let shop = builder(&development)
+        .with_gossip_interval(Duration::ZERO)
+        .with_health_check_interval(Duration::from_millis(500))
+        .name("one")
+        .tag("role", "worker")
+        .build()
+        .await
+        .unwrap();
+    let server = shop
+        .endpoint()
+        .serve(GreeterServer::new(Polite(7, AtomicUsize::new(0))))
+        .unwrap();
+    let offer = Offer::of(GreeterClient::descriptor());
+    assert_eq!(offer.methods, Some(vec!["greet".to_owned()]));
+    shop.gossip().offer("Greeter", &offer).await.unwrap();
+    let at = shop.endpoint().local_address().unwrap();
+    let asks = builder(&development)
+        .join([Seed::Address(at)])
+        .build()
+        .await
+        .unwrap();
+    let workers: Selector = "role = worker".parse().unwrap();
+    let known = || asks.registry().select("Greeter", &workers).len();
+    until("the worker is known", || known() == 1).await;
+
+    let options = CallOptions::new().idempotent();
+    let client = asks.client().with(options.timeout(Duration::from_secs(20)));
+    let one: usize = client
+        .call_worker("Greeter.greet", &(), &workers)
+        .await
+        .unwrap();
+    assert_eq!(one, 7);
+    let all = client.call_all_workers("Greeter.greet", &(), &workers);
+    let all = all.await.unwrap();
+    let answers: Vec<_> = all.into_iter().map(|one| one.answer).collect();
+    assert_eq!(answers, [Ok(7_usize)]);
+    let nowhere: Selector = "role = master".parse().unwrap();
+    let nobody = client.call_worker::<_, usize>("Greeter.greet", &(), &nowhere);
+    assert_eq!(nobody.await.unwrap_err().code(), Some(Code::Unavailable));
+    let lacking = client.call_worker::<_, usize>("Greeter.praise", &(), &workers);
+    let lacking = lacking.await.unwrap_err().to_string();
+    assert!(lacking.contains("1 do not have the method"), "{lacking}");
+
+    server.shutdown(Duration::from_secs(1)).await;
+    shop.leave(Duration::from_secs(1)).await;
+    let gone = || asks.registry().select("Greeter", &workers);
+    until("it has left", || {
+        gone().iter().all(|it| it.health == Health::Failed)
+    })
+    .await;
+    asks.leave(Duration::from_secs(1)).await;
+}
+
+#[tokio::test]
+async fn what_a_cluster_cannot_be_built_with_is_said_and_nothing_is_left_running() {
+    let development = Development::new();
+    let at = anywhere();
+    let builder = || {
+        let identity = development.identity(RoleSet::ALL);
+        Cluster::builder(identity, development.trust()).listen(at)
+    };
+    let ms = Duration::from_millis;
+    for (wrong, what) in [
+        (builder().with_gossip_interval(ms(1_001)), "0 to 1 s"),
+        (
+            builder().with_health_check_interval(ms(199)),
+            "200 ms to 10 s",
+        ),
+        (
+            builder().with_health_check_interval(ms(10_001)),
+            "200 ms to 10 s",
+        ),
+        (builder().tag("Role", "worker"), "is no tag"),
+        (builder().name("x".repeat(1_000)), "1000 bytes"),
+    ] {
+        let error = wrong.build().await.expect_err(what).to_string();
+        assert!(error.contains(what), "{error}");
+    }
+    let first = builder().build().await.unwrap();
+    let taken = first.endpoint().local_address().unwrap();
+    let error = builder().listen(taken).build().await.unwrap_err();
+    assert!(error.to_string().contains("could not listen at"), "{error}");
+    first.leave(Duration::ZERO).await;
 }

@@ -2,9 +2,10 @@
 
 mod world;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use convoke_balance::{Health, Instance, InstanceId, Params, Standing, Strategy, Update};
@@ -13,7 +14,7 @@ use convoke_rpc::{
     Balanced, BalancedConfig, CallError, CallOptions, Caller, Code, Encoded, Endpoint, Instances,
     Limits, NoError, Problem, RoleSet, Server, Streaming, service,
 };
-use convoke_types::Selector;
+use convoke_types::{Selector, Tag};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -33,6 +34,8 @@ trait Compute {
     async fn pour(&self) -> Result<Streaming<usize>, NoError>;
     /// The numbers it is sent, and then its own.
     async fn sum(&self, numbers: Streaming<u32>) -> Result<u32, NoError>;
+    /// Writes a number down, which must not happen twice.
+    async fn once(&self, number: u64) -> Result<(), NoError>;
     /// Half of an even number.
     async fn half(&self, number: u32) -> Result<u32, Rude>;
     /// Numbers up to a last one, and who says them.
@@ -83,7 +86,11 @@ struct Board {
     waits: AtomicUsize,
     is_open: AtomicBool,
     gate: Notify,
+    ledger: Arc<Ledger>,
 }
+
+/// How often each number was written down, by whomever.
+type Ledger = Mutex<BTreeMap<u64, u32>>;
 
 struct Waiting<'a>(&'a Board);
 
@@ -134,8 +141,17 @@ impl Compute for Worker {
         Ok(sum)
     }
 
+    async fn once(&self, number: u64) -> Result<(), NoError> {
+        *self.0.ledger.lock().unwrap().entry(number).or_default() += 1;
+        // So that some are under way whenever an instance is killed.
+        for _ in 0..300 {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
     async fn half(&self, number: u32) -> Result<u32, Rude> {
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             Ok(number / 2)
         } else {
             Err(Rude)
@@ -203,6 +219,7 @@ struct Fleet {
     hosts: Vec<Host>,
     instances: Instances,
     client: Endpoint,
+    ledger: Arc<Ledger>,
 }
 
 impl Fleet {
@@ -215,6 +232,7 @@ impl Fleet {
             hosts: Vec::new(),
             instances: Instances::new(),
             client,
+            ledger: Arc::default(),
         };
         for _ in 0..count {
             fleet.add();
@@ -231,19 +249,34 @@ impl Fleet {
         let number = self.hosts.len();
         let board = Arc::new(Board {
             number,
+            ledger: Arc::clone(&self.ledger),
             ..Board::default()
         });
+        let host = self.start(board);
+        self.hosts.push(host);
+    }
+
+    fn start(&self, board: Arc<Board>) -> Host {
         let endpoint = self.host();
         let server = ComputeServer::new(Worker(Arc::clone(&board)));
         let server = Server::builder().service(server).serve(&endpoint).unwrap();
         let instance = described(&endpoint);
         self.say(Update::Upsert(instance.clone()));
-        self.hosts.push(Host {
+        Host {
             board,
             endpoint,
             server,
             instance,
-        });
+        }
+    }
+
+    /// Ends in order, without a word to the registry before, and starts anew elsewhere.
+    async fn restart(&mut self, number: usize) {
+        let next = self.start(Arc::clone(&self.hosts[number].board));
+        let last = std::mem::replace(&mut self.hosts[number], next);
+        last.server.shutdown(Duration::from_secs(2)).await;
+        last.endpoint.close().await;
+        self.say(Update::Remove(last.instance.id));
     }
 
     fn say(&self, update: Update) {
@@ -848,8 +881,8 @@ async fn a_call_has_as_many_attempts_as_it_asks_for() {
     }
     for (asked, sent) in [(None, 3), (Some(1), 1), (Some(5), 5)] {
         let (balanced, client) = fleet.client(round_robin());
-        let options = CallOptions::new();
-        let client = client.with(asked.map_or(options.clone(), |it| options.attempts(it)));
+        let client =
+            client.with(asked.map_or_else(CallOptions::new, |it| CallOptions::new().attempts(it)));
         client.who().await.expect_err("nobody is there");
         let counters = balanced.counters();
         assert_eq!(
@@ -860,6 +893,140 @@ async fn a_call_has_as_many_attempts_as_it_asks_for() {
         balanced.close(Duration::ZERO).await;
     }
     let (balanced, _) = fleet.client(round_robin());
+    fleet.end(balanced).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_under_load_loses_nothing_and_nothing_runs_twice() {
+    let mut fleet = Fleet::of(3);
+    // Streams that keep both processors busy look like a queue to whoever measures small calls beside them.
+    let (balanced, client) = fleet.client(Params {
+        limit_first: 100,
+        limit_least: 100,
+        limit_most: 100,
+        ..Params::lan()
+    });
+    let (is_over, done, next) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicU64::new(0)),
+        Arc::new(AtomicU64::new(0)),
+    );
+    // One of them may be lost when its instance is killed; none is when it is restarted in order.
+    let kills = Arc::new(AtomicBool::new(false));
+    let mut callers = JoinSet::new();
+    for _ in 0..6 {
+        let client = client.with(CallOptions::new().timeout(Duration::from_secs(20)));
+        let (is_over, done, next) = (is_over.clone(), done.clone(), next.clone());
+        let kills = Arc::clone(&kills);
+        callers.spawn(async move {
+            let mut written = Vec::new();
+            while !is_over.load(Ordering::SeqCst) {
+                client.who().await.expect("it may run again");
+                let number = next.fetch_add(1, Ordering::SeqCst);
+                match client.once(&number).await {
+                    Ok(()) => written.push(number),
+                    Err(error) => {
+                        assert!(kills.load(Ordering::SeqCst), "nobody was killed: {error}");
+                        assert!(
+                            error.may_have_run(),
+                            "it could have been tried again: {error}"
+                        );
+                    }
+                }
+                done.fetch_add(1, Ordering::SeqCst);
+            }
+            written
+        });
+    }
+    let mut readers = JoinSet::new();
+    for _ in 0..2 {
+        let (client, is_over) = (client.clone(), Arc::clone(&is_over));
+        readers.spawn(async move {
+            while !is_over.load(Ordering::SeqCst) {
+                let stream = client
+                    .tell(&wanted(20_000))
+                    .await
+                    .expect("somebody is there");
+                assert_eq!(take_all(stream, async |_| {}).await, 20_001);
+            }
+        });
+    }
+    let flows_on = async || {
+        let before = done.load(Ordering::SeqCst);
+        until("calls flow on", || {
+            done.load(Ordering::SeqCst) > before + 60
+        })
+        .await;
+    };
+    for number in [0, 1, 2, 0, 1, 2] {
+        flows_on().await;
+        fleet.restart(number).await;
+    }
+    kills.store(true, Ordering::SeqCst);
+    for number in [0, 1] {
+        flows_on().await;
+        fleet.kill(number).await;
+        let id = fleet.hosts[number].instance.id.clone();
+        flows_on().await;
+        fleet.say(Update::Health(id, Health::Failed));
+    }
+    flows_on().await;
+    is_over.store(true, Ordering::SeqCst);
+    while let Some(ended) = readers.join_next().await {
+        ended.expect("every token came once and in order");
+    }
+    let ledger = Arc::clone(&fleet.ledger);
+    while let Some(written) = callers.join_next().await {
+        for number in written.expect("no call failed that may not") {
+            assert_eq!(ledger.lock().unwrap().get(&number), Some(&1), "{number}");
+        }
+    }
+    let twice = |ledger: &BTreeMap<u64, u32>| ledger.values().filter(|it| **it > 1).count();
+    assert_eq!(twice(&ledger.lock().unwrap()), 0);
+    let counters = balanced.counters();
+    assert!(
+        counters.retries <= counters.first_attempts / 5 + 12,
+        "{counters:?}"
+    );
+    fleet.end(balanced).await;
+}
+
+#[tokio::test]
+async fn versions_are_chosen_by_a_selector_and_followed_as_they_change() {
+    let fleet = Fleet::of(2);
+    let says = |at: usize, version: &str| {
+        let mut instance = fleet.hosts[at].instance.clone();
+        let tag = Tag::with_value("version", version).unwrap();
+        instance.tags.insert(tag).unwrap();
+        fleet.say(Update::Upsert(instance));
+    };
+    says(0, "1.4.0");
+    says(1, "2.0.0");
+    let newer: Selector = "version >= 2.0".parse().unwrap();
+    let config = BalancedConfig {
+        params: Params {
+            slow_start: Duration::ZERO,
+            ..round_robin()
+        },
+        ..BalancedConfig::default()
+    };
+    let balanced = Balanced::new(&fleet.client, &fleet.instances, "Compute", newer, config);
+    let client = ComputeClient::new(&balanced);
+    let asked = async || {
+        let mut seen = [0; 2];
+        for _ in 0..6 {
+            seen[client.who().await.unwrap()] += 1;
+        }
+        seen
+    };
+    assert_eq!(asked().await, [0, 6]);
+    says(0, "2.1.0");
+    assert_eq!(asked().await, [3, 3]);
+    says(0, "1.9.9");
+    says(1, "1.9.9");
+    let error = client.who().await.expect_err("all are older");
+    assert_eq!(error.code(), Some(Code::Unavailable));
+    assert!(!error.may_have_run(), "{error}");
     fleet.end(balanced).await;
 }
 

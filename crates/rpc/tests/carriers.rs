@@ -161,6 +161,39 @@ async fn each_carrier_stands_in_for_the_other() {
 }
 
 #[tokio::test]
+async fn who_is_started_while_it_is_called_is_reached_over_tcp() {
+    let cluster = Development::new();
+    let client = endpoint(&cluster, Carriers::Both);
+    let host = endpoint(&cluster, Carriers::Both);
+    let address = host.local_address().expect("the endpoint is open");
+    host.close().await;
+    drop(host);
+    // TCP is refused at once, and QUIC asks on.
+    let mut calling = JoinSet::new();
+    calling.spawn({
+        let client = client.clone();
+        async move { client.connect(address, None, Protocol::Rpc).await }
+    });
+    let looks = std::cell::Cell::new(0);
+    until("TCP was refused", || looks.replace(looks.get() + 1) == 30).await;
+    let back = std::cell::OnceCell::new();
+    until("the port is free again", || {
+        let bound = try_endpoint_at(&cluster, Carriers::Both, address);
+        bound.is_ok_and(|bound| back.set(bound).is_ok())
+    })
+    .await;
+    let back = back.into_inner().expect("it was just set");
+    let _listener = back
+        .listen(Protocol::Rpc, every_member())
+        .expect("nobody listens yet");
+    let called = calling.join_next().await.expect("one call");
+    let link = called.expect("no panic").expect("it is there in time");
+    assert_eq!(link.carrier(), CarrierKind::Tcp);
+    client.close().await;
+    back.close().await;
+}
+
+#[tokio::test]
 async fn a_peer_who_is_not_who_it_should_be_is_not_tried_again_over_the_other_carrier() {
     let cluster = Development::new();
     let (host, client) = (

@@ -1,110 +1,52 @@
-//! Workers that offer an RPC service, and a client that calls whichever is best.
-//!
-//! In three terminals, in any order:
-//!
-//! ```text
-//! cargo run -p example-cluster-client -- --dir target/cc --listen 127.0.0.1:4800 --name one
-//! cargo run -p example-cluster-client -- --dir target/cc --join 127.0.0.1:4800 --name two
-//! cargo run -p example-cluster-client -- --dir target/cc --join 127.0.0.1:4800 --calls 100
-//! ```
-//!
-//! Kill a worker with `kill -9` while the client calls: the calls go on. The directory stands in for a cluster: in it is the issuer that all of
-//! them get their identity from.
+//! What the example `cluster` does with a director, done with `ClusterClient` alone: the client is a member, knows by itself who is there, and its stream
+//! goes on by itself when a worker is lost. Start workers as the page of `cluster` says; one program at `DIRECTOR_ADDR` has to be there for the others to
+//! find each other, and any member will do: `WORKER_ADDR=127.0.0.1:61000 cargo run -p example-cluster --bin cluster-worker`.
 
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
-use convoke::cluster::{ClusterClient, Fact, Gossip, Offer, Params, Seed, Settings};
-use convoke::rpc::identity::Development;
-use convoke::rpc::{
-    BalancedConfig, CallOptions, Carriers, Endpoint, Limits, NoError, RoleSet, Server,
-};
-
-#[convoke::service]
-trait Compute {
-    /// The square of a number, and who computed it.
-    #[rpc(idempotent)]
-    async fn square(&self, number: u64) -> Result<(u64, String), NoError>;
-}
-
-struct Worker(String);
-
-impl Compute for Worker {
-    async fn square(&self, number: u64) -> Result<(u64, String), NoError> {
-        Ok((number.wrapping_mul(number), self.0.clone()))
-    }
-}
-
-/// A worker with a name, or a client without one.
-#[derive(Parser)]
-struct Arguments {
-    /// The directory that makes the programs one cluster
-    #[arg(long)]
-    dir: PathBuf,
-    /// Where a member may be found
-    #[arg(long)]
-    join: Vec<Seed>,
-    /// Where to listen
-    #[arg(long, default_value = "127.0.0.1:0")]
-    listen: SocketAddr,
-    /// Works under this name
-    #[arg(long)]
-    name: Option<String>,
-    /// Makes so many calls
-    #[arg(long, default_value_t = 10)]
-    calls: u64,
-}
+use convoke::rpc::CallOptions;
+use example_cluster::protocol::compute::Computed;
+use example_cluster::protocol::inference::{InferenceClient, Prompt};
+use example_cluster::{log, member, setting};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let asked = Arguments::parse();
-    let cluster = Development::in_dir(&asked.dir)?;
-    let identity = cluster.identity(RoleSet::ALL);
-    let endpoint = Endpoint::bind_with(
-        Carriers::Both,
-        asked.listen,
-        identity,
-        cluster.trust(),
-        Limits::default(),
-    )?;
-    let facts = asked.name.iter().cloned().map(Fact::Name).collect();
-    let settings = Settings {
-        seeds: asked.join,
-        facts,
-        ..Settings::new(endpoint.clone(), Params::local())
-    };
-    let gossip = Gossip::start(settings).await?;
-    match asked.name {
-        Some(name) => {
-            let server = Server::builder()
-                .service(ComputeServer::new(Worker(name)))
-                .serve(&endpoint)?;
-            gossip.offer("Compute", &Offer::default()).await?;
-            println!("at {}", endpoint.local_address()?);
-            tokio::signal::ctrl_c().await?;
-            gossip.leave().await;
-            server.shutdown(Duration::from_secs(5)).await;
-        }
-        None => {
-            let client = ClusterClient::follow(&endpoint, &gossip, BalancedConfig::default())?;
-            let mut known = client.registry().watch();
-            while client.registry().instances().services().is_empty() {
-                known.changed().await?;
-            }
-            let compute = ComputeClient::new(client.service("Compute"));
-            for number in 0..asked.calls {
-                let within = CallOptions::new().timeout(Duration::from_secs(5));
-                let (square, by) = compute.with(within).square(&number).await?;
-                println!("{square} by {by}");
-            }
-            client.close(Duration::from_secs(1)).await;
-            gossip.leave().await;
-        }
+    log();
+    let cluster = member("127.0.0.1:0".parse()?)?.build().await?;
+    let workers = "role = worker".parse()?;
+    let mut known = cluster.registry().watch();
+    while cluster.registry().select("Inference", &workers).is_empty() {
+        println!("no worker yet");
+        known.changed().await?;
     }
-    endpoint.close().await;
+    // With the types of a service, or by the name of a method:
+    let square = cluster
+        .client()
+        .call_worker("Compute.square", &12_u64, &workers);
+    let Computed { value, by } = square.await?;
+    println!("the square of 12 is {value}, by {by}");
+
+    let inference = cluster.client().service_where("Inference", workers);
+    let inference = InferenceClient::new(inference);
+    // A worker that is alone and fails is back in five seconds.
+    let patient = inference.with(CallOptions::new().resume_for(Duration::from_secs(30)));
+    let prompt = Prompt {
+        text: setting(
+            "CLIENT_PROMPT",
+            "the quick brown fox jumps over the lazy dog",
+        )?,
+        tokens: setting("CLIENT_TOKENS", "200")?,
+        after: None,
+    };
+    let asked = patient.generate(&prompt).await;
+    let mut tokens = asked.map_err(|error| anyhow::anyhow!("{error:?}"))?;
+    while let Some(token) = tokens.next().await {
+        let token = token?;
+        println!("token {} {} from {}", token.sequence, token.word, token.by);
+    }
+    println!("that was all");
+    cluster.leave(Duration::from_secs(1)).await;
     Ok(())
 }

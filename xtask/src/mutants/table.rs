@@ -1558,4 +1558,37 @@ pub(super) const FAULTS: &[Fault] = &[
         test: PLANNED,
         may_hang: false,
     },
+    Fault {
+        name: "stream-that-forgets-where-it-was",
+        file: "crates/rpc/src/resume.rs",
+        old: "                            (this.advance)(&mut this.request, &item);\n",
+        new: "                            let _ = (&item, this.advance);\n",
+        why: "a stream that was cut begins from the beginning",
+        test: rpc("resume::tests::wherever_and_however_often_it_is_cut_what_comes_is_the_whole"),
+        may_hang: false,
+    },
+    Fault {
+        name: "stream-from-who-would-begin-again",
+        file: "crates/rpc/src/caller.rs",
+        old: "goes_on && flags & item::RESUMES == 0",
+        new: "goes_on && flags & item::RESUMES > 1",
+        why: "an older callee begins a stream from the beginning that was cut elsewhere",
+        test: Test {
+            target: Some("balanced"),
+            ..rpc("a_stream_does_not_go_on_with_who_would_begin_again")
+        },
+        may_hang: false,
+    },
+    Fault {
+        name: "killed-and-run-again",
+        file: "crates/rpc/src/balanced/mod.rs",
+        old: "    } else {\n        Safety::MayHaveRun\n    }\n",
+        new: "    } else {\n        Safety::Idempotent\n    }\n",
+        why: "a call that is not idempotent runs twice when its instance is killed",
+        test: Test {
+            target: Some("balanced"),
+            ..rpc("a_rolling_restart_under_load_loses_nothing_and_nothing_runs_twice")
+        },
+        may_hang: false,
+    },
 ];

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use convoke_balance::registry::Full;
-use convoke_balance::{Instance, Registry, Update};
+use convoke_balance::{Delta, Instance, Registry, Update, View};
 use convoke_types::Selector;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -71,11 +71,12 @@ impl Instances {
         self.0.revision.subscribe()
     }
 
-    pub(super) fn revision(&self) -> u64 {
-        *self.0.revision.borrow()
+    /// Brings a view up to what is known, for whoever chooses without calling: what changed for it.
+    pub fn follow(&self, view: &mut View) -> Vec<Delta> {
+        view.follow(&self.0.registry.lock())
     }
 
-    pub(super) fn read<T>(&self, look: impl FnOnce(&Registry) -> T) -> T {
-        look(&self.0.registry.lock())
+    pub(super) fn revision(&self) -> u64 {
+        *self.0.revision.borrow()
     }
 }

@@ -474,7 +474,7 @@ impl Inner {
         if state.seen.replace(revision) == Some(revision) {
             return;
         }
-        let deltas = self.instances.read(|registry| state.view.follow(registry));
+        let deltas = self.instances.follow(&mut state.view);
         for delta in &deltas {
             if let convoke_balance::Delta::Gone(id) = delta {
                 state.channels.remove(id);

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! TCP answers within `NEAR`    TCP                       QUIC, if the connection breaks in the handshake
-//! refused, unreachable         QUIC, for `AFTER_REFUSAL`
+//! refused, unreachable         QUIC, for `AFTER_REFUSAL`  TCP, if it gets through now: who is called was just started
 //! not within `NEAR`            QUIC, begun at once       TCP, when it got through and QUIC did not within some round trips
 //! ```
 //!
@@ -29,8 +29,8 @@ use tracing::debug;
 use super::{Carrier, ConnectError, Endpoint, Sockets};
 use crate::identity::{Certificate, Claims, IdentityError, tls};
 use crate::link::{
-    CarrierKind, HandshakeError, Link, MemoryDoor, MemoryKnock, NEAR, QuicSocket, TcpCarrier,
-    call_tcp, connect_tcp,
+    CarrierKind, CloseCode, HandshakeError, Link, MemoryDoor, MemoryKnock, NEAR, QuicSocket,
+    TcpCarrier, call_tcp, connect_tcp,
 };
 use crate::protocol::Protocol;
 
@@ -144,13 +144,31 @@ impl Endpoint {
             Ok(Err(error)) => {
                 let no_tcp = || unreachable_tcp(call, &error);
                 let second = timeout(AFTER_REFUSAL, first_of(over_quic, |_| no_tcp()));
-                return second.await.unwrap_or_else(|_| Err(no_tcp()));
+                let link = second.await.unwrap_or_else(|_| Err(no_tcp()))?;
+                return Ok(self.rather_tcp(sockets, link, call).await);
             }
             Err(_) => return self.dial_far(over_quic, reaching, call).await,
         };
         match self.shake_hands(socket, round_trip, call).await {
             Err(error) if error.is_about_the_path() => first_of(over_quic, |_| error).await,
             judged => judged,
+        }
+    }
+
+    /// Where TCP was refused and QUIC got through somebody may have begun to listen in between, as one does who is started again: TCP is
+    /// tried once more, since over it the end of that process is noticed at once.
+    async fn rather_tcp(&self, sockets: &Sockets, over_quic: Link, call: Call) -> Link {
+        let from = sockets.local_address().ok();
+        let reached = timeout(NEAR, connect_tcp(from, call.address, &self.0.limits)).await;
+        let Ok(Ok((socket, round_trip))) = reached else {
+            return over_quic;
+        };
+        match timeout(HEAD_START_MAX, self.shake_hands(socket, round_trip, call)).await {
+            Ok(Ok(over_tcp)) => {
+                over_quic.close(CloseCode::Done, "there is a link over TCP, too");
+                over_tcp
+            }
+            Ok(Err(_)) | Err(_) => over_quic,
         }
     }
 
