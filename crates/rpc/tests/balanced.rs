@@ -362,7 +362,7 @@ async fn a_method_that_some_do_not_have_is_called_on_those_that_do() {
     // What every server has besides is in no offer, and is asked all the same.
     let checks = HealthCheckClient::new(&balanced);
     for _ in 0..6 {
-        let health = checks.check(&"Compute".to_owned()).await;
+        let health = checks.check("Compute").await;
         assert_eq!(health, Ok(convoke_rpc::health::Health::Serving));
     }
     fleet.say(Update::Remove(described(&newer).id));

@@ -333,7 +333,7 @@ async fn text_that_would_be_too_long_is_not_made() {
 async fn a_server_says_what_its_messages_look_like_as_json() {
     let (world, reflection, _) = reflecting();
 
-    let schemas = reflection.schemas(&"Store".to_owned()).await.unwrap();
+    let schemas = reflection.schemas("Store").await.unwrap();
 
     let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
     let types = read(&schemas.types);
@@ -349,7 +349,7 @@ async fn a_server_says_what_its_messages_look_like_as_json() {
     assert_eq!(read(&count.answer), reference("Goods"));
     assert_eq!(read(&count.stream_error), reference("NoSuchShelf"));
     assert_eq!(read(&sum.request)["type"], "integer");
-    let unknown = reflection.schemas(&"Shop".to_owned()).await;
+    let unknown = reflection.schemas("Shop").await;
     let Err(CallError::App(problem)) = unknown else {
         panic!("{unknown:?}")
     };

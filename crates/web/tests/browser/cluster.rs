@@ -9,7 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use convoke_types::RoleSet;
 use convoke_web::backend::{
-    Backend, Caller, Condition, Consistency, KeyRead, Part, Principal, Reading, Reply, Start,
+    Backend, Caller, Condition, Consistency, KeyRead, Part, Principal, Reading, Reply, RpcAnswer,
+    RpcCall, Start,
 };
 use convoke_web::model::*;
 use convoke_web::text::{base64_encode, percent_encode};
@@ -1294,6 +1295,15 @@ impl Backend for Cluster {
     }
     fn lock<'a>(&'a self, _: &'a str, _: Consistency) -> Reply<'a, Found<Lock>> {
         soon(Err(Fault::not_found("nobody holds this lock")))
+    }
+    fn rpc_services(&self, part: Part) -> Reply<'_, Page<RpcServiceSummary>> {
+        soon(Ok(self.page(Vec::new(), &part)))
+    }
+    fn rpc_service<'a>(&'a self, _: &'a str) -> Reply<'a, RpcService> {
+        soon(Err(Fault::not_found("no RPC service is offered")))
+    }
+    fn call_rpc<'a>(&'a self, _: &'a Caller, _: RpcCall) -> Reply<'a, RpcAnswer> {
+        soon(Err(Fault::not_found("no RPC service is offered")))
     }
     fn join_tokens(&self, part: Part) -> Reply<'_, Page<JoinToken>> {
         let all = self.state.lock().join_tokens.clone();
