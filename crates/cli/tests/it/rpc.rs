@@ -225,7 +225,8 @@ async fn a_server_lists_what_it_offers() {
     assert_eq!(cellar["name"], "Cellar");
     let expected = json!({
         "name": "Cellar.empty", "kind": "unary", "request": "()", "answer": "u32", "error": "NoError",
-        "idempotent": false, "deadline_ms": null, "callers": ["master"], "doc": "Empties it. For masters."
+        "idempotent": false, "deadline_ms": null, "callers": ["master"], "doc": "Empties it. For masters.",
+        "resumption": null
     });
     assert_eq!(cellar["methods"][1], expected);
     shop.close().await;
