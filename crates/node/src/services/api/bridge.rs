@@ -40,8 +40,7 @@ use convoke_rpc::{
 use convoke_types::Selector;
 use convoke_web::backend::{Caller, RpcAnswer, RpcCall};
 use convoke_web::model::{
-    Kind, METHOD_BYTES, RpcKind, RpcMessages, RpcMethod, RpcSchema, RpcService, RpcTypes, Stamp,
-    roles_of,
+    METHOD_BYTES, RpcKind, RpcMessages, RpcMethod, RpcSchema, RpcService, RpcTypes, roles_of,
 };
 use convoke_web::{Code, Fault, path_at};
 use futures_util::StreamExt;
@@ -51,6 +50,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::ask::Desk;
+use super::instances::{by_age, knows_none, serving, stamp, versions};
 use crate::parts::Slot;
 
 /// Names of services of the cluster itself begin so.
@@ -181,7 +181,7 @@ impl Desk {
             versions: versions(&instances),
             methods: known.methods.iter().map(|it| it.told.clone()).collect(),
             types: known.types.clone(),
-            stamp: observed(),
+            stamp: stamp(ways.registry()),
         })
     }
 
@@ -278,12 +278,7 @@ impl Desk {
 
 impl Bridge {
     fn ways(&self) -> Result<Ways, Fault> {
-        self.ways.get().ok_or_else(|| {
-            Fault::unavailable(
-                "this node takes no part in membership just now, and knows no instances",
-            )
-            .advise("`GET /v1/status` says how its services do")
-        })
+        self.ways.get().ok_or_else(knows_none)
     }
 
     async fn method(
@@ -393,34 +388,6 @@ fn offered(ways: &Ways) -> Vec<String> {
     let mut names = ways.registry().instances().services();
     names.retain(|name| !name.starts_with(INNER));
     names
-}
-
-pub(super) fn serving(instances: &[Arc<Instance>]) -> u64 {
-    let serving = instances.iter().filter(|it| it.health == Health::Serving);
-    serving.count() as u64
-}
-
-/// The newest first, each once.
-pub(super) fn versions(instances: &[Arc<Instance>]) -> Vec<String> {
-    let mut all: Vec<&str> = instances.iter().map(|it| &*it.version).collect();
-    all.sort_by(|a, b| by_age(b).cmp(&by_age(a)));
-    all.dedup();
-    all.retain(|it| !it.is_empty());
-    all.into_iter().map(str::to_owned).collect()
-}
-
-/// Versions in the order of their numbers, and else of their text.
-fn by_age(version: &str) -> (Vec<u64>, &str) {
-    let numbers = version.split(|mark: char| !mark.is_ascii_digit());
-    (numbers.filter_map(|it| it.parse().ok()).collect(), version)
-}
-
-fn observed() -> Stamp {
-    Stamp {
-        kind: Kind::Observed,
-        revision: None,
-        age_ms: None,
-    }
 }
 
 /// Asks one instance of each version what it has.

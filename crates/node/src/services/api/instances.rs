@@ -12,16 +12,13 @@ use convoke_web::model::{Instance, InstanceHealth, Kind, Page, RpcServiceSummary
 use convoke_web::{Code, Fault};
 
 use super::ask::Desk;
-use super::bridge::{serving, versions};
 use super::kv::bad_place;
 use crate::inspect::in_ms;
 
 impl Desk {
     fn registry(&self) -> Result<WorkerRegistry, Fault> {
         let registry = self.parts.registry.get();
-        registry.ok_or_else(|| {
-            Fault::unavailable("this node takes no part in gossip just now, and knows no instances")
-        })
+        registry.ok_or_else(knows_none)
     }
 
     pub(super) fn list_rpc_services(&self, part: &Part) -> Result<Page<RpcServiceSummary>, Fault> {
@@ -115,6 +112,31 @@ impl Desk {
     }
 }
 
+pub(super) fn knows_none() -> Fault {
+    Fault::unavailable("this node takes no part in gossip just now, and knows no instances")
+        .advise("`GET /v1/status` says how its services do")
+}
+
+pub(super) fn serving(instances: &[Arc<Known>]) -> u64 {
+    let serving = instances.iter().filter(|it| it.health == Health::Serving);
+    serving.count() as u64
+}
+
+/// The newest first, each once.
+pub(super) fn versions(instances: &[Arc<Known>]) -> Vec<String> {
+    let mut all: Vec<&str> = instances.iter().map(|it| &*it.version).collect();
+    all.sort_by(|a, b| by_age(b).cmp(&by_age(a)));
+    all.dedup();
+    all.retain(|it| !it.is_empty());
+    all.into_iter().map(str::to_owned).collect()
+}
+
+/// Versions in the order of their numbers, and else of their text.
+pub(super) fn by_age(version: &str) -> (Vec<u64>, &str) {
+    let numbers = version.split(|mark: char| !mark.is_ascii_digit());
+    (numbers.filter_map(|it| it.parse().ok()).collect(), version)
+}
+
 fn version(instance: &Known) -> Option<&str> {
     Some(&*instance.version).filter(|it| !it.is_empty())
 }
@@ -128,7 +150,7 @@ fn health(health: Health) -> InstanceHealth {
     }
 }
 
-fn stamp(registry: &WorkerRegistry) -> Stamp {
+pub(super) fn stamp(registry: &WorkerRegistry) -> Stamp {
     Stamp {
         kind: Kind::Observed,
         revision: None,
