@@ -276,6 +276,38 @@ async fn a_silent_address_is_unreachable_over_both_in_bounded_time() {
     client.close().await;
 }
 
+#[tokio::test]
+async fn where_tcp_is_refused_quic_has_the_time_that_lost_packets_take() {
+    let cluster = Development::new();
+    let host = endpoint(&cluster, Carriers::Quic);
+    let client = endpoint(&cluster, Carriers::Both);
+    let _listener = host
+        .listen(Protocol::Rpc, every_member())
+        .expect("nobody listens yet");
+    let there = host.local_address().expect("the endpoint is open");
+    let own = SocketAddr::from(([127, 88, 0, 2], 0));
+    let udp = Arc::new(UdpSocket::bind(own).await.expect("a port is free"));
+    let address = udp.local_addr().expect("it is bound");
+    let mut relays = JoinSet::new();
+    relays.spawn(async move {
+        // The first flights are lost, of which QUIC hears nothing: it sends again after pauses that double, so that this takes a second.
+        let mut lost = vec![0; 65_536];
+        for _ in 0..3 {
+            let _ = udp.recv_from(&mut lost).await;
+        }
+        relay_udp(udp, there).await;
+    });
+
+    let link = client
+        .connect(address, None, Protocol::Rpc)
+        .await
+        .expect("QUIC gets through");
+
+    assert_eq!(link.carrier(), CarrierKind::Quic);
+    client.close().await;
+    host.close().await;
+}
+
 /// Carries packets of one client to a server and back.
 async fn relay_udp(socket: Arc<UdpSocket>, server: SocketAddr) {
     let far = UdpSocket::bind(anywhere()).await.expect("a port is free");

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! TCP answers within `NEAR`    TCP                       QUIC, if the connection breaks in the handshake
-//! refused, unreachable         QUIC, for `AFTER_REFUSAL` TCP, if it gets through now: who is called was just started
+//! refused, unreachable         QUIC                      TCP, if it gets through now: who is called was just started
 //! not within `NEAR`            QUIC, begun at once       TCP, when it got through and QUIC did not within some round trips
 //! ```
 //!
@@ -39,8 +39,8 @@ const HEAD_START: u32 = 3;
 const HEAD_START_MIN: Duration = Duration::from_millis(100);
 const HEAD_START_MAX: Duration = Duration::from_secs(1);
 
-/// Where TCP is refused so soon, QUIC is there soon or not at all, and gets this long; then TCP is tried once more. A process that is about to start shall be
-/// found over TCP: QUIC sends again after a second, and would find it then.
+/// Where TCP is refused it is tried once more after this time, while QUIC goes on: a process that is about to start is found sooner than QUIC, which sends
+/// again after a second, would find it.
 const AFTER_REFUSAL: Duration = Duration::from_millis(500);
 
 /// How long a protocol that wants QUIC anyway waits until it begins with TCP too: near by QUIC is there by then, and nothing was sent
@@ -142,13 +142,8 @@ impl Endpoint {
         let (socket, round_trip) = match timeout(NEAR, reaching.as_mut()).await {
             Ok(Ok(reached)) => reached,
             Ok(Err(error)) => {
-                let no_tcp = || unreachable_tcp(call, &error);
-                let second = timeout(AFTER_REFUSAL, first_of(over_quic, |_| no_tcp()));
-                return match second.await {
-                    Ok(link) => Ok(self.rather_tcp(sockets, link?, call).await),
-                    // Whoever was started meanwhile is there by now.
-                    Err(_) => self.connect_tcp(sockets, call).await,
-                };
+                let refused = unreachable_tcp(call, &error);
+                return self.dial_refused(sockets, over_quic, refused, call).await;
             }
             Err(_) => return self.dial_far(over_quic, reaching, call).await,
         };
@@ -156,6 +151,30 @@ impl Endpoint {
             Err(error) if error.is_about_the_path() => first_of(over_quic, |_| error).await,
             judged => judged,
         }
+    }
+
+    /// QUIC, and TCP once more a moment later, where that was refused.
+    async fn dial_refused(
+        &self,
+        sockets: &Sockets,
+        over_quic: impl Future<Output = Result<Link, ConnectError>>,
+        refused: ConnectError,
+        call: Call,
+    ) -> Result<Link, ConnectError> {
+        let once_more = async {
+            sleep(AFTER_REFUSAL).await;
+            self.connect_tcp(sockets, call).await
+        };
+        let mut over_quic = pin!(first_of(over_quic, |_| refused));
+        let link = tokio::select! {
+            biased;
+            link = over_quic.as_mut() => link?,
+            link = once_more => match link {
+                Err(error) if error.is_about_the_path() => over_quic.await?,
+                judged => return judged,
+            },
+        };
+        Ok(self.rather_tcp(sockets, link, call).await)
     }
 
     /// Where TCP was refused and QUIC got through somebody may have begun to listen in between, as one does who is started again: TCP is
